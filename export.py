@@ -1,0 +1,43 @@
+"""Export a bundle: `python export.py checkpoint=<bundle folder or .ckpt> formats=[safetensors,onnx,pt2]`."""
+
+import json
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from reid_lightning import bundle, exporters
+from reid_lightning.cli import check_writable, entry_point, save_config, write_atomically
+
+
+@entry_point("export")
+def export(cfg: DictConfig) -> None:
+    """Write a bundle into the run directory, with every format compared with eager before it is kept."""
+    run_dir = Path(cfg.run_dir)
+    console = Console()
+    exporters.check_formats(list(cfg.formats))
+    loaded = bundle.open_model(cfg.checkpoint)
+    check_writable(run_dir, needed_bytes=(1 + len(cfg.formats)) * loaded.weight_bytes)
+    save_config(cfg, run_dir)
+    options = loaded.options
+    folder = bundle.save_bundle(
+        run_dir / "bundle", loaded.model, options.preprocessing, metrics=options.metrics, data=options.data
+    )
+    console.print(f"wrote {folder / bundle.WEIGHTS_NAME}", soft_wrap=True)
+    differences: dict[str, float] = {}
+    for kind in exporters.FILE_NAMES:
+        if kind not in cfg.formats:
+            continue
+        with console.status(f"exporting {exporters.FILE_NAMES[kind]}"):
+            differences[kind] = exporters.export_file(loaded.model, options.preprocessing, kind=kind, folder=folder)
+        console.print(
+            f"wrote {folder / exporters.FILE_NAMES[kind]} "
+            f"(largest difference to eager at batches of 1, 2 and 5: {differences[kind]:.2g})",
+            soft_wrap=True,
+        )
+    report = {"fingerprint": options.fingerprint, "largest_difference_to_eager": differences}
+    write_atomically(folder / "exports.json", json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    export()

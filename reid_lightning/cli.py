@@ -1,0 +1,110 @@
+"""What every entry point shares: Hydra composition, and one clear message instead of a traceback for user mistakes.
+
+A mistake of the user (a `ReIDError`, an unknown config key, a folder that cannot be written) prints one message and
+exits with status 1. Anything else is a bug and keeps its traceback; `HYDRA_FULL_ERROR=1` keeps it for everything.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException, InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from reid_lightning.errors import ReIDError
+
+CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
+
+
+def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` with the command line, run, report mistakes."""
+
+    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
+        def main() -> None:
+            keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1"
+            os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that the decision is made here
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
+            except Exception as error:
+                message = user_message(error)
+                if message is None or keep_traceback:
+                    raise
+                sys.stderr.write(f"\nerror: {message}\n")
+                sys.exit(1)
+
+        return main
+
+    return decorate
+
+
+def user_message(error: BaseException) -> str | None:
+    """The message for a mistake the user can fix, or None when `error` is a bug and deserves its traceback."""
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, ReIDError):
+            return str(cause)
+    for cause in chain:
+        if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
+            where = cause.filename or "the run directory"
+            return (
+                f"cannot write to {where}: {cause.strerror}. Free some space there, or choose another folder with "
+                "hydra.run.dir=<folder>."
+            )
+    if isinstance(error, InstantiationException):
+        called_wrongly = isinstance(error.__cause__, TypeError) and "argument" in str(error.__cause__)
+        missing = isinstance(error.__cause__, ImportError | AttributeError) or "Error locating target" in str(error)
+        return _one_paragraph(error) if called_wrongly or missing or error.__cause__ is None else None
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _one_paragraph(error)
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__
+
+
+def _one_paragraph(error: BaseException) -> str:
+    return "\n  ".join(line for line in str(error).splitlines() if line.strip())
+
+
+def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
+    """Fail now rather than after an hour: `folder` can be written and has room for `needed_bytes`."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-") as probe:
+        probe.write(b"\0" * 4096)
+        probe.flush()
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise ReIDError(
+            f"{folder} has {free / 1e6:,.0f} MB free, but this run writes about {needed_bytes / 1e6:,.0f} MB of "
+            "checkpoints and bundle. Free some space there, or choose another folder with hydra.run.dir=<folder>."
+        )
+
+
+def write_atomically(path: Path, text: str) -> Path:
+    """Write `text` under a temporary name, then rename: readers see the old file or the new one, never a half."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def save_config(cfg: DictConfig, run_dir: Path) -> Path:
+    """Write the composed and resolved configuration as `config.yaml` into the run directory."""
+    return write_atomically(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))

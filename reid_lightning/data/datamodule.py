@@ -1,0 +1,118 @@
+"""The LightningDataModule: PK batches of training pictures, and query + gallery pictures for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytorch_lightning as pl
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from reid_lightning.data.picture_dataset import PictureDataset
+from reid_lightning.data.records import VehicleDataset
+from reid_lightning.data.samplers import PKBatchSampler
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
+
+
+class ReIDDataModule(pl.LightningDataModule):
+    """Feeds one data set.
+
+    Args:
+        dataset: what a reader returned. Identities of `dataset.train` become labels 0..n-1 in sorted order.
+        preprocessing: what happens to evaluated pictures (and, with augmentation between, to training pictures).
+        train_transform: picture -> tensor for training.
+        identities_per_batch: P, on each rank.
+        images_per_identity: K.
+        eval_batch_size: pictures a step in validation, on each rank.
+        num_workers: loader processes on each rank; 0 decodes in the training process.
+        seed: of the order in which pictures are drawn.
+
+    Validation batches are (pictures, rows): row `i` is query `i`, and the gallery follows behind the queries.
+    The PK sampler slices over the ranks itself: the trainer needs `use_distributed_sampler: false`.
+    """
+
+    def __init__(
+        self,
+        dataset: VehicleDataset,
+        preprocessing: Preprocessing,
+        *,
+        train_transform: Callable[[Image.Image], Tensor],
+        identities_per_batch: int,
+        images_per_identity: int,
+        eval_batch_size: int,
+        num_workers: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        if not dataset.train:
+            raise ReIDError(f"data set {dataset.name!r} holds no training pictures; evaluate.py can still rank it.")
+        for name in ("query", "gallery"):
+            if not getattr(dataset, name):
+                raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
+        self.dataset = dataset
+        self.preprocessing = preprocessing
+        self.train_transform = train_transform
+        self.identities_per_batch = identities_per_batch
+        self.images_per_identity = images_per_identity
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        identities = sorted({image.identity for image in dataset.train})
+        self.label_of = {identity: label for label, identity in enumerate(identities)}
+        self.batch_sampler()  # P, K and the identities are checked here, before any long work
+
+    @property
+    def num_identities(self) -> int:
+        """Number of identities in the training pictures."""
+        return len(self.label_of)
+
+    def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler:
+        """The PK sampler of one rank."""
+        cameras = [image.camera for image in self.dataset.train]
+        return PKBatchSampler(
+            [image.identity for image in self.dataset.train],
+            None if None in cameras else cameras,
+            identities_per_batch=self.identities_per_batch,
+            images_per_identity=self.images_per_identity,
+            seed=self.seed,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of (pictures (P*K, 3, H, W), labels (P*K,))."""
+        labels = [self.label_of[image.identity] for image in self.dataset.train]
+        sampler = self.batch_sampler(**self._place())
+        if self.trainer is not None:
+            sampler.set_epoch(self.trainer.current_epoch)
+        return DataLoader(
+            PictureDataset(self.dataset.train, self.train_transform, numbers=labels),
+            batch_sampler=sampler,
+            **self._loader_options(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        """Batches of (pictures (B, 3, H, W), rows (B,)), queries first, then the gallery."""
+        pictures = PictureDataset(self.dataset.query + self.dataset.gallery, self.preprocessing)
+        place = self._place()
+        sampler = None
+        if place["world_size"] > 1:  # pads with duplicates, so that ranks run equally many steps; counted once later
+            sampler = DistributedSampler(
+                pictures, num_replicas=place["world_size"], rank=place["rank"], shuffle=False, drop_last=False
+            )
+        return DataLoader(pictures, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options())
+
+    def _place(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {"rank": 0, "world_size": 1}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def _loader_options(self) -> dict[str, object]:
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return {
+            "num_workers": self.num_workers,
+            "pin_memory": on_gpu,
+            "persistent_workers": self.num_workers > 0,
+        }

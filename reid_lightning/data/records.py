@@ -1,0 +1,42 @@
+"""The records every reader produces and everything downstream consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleImage:
+    """One crop of one vehicle.
+
+    `identity` and `camera` are the names the data set uses ("0002", "c002"), never positions in a list; whoever
+    needs integers numbers the sorted names.
+    """
+
+    path: Path
+    identity: str
+    camera: str | None = None
+    track: str | None = None
+    colour: str | None = None
+    type: str | None = None
+
+
+Split = tuple[VehicleImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleDataset:
+    """Training pictures and the query and gallery pictures of the official protocol.
+
+    `gt_index` and `jk_index`, where the data set brings them (VeRi-776), hold for every query the 0-based rows of
+    `gallery` that are right answers and that are junk. `skipped` names pictures left out because they are unreadable.
+    """
+
+    name: str
+    train: Split = ()
+    query: Split = ()
+    gallery: Split = ()
+    gt_index: tuple[tuple[int, ...], ...] | None = None
+    jk_index: tuple[tuple[int, ...], ...] | None = None
+    skipped: tuple[Path, ...] = ()

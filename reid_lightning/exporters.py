@@ -1,0 +1,128 @@
+"""ONNX and torch.export files of a model, each reloaded and compared with eager before it is kept."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel
+
+FILE_NAMES: Mapping[str, str] = {"onnx": "model.onnx", "pt2": "model.pt2"}
+BATCH_SIZES = (1, 2, 5)
+TOLERANCE = 1e-4  # largest difference allowed in one number of an L2-normalised embedding
+
+
+class _Embed(nn.Module):
+    """`ReIDModel.embed` as a forward: preprocessed pictures in, normalised embeddings out."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.embed(images)
+
+
+def check_formats(formats: list[str]) -> None:
+    """ReIDError for a format that does not exist or whose packages are not installed."""
+    known = ("safetensors", *FILE_NAMES)
+    unknown = [name for name in formats if name not in known]
+    if unknown or not formats:
+        raise ReIDError(f"formats is {list(formats)}; expected some of {', '.join(known)}.")
+    if "onnx" in formats:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime  # noqa: F401
+            import onnxscript  # noqa: F401
+        except ImportError as error:
+            raise ReIDError(f"formats=[onnx] needs the package {error.name}: pip install {error.name}.") from error
+
+
+@torch.no_grad()
+def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, folder: Path) -> float:
+    """Write `model.onnx` or `model.pt2` with a dynamic batch into `folder`.
+
+    Input `images`: preprocessed pictures (batch, 3, height, width) float32. Output `embeddings`: (batch, dim) float32,
+    L2-normalised: consumers must not normalise pictures or embeddings a second time.
+
+    Returns:
+        The largest absolute difference to eager over batches of 1, 2 and 5.
+
+    Raises:
+        ReIDError: the file differs from eager by more than 1e-4; nothing is kept then.
+    """
+    embed = _Embed(model.cpu().eval().to(memory_format=torch.contiguous_format))
+    write, reload = {"onnx": (_write_onnx, _reload_onnx), "pt2": (_write_pt2, _reload_pt2)}[kind]
+    unfinished = folder / f".{os.getpid()}.{FILE_NAMES[kind]}"
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, preprocessing.height, preprocessing.width)
+    try:
+        with _quiet():
+            write(embed, torch.randn(2, *shape, generator=generator), unfinished)
+        run = reload(unfinished)
+        difference = 0.0
+        for batch_size in BATCH_SIZES:
+            images = torch.randn(batch_size, *shape, generator=generator)
+            difference = max(difference, float((run(images) - embed(images)).abs().max()))
+        if not difference <= TOLERANCE:
+            raise ReIDError(
+                f"{FILE_NAMES[kind]} differs from eager by {difference:.2g}; at most {TOLERANCE:g} is accepted, so the "
+                "file was not kept."
+            )
+        unfinished.replace(folder / FILE_NAMES[kind])
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return difference
+
+
+def _write_onnx(embed: nn.Module, example: Tensor, path: Path) -> None:
+    torch.onnx.export(
+        embed,
+        (example,),
+        path,
+        dynamo=True,
+        external_data=False,
+        input_names=["images"],
+        output_names=["embeddings"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+        verbose=False,
+    )
+
+
+def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(["embeddings"], {"images": images.numpy()})[0])
+
+
+def _write_pt2(embed: nn.Module, example: Tensor, path: Path) -> None:
+    program = torch.export.export(embed, (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}})
+    torch.export.save(program, path)
+
+
+def _reload_pt2(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+@contextlib.contextmanager
+def _quiet():
+    """The exporters talk at length; what matters is the comparison afterwards."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(previous)

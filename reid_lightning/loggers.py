@@ -1,0 +1,30 @@
+"""W&B that works with and without a key or a network."""
+
+from __future__ import annotations
+
+import netrc
+import os
+from pathlib import Path
+
+from pytorch_lightning.loggers import WandbLogger
+
+_HOST = "api.wandb.ai"
+
+
+def wandb_logger(
+    *, save_dir: str | Path, project: str, name: str | None, group: str | None, offline: bool | None = None
+) -> WandbLogger:
+    """A W&B logger. `offline` None: online when a key is configured (WANDB_API_KEY or `wandb login`), else offline."""
+    if offline is None:
+        offline = os.environ.get("WANDB_MODE") == "offline" or not has_wandb_key()
+    return WandbLogger(save_dir=str(save_dir), project=project, name=name, group=group, offline=offline)
+
+
+def has_wandb_key() -> bool:
+    """Whether a key is in the environment or in the user's netrc file."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return netrc.netrc().authenticators(os.environ.get("WANDB_BASE_URL", _HOST).split("//")[-1]) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False

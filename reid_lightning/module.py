@@ -1,0 +1,103 @@
+"""ReIDModule: joins model, loss, optimiser and data for training. No maths here: that is in the rooms it joins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from reid_lightning.bundle import check_architecture, training_record
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
+from reid_lightning.losses import WeightedSum
+from reid_lightning.models import ReIDModel
+
+
+class ReIDModule(pl.LightningModule):
+    """Trains `model` with `loss`.
+
+    Args:
+        model: backbone, pooling and neck.
+        loss: a weighted sum of terms; every term is logged as `train/<term>`, their sum as `train/loss`.
+        preprocessing: travels in every checkpoint, so that a checkpoint alone can be loaded for search.
+        optimizer: called with the parameter groups.
+        scheduler: called with (optimizer, total_steps=...), stepped after every optimiser step; None keeps the rate.
+    """
+
+    def __init__(
+        self,
+        model: ReIDModel,
+        loss: WeightedSum,
+        preprocessing: Preprocessing,
+        *,
+        optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
+        scheduler: Callable[..., Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+        self.preprocessing = preprocessing
+        self._build_optimizer = optimizer
+        self._build_scheduler = scheduler
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures (batch, 3, height, width) -> L2-normalised embeddings (batch, dim)."""
+        return self.model.embed(images)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        """(pictures (batch, 3, height, width), labels (batch,)) -> the weighted loss; logs each term."""
+        images, labels = batch
+        terms = self.loss(self.model(images), labels)
+        total = terms.pop("total")
+        size = len(labels)
+        self.log("train/loss", total, prog_bar=True, batch_size=size)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=size)
+        return total
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> dict[str, Tensor]:
+        """(pictures (batch, 3, height, width), rows (batch,)) -> embeddings and rows for the retrieval metrics."""
+        images, rows = batch
+        return {"embeddings": self.model.embed(images), "rows": rows}
+
+    def configure_optimizers(self) -> dict[str, Any] | Optimizer:
+        """Weight decay on matrices and kernels only; a schedule over the run's whole number of steps."""
+        optimizer = self._build_optimizer(parameter_groups(self))
+        if self._build_scheduler is None:
+            return optimizer
+        scheduler = self._build_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model and its preprocessing."""
+        checkpoint.setdefault("reid", {}).update(training_record(self.model, self.preprocessing))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another architecture before its weights are touched."""
+        check_architecture(checkpoint, self.model)
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: tensors of two or more dimensions, and the rest without weight decay."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ReIDError("the model and the loss have no trainable parameter; nothing can be trained.")
+    decayed = [parameter for parameter in trainable if parameter.ndim >= 2]
+    rest = [parameter for parameter in trainable if parameter.ndim < 2]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def use_channels_last(model: nn.Module) -> nn.Module:
+    """Store convolution weights channels last: the same numbers, faster convolutions on CPU and GPU."""
+    return model.to(memory_format=torch.channels_last)
+
+
+def checkpoint_bytes(module: nn.Module) -> int:
+    """About what one training checkpoint takes: the weights, and two optimiser states for each parameter."""
+    states = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    return states + 2 * parameters

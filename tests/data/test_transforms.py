@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from reid_lightning.data.transforms import Preprocessing, TrainTransform
+from reid_lightning.errors import ReIDError
+
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8))
+
+
+def test_preprocessing_is_resize_scale_normalise():
+    preprocessing = Preprocessing(32, 48, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
+    pixels = np.asarray(PICTURE.resize((48, 32), Image.Resampling.BILINEAR), dtype=np.float64) / 255
+    expected = ((pixels - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]).transpose(2, 0, 1)
+    np.testing.assert_allclose(preprocessing(PICTURE).numpy(), expected, atol=1e-5)
+
+
+def test_preprocessing_survives_its_dictionary():
+    preprocessing = Preprocessing(32, 48, interpolation="bicubic", std=[1, 1, 1])
+    assert Preprocessing(**preprocessing.as_dict()) == preprocessing
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"height": 0}, "height"),
+        ({"width": "64"}, "width"),
+        ({"interpolation": "cubic"}, "interpolation"),
+        ({"mean": [0.5]}, "mean"),
+        ({"std": [0, 1, 1]}, "std"),
+    ],
+)
+def test_wrong_values_are_named(values, name):
+    with pytest.raises(ReIDError, match=f"input.{name}"):
+        Preprocessing(**{"height": 64, "width": 64, **values})
+
+
+def test_without_augmentation_training_sees_what_evaluation_sees():
+    preprocessing = Preprocessing(32, 32)
+    assert torch.equal(TrainTransform(preprocessing)(PICTURE), preprocessing(PICTURE))
+
+
+def test_augmentation_runs_in_order_before_and_after_normalising():
+    preprocessing = Preprocessing(32, 32)
+    transform = TrainTransform(
+        preprocessing, on_pixels=[lambda pixels: pixels.flip(2)], on_tensor=[lambda tensor: tensor * 2]
+    )
+    assert torch.equal(transform(PICTURE), preprocessing(PICTURE).flip(2) * 2)

@@ -1,0 +1,56 @@
+import errno
+
+import pytest
+from hydra.errors import InstantiationException
+from omegaconf.errors import ConfigKeyError
+
+from reid_lightning.cli import check_writable, user_message, write_atomically
+from reid_lightning.errors import ReIDError
+
+
+def caused(error, cause):
+    try:
+        raise error from cause
+    except type(error) as raised:
+        return raised
+
+
+def test_a_user_mistake_is_found_behind_what_hydra_wraps_around_it():
+    error = caused(InstantiationException("Error in call to target"), ReIDError("no folder there"))
+    assert user_message(error) == "no folder there"
+
+
+def test_an_unknown_argument_and_an_unknown_key_are_user_mistakes():
+    unknown = TypeError("read_veri() got an unexpected keyword argument 'rot'")
+    wrapped = caused(InstantiationException(f"Error in call: {unknown!r}\nfull_key: data"), unknown)
+    assert "'rot'" in user_message(wrapped)
+    assert "full_key: data" in user_message(wrapped)
+    assert "colour" in user_message(ConfigKeyError("Key 'colour' is not in struct"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_disk_that_cannot_be_written_is_a_user_mistake(number):
+    message = user_message(OSError(number, "reason", "/somewhere/file"))
+    assert "/somewhere/file" in message
+    assert "hydra.run.dir" in message
+
+
+@pytest.mark.parametrize("error", [ValueError("bug"), TypeError("bug"), OSError(errno.EPIPE, "bug"), KeyError("bug")])
+def test_a_bug_keeps_its_traceback(error):
+    assert user_message(error) is None
+    assert user_message(caused(InstantiationException("in target"), ValueError("bug"))) is None
+
+
+def test_too_little_space_is_an_error_before_the_work(tmp_path):
+    check_writable(tmp_path, needed_bytes=1000)
+    with pytest.raises(ReIDError, match="free"):
+        check_writable(tmp_path, needed_bytes=10**18)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_written_whole_or_not_at_all(tmp_path):
+    path = write_atomically(tmp_path / "metrics.json", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "new \ud800")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
