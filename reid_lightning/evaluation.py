@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.cli import write_atomically
+from reid_lightning.data.protocol import protocol_of
 from reid_lightning.data.picture_dataset import PictureDataset
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import draw_dataset_rankings
+from reid_lightning.pictures import draw_ranked_lists
 from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
 from reid_lightning.search import ReIDEmbedder
-
-log = logging.getLogger(__name__)
 
 
 def embed_pictures(
@@ -60,19 +58,8 @@ def evaluate_model(
     write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     pictures = run_dir / "pictures"
     pictures.mkdir(exist_ok=True)
-    draw_dataset_rankings(dataset, query, gallery, result, pictures / "ranked_lists.png", columns=columns)
+    draw_ranked_lists(dataset, query, gallery, result, pictures / "ranked_lists.png", columns=columns)
     return result
-
-
-def protocol_of(dataset: VehicleDataset) -> dict[str, list[str] | None]:
-    """The identities and cameras of a data set, as `evaluate_retrieval` takes them."""
-    values: dict[str, list[str] | None] = {}
-    for side, images in (("query", dataset.query), ("gallery", dataset.gallery)):
-        values[f"{side}_ids"] = [image.identity for image in images]
-    known = all(image.camera is not None for image in (*dataset.query, *dataset.gallery))
-    for side, images in (("query", dataset.query), ("gallery", dataset.gallery)):
-        values[f"{side}_cameras"] = [str(image.camera) for image in images] if known else None
-    return values
 
 
 def print_summary(result: RetrievalResult, dataset: VehicleDataset, run_dir: Path) -> None:

@@ -1,0 +1,55 @@
+"""A picture of ranked lists after every validation, on disk and in the loggers that show pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+from PIL import Image
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from reid_lightning.callbacks.retrieval_metrics import RetrievalMetrics
+from reid_lightning.errors import ReIDError
+from reid_lightning.pictures import draw_ranked_lists
+
+_TAG = "val/ranked_lists"
+
+
+class RankedLists(pl.Callback):
+    """Draw queries and their best matches after each validation.
+
+    Args:
+        folder: gets `ranked_lists_epoch=<n>.png`.
+        queries: rows of the picture.
+        columns: matches a row.
+    """
+
+    def __init__(self, folder: str | Path, *, queries: int = 8, columns: int = 10) -> None:
+        self.folder = Path(folder)
+        self.queries = queries
+        self.columns = columns
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Runs on rank zero only, on the embeddings that the retrieval metrics ranked."""
+        callback = next((one for one in trainer.callbacks if isinstance(one, RetrievalMetrics)), None)
+        if callback is None:
+            raise ReIDError("callbacks.ranked_lists needs callbacks.retrieval_metrics, whose ranking it draws.")
+        if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = draw_ranked_lists(
+            trainer.datamodule.dataset,
+            *(embeddings.cpu() for embeddings in callback.metric.ranked),
+            callback.metric.result,
+            self.folder / f"ranked_lists_epoch={trainer.current_epoch:03d}.png",
+            queries=self.queries,
+            columns=self.columns,
+        )
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image(_TAG, [str(path)], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                with Image.open(path) as picture:
+                    pixels = np.asarray(picture.convert("RGB"))
+                logger.experiment.add_image(_TAG, pixels, trainer.global_step, dataformats="HWC")

@@ -1,0 +1,60 @@
+"""mAP, CMC and mINP on query and gallery whenever the trainer validates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from reid_lightning.data.protocol import protocol_of
+from reid_lightning.metrics import RetrievalMetric
+
+
+class RetrievalMetrics(pl.Callback):
+    """Logs `val/mAP`, `val/mINP` and `val/rank-k`, and puts the metrics into every checkpoint.
+
+    Args:
+        ranks: places of the CMC.
+    """
+
+    def __init__(self, *, ranks: Sequence[int] = (1, 5, 10)) -> None:
+        self.ranks = tuple(ranks)
+        self.metric: RetrievalMetric | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take identities and cameras from the data module."""
+        self.metric = RetrievalMetric(**protocol_of(trainer.datamodule.dataset), ranks=self.ranks)
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the embeddings of the last validation."""
+        self.metric.to(pl_module.device)
+        self.metric.reset()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: dict[str, Tensor],
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the embeddings of a batch."""
+        self.metric.update(outputs["embeddings"], outputs["rows"])
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Rank and log; a debugging run has seen too few pictures for that."""
+        if trainer.sanity_checking or trainer.fast_dev_run:
+            return
+        values = self.metric.compute()
+        pl_module.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "mAP"})
+        pl_module.log("val/mAP", float(values["mAP"]), prog_bar=True)  # every rank computed the same numbers
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the metrics of these weights beside them."""
+        if self.metric is not None and self.metric.result is not None:
+            checkpoint.setdefault("reid", {})["metrics"] = self.metric.result.as_dict()

@@ -1,0 +1,186 @@
+r"""A folder of pictures whose names say what they show: a regular expression takes identity and camera from them.
+
+So that a user's own crops need no code. On the command line the expression goes in double quotes for Hydra inside
+single quotes for the shell. A folder with its own lists, and one whose folders name the split:
+
+    python train.py data=folder data.root=../shared/data/twocam_train \
+        'data.pattern="(?P<identity>(?P<type>[a-z]+)_\d+)_cam(?P<camera>\d+)"' \
+        data.train_list=train.txt data.test_list=val.txt 'data.query_cameras=[1]' 'data.gallery_cameras=[2]'
+
+    python evaluate.py checkpoint=<bundle> data=folder data.root=../shared/data/veri_sample/image_sample \
+        'data.pattern="(?P<split>query|test)_tracks/(?P<track>(?P<identity>\d+)_c(?P<camera>\d+))/"'
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
+from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
+from reid_lightning.errors import ReIDError
+
+GROUPS = ("identity", "camera", "track", "split", "colour", "type")
+"""Names a pattern's groups may have; identity is required."""
+
+_EXAMPLE = r"""'data.pattern="(?P<identity>[^/_]+)_c(?P<camera>\d+)"'"""
+
+
+def read_folder(
+    *,
+    root: Path | str,
+    pattern: str,
+    train_list: str | None = None,
+    test_list: str | None = None,
+    test_fraction: float = 0.5,
+    seed: int = 0,
+    query_cameras: Cameras = None,
+    gallery_cameras: Cameras = None,
+    on_bad_image: Literal["error", "skip"] = "error",
+) -> VehicleDataset:
+    """Read every picture below `root`, in the order of their names; hidden files and folders are passed over.
+
+    `pattern` is searched (`re.search`) in each picture's path below `root`, written with "/"; its named groups are
+    some of `GROUPS`. Which pictures train is said by the split group (train, query, gallery, test or val); or by
+    `train_list` and `test_list`, text files below `root` with a path or a unique file name a line (pictures on
+    neither are left out; with one list only, all others belong to the other side); or else `test_fraction` of the
+    identities, drawn by `seed`, are test. Test pictures become queries and gallery as `query_cameras` and
+    `gallery_cameras` say; see `reid_lightning.data.splits.build_dataset` for all of this.
+
+    Raises `ReIDError` for a missing folder, a pattern that is wrong or does not match a picture, and lists that do
+    not fit the folder; and, as `on_bad_image` says, for unreadable pictures.
+    """
+    root = Path(root).expanduser()
+    expression = _compile(pattern)
+    names = _walk(root)
+    split_of = _read_lists(root, names, train_list, test_list)
+    if split_of and "split" in expression.groupindex:
+        raise ReIDError("data.pattern has a split group and data.train_list or test_list is set; use one of the two.")
+    wanted = [name for name in names if name in split_of] if split_of else names
+    matches = [expression.search(name) for name in wanted]
+    _check_matches(expression, wanted, matches)
+    images, splits = [], []
+    for name, match in zip(wanted, matches, strict=True):
+        groups = {name: value or None for name, value in match.groupdict().items()}
+        split = groups.pop("split", None)
+        if split is not None and split.lower() not in SPLITS:
+            raise ReIDError(
+                f"{name}: the split group of data.pattern took {split!r}; expected one of {', '.join(SPLITS)}."
+            )
+        images.append(VehicleImage(root / name, **groups))
+        splits.append(split_of.get(name, split))
+    dataset = build_dataset(
+        root.resolve().name,
+        images,
+        splits=splits,
+        test_fraction=test_fraction,
+        seed=seed,
+        query_cameras=query_cameras,
+        gallery_cameras=gallery_cameras,
+    )
+    return check_images(dataset, on_bad_image=on_bad_image)
+
+
+def _compile(pattern: str) -> re.Pattern[str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ReIDError(f"data.pattern {pattern} is not a regular expression: {error}. Example: {_EXAMPLE}.") from error
+    unknown = [group for group in expression.groupindex if group not in GROUPS]
+    if unknown or "identity" not in expression.groupindex:
+        problem = f"has a group named {unknown[0]}" if unknown else "has no group named identity"
+        raise ReIDError(
+            f"data.pattern {pattern} {problem}; expected (?P<identity>...) and, where names tell them, "
+            f"{', '.join(GROUPS[1:])}. Example: {_EXAMPLE}."
+        )
+    return expression
+
+
+def _walk(root: Path) -> list[str]:
+    """Sorted paths of the pictures below `root`, written with "/"; links are followed, each folder once."""
+    if not root.is_dir():
+        raise ReIDError(
+            f"data.root: there is no folder {root} (seen from {Path.cwd()}); set data.root=<your pictures>."
+        )
+    names: list[str] = []
+    visited: set[str] = set()
+    for folder, children, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            children.clear()
+            continue
+        visited.add(real)
+        children[:] = sorted(child for child in children if not child.startswith("."))
+        below = Path(folder).relative_to(root)
+        pictures = (file for file in files if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."))
+        names.extend((below / file).as_posix() for file in pictures)
+    if not names:
+        raise ReIDError(f"data.root: {root} holds no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+    return sorted(names)
+
+
+def _check_matches(expression: re.Pattern[str], names: Sequence[str], matches: Sequence[re.Match[str] | None]) -> None:
+    failed = [name for name, match in zip(names, matches, strict=True) if not (match and match["identity"])]
+    if failed:
+        raise ReIDError(
+            f"{len(failed):,} of {len(names):,} picture names do not match data.pattern, such as {failed[0]!r} with "
+            f"{expression.pattern}\nThe pattern must find an identity in every path below data.root; example for "
+            f"names such as 0002_c003_x.jpg: {_EXAMPLE}. Pictures that do not belong here go into another folder."
+        )
+
+
+def _read_lists(root: Path, names: Sequence[str], train_list: str | None, test_list: str | None) -> dict[str, str]:
+    """Picture -> "train" or "test" as the lists say; empty without lists."""
+    listed = {
+        split: _read_list(root / file, names, setting=f"data.{split}_list")
+        for split, file in (("train", train_list), ("test", test_list))
+        if file is not None
+    }
+    if len(listed) == 1:
+        split, chosen = next(iter(listed.items()))
+        listed["test" if split == "train" else "train"] = set(names) - chosen
+    both = listed["train"] & listed["test"] if listed else set()
+    if both:
+        raise ReIDError(
+            f"{len(both):,} pictures are in data.train_list and in data.test_list, such as {min(both)}; expected each "
+            "in one of them."
+        )
+    return {name: split for split, chosen in listed.items() for name in chosen}
+
+
+def _read_list(path: Path, names: Sequence[str], *, setting: str) -> set[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReIDError(
+            f"{setting}: {path} cannot be read: {error}. Expected a text file below data.root with a picture a line."
+        ) from error
+    paths_of = _by_base_name(names)
+    known = set(names)
+    chosen: set[str] = set()
+    for number, line in enumerate(lines, start=1):
+        entry = line.strip().removeprefix("./")
+        if not entry:
+            continue
+        found = [entry] if entry in known else paths_of.get(entry, [])
+        if len(found) != 1:
+            problem = f"is the name of {len(found)} pictures" if found else "is no picture below data.root"
+            raise ReIDError(
+                f"{path}, line {number}: {entry!r} {problem}. Write the path below data.root, such as {names[0]!r}."
+            )
+        chosen.add(found[0])
+    if not chosen:
+        raise ReIDError(f"{setting}: {path} names no picture; expected one a line.")
+    return chosen
+
+
+def _by_base_name(names: Iterable[str]) -> dict[str, list[str]]:
+    paths_of: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        paths_of[PurePosixPath(name).name].append(name)
+    return paths_of

@@ -1,0 +1,278 @@
+"""What a data set holds, and what is wrong with it, told before a night of training finds out.
+
+python -m reid_lightning.data.report data=veri776 data.root=/data/VeRi
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from reid_lightning.data.images import find_bad_images
+from reid_lightning.data.records import Split, VehicleDataset
+
+_NAMED = 5  # examples shown with a problem
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """Counts of one split. `per_identity` is (fewest, median, most) pictures; pictures without camera count as "?"."""
+
+    name: str
+    pictures: int
+    identities: int
+    tracks: int
+    per_identity: tuple[int, float, int]
+    per_camera: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding: `what` was found, the `consequence` if nothing is done, the `fix`, and some `examples`."""
+
+    what: str
+    consequence: str
+    fix: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What `describe_dataset` found; names are sorted, paths in the order of the data set."""
+
+    name: str
+    splits: tuple[SplitReport, ...]
+    unreadable: Mapping[Path, str]
+    shared_identities: tuple[str, ...]  # in training as well as in query or gallery
+    shared_pictures: tuple[Path, ...]  # the same for files
+    repeated_pictures: tuple[Path, ...]  # more than once in one split
+    unmatched_queries: tuple[Path, ...]  # no right answer in the gallery
+    index_differs: tuple[Path, ...]  # queries for which gt_index or jk_index is not what the camera rule says
+    lone_identities: tuple[str, ...]  # one training picture
+    one_camera_identities: tuple[str, ...]  # several training pictures, all from one camera
+    problems: tuple[Problem, ...]
+
+
+def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[Path, str] | None = None) -> DatasetReport:
+    """Count and check `dataset` without opening a file; `unreadable` is what `find_bad_images` said about its files."""
+    splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    test = (*dataset.query, *dataset.gallery)
+    cameras_of: dict[str, set[str | None]] = defaultdict(set)
+    for image in dataset.train:
+        cameras_of[image.identity].add(image.camera)
+    counts = Counter(image.identity for image in dataset.train)
+    train_paths = {image.path for image in dataset.train}
+    repeated = (path for split in splits.values() for path, count in _count_paths(split).items() if count > 1)
+    unmatched, differs = _check_queries(dataset)
+    findings = {
+        "unreadable": dict(unreadable or {}),
+        "shared_identities": tuple(sorted(counts.keys() & {image.identity for image in test})),
+        "shared_pictures": tuple(dict.fromkeys(image.path for image in test if image.path in train_paths)),
+        "repeated_pictures": tuple(dict.fromkeys(repeated)),
+        "unmatched_queries": unmatched,
+        "index_differs": differs,
+        "lone_identities": tuple(sorted(identity for identity, count in counts.items() if count == 1)),
+        "one_camera_identities": tuple(
+            sorted(
+                identity
+                for identity, cameras in cameras_of.items()
+                if counts[identity] > 1 and len(cameras) == 1 and None not in cameras
+            )
+        ),
+    }
+    return DatasetReport(
+        name=dataset.name,
+        splits=tuple(_describe_split(name, split) for name, split in splits.items()),
+        **findings,
+        problems=(*_empty_splits(splits), *_missing_cameras(splits), *_problems(findings)),
+    )
+
+
+def render_report(report: DatasetReport) -> RenderableType:
+    """Tables of counts and the list of problems, for `rich.console.Console.print`."""
+    counts = Table(title=Text(f"Data set {report.name}"), title_justify="left")
+    for heading in (
+        "split",
+        "pictures",
+        "identities",
+        "cameras",
+        "tracks",
+        "pictures per identity (min / median / max)",
+    ):
+        counts.add_column(heading, justify="left" if heading == "split" else "right")
+    for split in report.splits:
+        least, middle, most = split.per_identity
+        cameras = len(split.per_camera.keys() - {"?"})
+        numbers = (split.pictures, split.identities, cameras, split.tracks)
+        counts.add_row(split.name, *(f"{number:,}" for number in numbers), f"{least:,} / {middle:,g} / {most:,}")
+    cameras = Table(title="Pictures per camera", title_justify="left")
+    cameras.add_column("camera")
+    for split in report.splits:
+        cameras.add_column(split.name, justify="right")
+    for camera in sorted({camera for split in report.splits for camera in split.per_camera}):
+        cameras.add_row(Text(camera), *(f"{split.per_camera.get(camera, 0):,}" for split in report.splits))
+    lines = Text()
+    if not report.problems:
+        lines.append("No problem found.", style="bold green")
+    for number, problem in enumerate(report.problems, start=1):
+        lines.append(f"\n{number}. {problem.what}\n", style="bold yellow")
+        for example in problem.examples:
+            lines.append(f"     {example}\n", style="dim")
+        lines.append(f"   Consequence: {problem.consequence}\n   Fix: {problem.fix}\n")
+    return Group(counts, cameras, lines)
+
+
+def report_on(read: Callable[..., VehicleDataset]) -> DatasetReport:
+    """Read with `read(on_bad_image="skip")`, decode every picture, and describe what came."""
+    dataset = read(on_bad_image="skip")
+    paths = [image.path for split in (dataset.train, dataset.query, dataset.gallery) for image in split]
+    return describe_dataset(dataset, unreadable=find_bad_images([*dataset.skipped, *paths], decode=True))
+
+
+def _describe_split(name: str, split: Split) -> SplitReport:
+    sizes = sorted(Counter(image.identity for image in split).values()) or [0]
+    return SplitReport(
+        name=name,
+        pictures=len(split),
+        identities=len({image.identity for image in split}),
+        tracks=len({image.track for image in split} - {None}),
+        per_identity=(sizes[0], median(sizes), sizes[-1]),
+        per_camera=dict(sorted(Counter(image.camera or "?" for image in split).items())),
+    )
+
+
+def _check_queries(dataset: VehicleDataset) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """(queries without a right answer, queries for which the index files differ from the rule).
+
+    The rule: a gallery picture of the same identity is right under another camera and junk under the same one.
+    Without cameras every other picture of the identity is right.
+    """
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for row, image in enumerate(dataset.gallery):
+        rows_of[image.identity].append(row)
+    unmatched, differs = [], []
+    for number, query in enumerate(dataset.query):
+        rows = rows_of[query.identity]
+        junk = {
+            row
+            for row in rows
+            if (
+                dataset.gallery[row].camera == query.camera
+                if query.camera is not None
+                else dataset.gallery[row].path == query.path
+            )
+        }
+        right = set(rows) - junk
+        if dataset.gt_index is not None and dataset.jk_index is not None:
+            listed = set(dataset.gt_index[number])
+            if listed != right or set(dataset.jk_index[number]) != junk:
+                differs.append(query.path)
+            right = listed
+        if not right:
+            unmatched.append(query.path)
+    return tuple(unmatched), tuple(differs)
+
+
+def _count_paths(split: Split) -> Counter[Path]:
+    return Counter(image.path for image in split)
+
+
+def _empty_splits(splits: Mapping[str, Split]) -> Iterable[Problem]:
+    needed_for = {"train": "training", "query": "evaluation", "gallery": "evaluation"}
+    for name, split in splits.items():
+        if not split:
+            yield Problem(
+                f"There are no {name} pictures.",
+                f"Nothing can be used for {needed_for[name]}; train.py needs all three splits.",
+                "Check the split: data.test_fraction, the lists, or the split column or group.",
+            )
+
+
+def _missing_cameras(splits: Mapping[str, Split]) -> Iterable[Problem]:
+    images = [image for split in splits.values() for image in split]
+    without = [image for image in images if image.camera is None]
+    if without:
+        yield Problem(
+            f"{len(without):,} of {len(images):,} pictures have no camera.",
+            "Pictures of one moment count as right answers, so the numbers look better than with several cameras; "
+            "batches cannot prefer different cameras.",
+            "Read the camera from the names (a camera group or column) if it is known.",
+        )
+
+
+def _problems(findings: Mapping[str, Collection]) -> Iterable[Problem]:
+    """One problem for each kind of finding that is not empty."""
+    texts = {
+        "unreadable": (
+            "pictures cannot be read.",
+            "Training stops before it starts; with data.on_bad_image=skip it goes on without them.",
+            "Replace these files, or set data.on_bad_image=skip.",
+        ),
+        "shared_identities": (
+            "identities are in training and in query or gallery.",
+            "The evaluation rewards remembering these vehicles and says less about new ones.",
+            "Keep each vehicle on one side; data.test_fraction does so when no split is given.",
+        ),
+        "shared_pictures": (
+            "pictures are in training and in query or gallery.",
+            "The model has seen the very pictures it is judged on.",
+            "Remove them from one side.",
+        ),
+        "repeated_pictures": (
+            "pictures are more than once in one split.",
+            "In the gallery they count as several answers; in training they make pairs without a difference.",
+            "Remove the repeated lines from the list or the table.",
+        ),
+        "unmatched_queries": (
+            "queries have no right answer in the gallery.",
+            "They cannot be scored and are left out of mAP and CMC.",
+            "Add pictures of these vehicles from another camera to the gallery, or remove the queries.",
+        ),
+        "index_differs": (
+            "queries have rows in gt_index and jk_index that differ from the rule (same identity, other camera).",
+            "Numbers by index file and numbers by rule cannot be compared.",
+            "Say which protocol is used with every number; remove both index files to use the rule.",
+        ),
+        "lone_identities": (
+            "training identities have a single picture.",
+            "In a batch they are paired with themselves; they teach only what other vehicles are not.",
+            "Add pictures of them, or leave them out.",
+        ),
+        "one_camera_identities": (
+            "training identities are seen by one camera only.",
+            "They teach nothing about the change between cameras.",
+            "Nothing has to be done if they are few; otherwise add pictures from other cameras.",
+        ),
+    }
+    for kind, (what, consequence, fix) in texts.items():
+        found = findings[kind]
+        if found:
+            shown = found.items() if isinstance(found, Mapping) else ((entry, "") for entry in found)
+            lines = [f"{entry}: {reason}" if reason else str(entry) for entry, reason in shown]
+            more = [f"... and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED and kind != "unreadable" else []
+            examples = lines if kind == "unreadable" else lines[:_NAMED] + more
+            yield Problem(f"{len(found):,} {what}", consequence, fix, tuple(examples))
+
+
+if __name__ == "__main__":
+    from functools import partial
+
+    from hydra.utils import instantiate
+    from omegaconf import DictConfig
+    from rich.console import Console
+
+    from reid_lightning.cli import entry_point
+
+    @entry_point("report")
+    def main(cfg: DictConfig) -> None:
+        """Read the data set that the configuration names and show the report."""
+        Console().print(render_report(report_on(partial(instantiate, cfg.data))))
+
+    main()

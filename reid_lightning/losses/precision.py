@@ -1,0 +1,27 @@
+"""Keeps losses in float32 under autocast: exponentials and small differences do not survive half precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function` without autocast, its half-precision tensor arguments cast to float32; float64 stays float64."""
+
+    @functools.wraps(function)
+    def wrapped(*args: object, **kwargs: object) -> Tensor:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        with torch.autocast(tensors[0].device.type, enabled=False):
+            return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
+
+    return wrapped
+
+
+def _widened(value: object) -> object:
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
+        return value.float()
+    return value

@@ -1,0 +1,86 @@
+"""Contrastive loss: the formula pair by pair, the number of pairs, gradients where distances vanish."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.losses import ContrastiveLoss, contrastive_loss
+
+
+def slow(embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, normalize: bool) -> float:
+    rows = embeddings.double().tolist()
+    if normalize:
+        rows = [[value / max(math.hypot(*row), 1e-12) for value in row] for row in rows]
+    total, pairs = 0.0, 0
+    for i in range(len(rows)):
+        for j in range(i + 1, len(rows)):
+            distance = math.dist(rows[i], rows[j])
+            y = labels[i].item() == labels[j].item()
+            total += distance**2 if y else max(0.0, margin - distance) ** 2
+            pairs += 1
+    return total / (2 * pairs)
+
+
+def test_by_hand() -> None:
+    # d(1,2) = 0.3 (same), d(1,3) = 0.4 and d(2,3) = 0.5 (others); m = 1, N = 3:
+    # (0.09 + 0.36 + 0.25) / 6 = 0.1166667.
+    embeddings = torch.tensor([[0.0, 0.0], [0.3, 0.0], [0.0, 0.4]])
+    value = contrastive_loss(embeddings, torch.tensor([7, 7, 9]), margin=1.0, normalize=False)
+    assert value.item() == pytest.approx(0.7 / 6, abs=1e-7)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [0] * 6], ids=["usual", "no positives", "no negatives"]
+)
+def test_equals_a_slow_loop(labels: list[int], normalize: bool) -> None:
+    torch.manual_seed(0)
+    embeddings = torch.randn(6, 5)
+    value = contrastive_loss(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
+    expected = slow(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_gradient(normalize: bool) -> None:
+    torch.manual_seed(0)
+    embeddings = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 1, 2])
+    torch.autograd.gradcheck(lambda rows: contrastive_loss(rows, labels, margin=1.3, normalize=normalize), embeddings)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e4])
+def test_identical_and_zero_embeddings_have_finite_gradients(value: float, normalize: bool) -> None:
+    embeddings = torch.full((4, 3), value, requires_grad=True)
+    result = contrastive_loss(embeddings, torch.tensor([0, 0, 1, 1]), margin=1.0, normalize=normalize)
+    result.backward()
+    # Two pairs of the same identity at d = 0, four of others at d = 0: 4 * 1 / (2 * 6).
+    assert result.item() == pytest.approx(1 / 3)
+    assert torch.isfinite(embeddings.grad).all()
+
+
+def test_one_picture_has_no_pair() -> None:
+    embeddings = torch.randn(1, 3, requires_grad=True)
+    value = contrastive_loss(embeddings, torch.tensor([0]), margin=1.0)
+    value.backward()
+    assert value.item() == 0.0 and embeddings.grad.abs().sum() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_float32_under_autocast_and_from_half_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(6, 8).to(dtype), torch.tensor([0, 0, 1, 1, 2, 2])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = ContrastiveLoss(margin=1.0)(embeddings, labels)
+    assert value.dtype == torch.float32
+    assert torch.equal(value, contrastive_loss(embeddings.float(), labels, margin=1.0))
+
+
+def test_wrong_margin_is_named() -> None:
+    with pytest.raises(ReIDError, match=r"contrastive margin=0\.0"):
+        ContrastiveLoss(margin=0.0)

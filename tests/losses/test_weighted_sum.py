@@ -1,0 +1,186 @@
+"""The weighted sum: arithmetic, what each term is fed, errors, every loss config, and that each one trains."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import Tensor, nn
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.losses import ContrastiveLoss, IDLoss, TripletLoss, WeightedSum, contrastive_loss, triplet_loss
+from reid_lightning.models import ReIDOutput
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+CONFIGS = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
+LABELS = torch.tensor([0, 0, 1, 1])
+
+
+def term(weight: object = 1.0, *, on: str = "embeddings", loss: object = None) -> dict[str, object]:
+    return {"weight": weight, "input": on, "loss": TripletLoss(margin=0.3) if loss is None else loss}
+
+
+def build(terms: dict[str, object]) -> WeightedSum:
+    return WeightedSum(terms, num_identities=2, embedding_dim=5)
+
+
+def from_config(choice: str, *overrides: str, **arguments: int) -> WeightedSum:
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(overrides=[f"+loss={choice}", *overrides])
+    return instantiate(config.loss, **arguments)
+
+
+@pytest.fixture
+def output() -> ReIDOutput:
+    torch.manual_seed(0)
+    return ReIDOutput(torch.randn(4, 5, requires_grad=True), torch.randn(4, 5, requires_grad=True))
+
+
+def test_the_total_is_the_weighted_sum_of_what_each_loss_says_of_its_input(output: ReIDOutput) -> None:
+    loss = build(
+        {
+            "far": term(0.5, on="features"),
+            "pairs": term(3, loss=ContrastiveLoss(margin=1.0)),
+            "id": term(2.0, loss=functools.partial(IDLoss, label_smoothing=0.1)),
+        }
+    )
+    values = loss(output, LABELS)
+    assert list(values) == ["far", "pairs", "id", "total"]
+    torch.testing.assert_close(values["far"], triplet_loss(output.features, LABELS, margin=0.3))
+    torch.testing.assert_close(values["pairs"], contrastive_loss(output.embeddings, LABELS, margin=1.0))
+    torch.testing.assert_close(values["total"], 0.5 * values["far"] + 3 * values["pairs"] + 2 * values["id"])
+    assert [name for name, value in values.items() if value.requires_grad] == ["total"]
+    values["total"].backward()
+    assert output.features.grad.abs().sum() > 0 and output.embeddings.grad.abs().sum() > 0
+    assert loss.losses["id"].classifier.weight.grad.shape == (2, 5)
+
+
+def test_a_term_of_weight_0_is_reported_and_trains_nothing(output: ReIDOutput) -> None:
+    loss = build({"id": term(0.0, loss=functools.partial(IDLoss, label_smoothing=0.1)), "far": term(on="features")})
+    values = loss(output, LABELS)
+    values["total"].backward()
+    assert values["id"] > 0 and torch.equal(values["total"], values["far"])
+    assert output.embeddings.grad.abs().sum() == 0
+    assert loss.losses["id"].classifier.weight.grad.abs().sum() == 0
+
+
+class LocalOrNot(nn.Module):
+    """Says whether it was given the tensor itself."""
+
+    def __init__(self, *, owns_weights: bool) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        if owns_weights:
+            self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        self.seen.append(embeddings)
+        return embeddings.sum()
+
+
+def test_only_losses_without_weights_see_all_ranks(output: ReIDOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "reid_lightning.losses.weighted_sum.gather_across_ranks", lambda tensor: torch.cat((tensor, tensor))
+    )
+    metric, classifier = LocalOrNot(owns_weights=False), LocalOrNot(owns_weights=True)
+    build({"metric": term(loss=metric), "classifier": term(loss=classifier)})(output, LABELS)
+    assert len(metric.seen[0]) == 8 and len(classifier.seen[0]) == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_any_loss_runs_in_float32_under_autocast(dtype: torch.dtype) -> None:
+    metric = LocalOrNot(owns_weights=False)
+    half = torch.randn(4, 5, requires_grad=True).to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = build({"metric": term(loss=metric)})(ReIDOutput(half, half), LABELS)
+    assert metric.seen[0].dtype == values["total"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({}, r"loss\.terms is empty"),
+        ({"total": term()}, r"loss\.terms\.total: 'total' is the name of the sum"),
+        ({"far": term(-1.0)}, r"loss\.terms\.far\.weight=-1\.0: expected a number of at least 0"),
+        ({"far": term("1")}, r"loss\.terms\.far\.weight='1'"),
+        ({"far": term(float("nan"))}, r"loss\.terms\.far\.weight=nan"),
+        ({"far": term(on="neck")}, r"input='neck': expected one of \['features', 'embeddings'\]"),
+        ({"far": {"weight": 1.0}}, r"loss\.terms\.far has \['weight'\]; expected exactly the keys"),
+        ({"far": term() | {"wieght": 2}}, r"wieght"),
+        ({"far": 1.0}, r"loss\.terms\.far has float"),
+        ({"far": term(loss=3.0)}, r"loss\.terms\.far\.loss is a float; expected a module"),
+    ],
+)
+def test_wrong_terms_are_named(terms: dict[str, object], message: str) -> None:
+    with pytest.raises(ReIDError, match=message):
+        build(terms)
+
+
+@pytest.mark.parametrize("choice", CONFIGS)
+def test_every_loss_config_holds_the_terms_of_its_name(choice: str) -> None:
+    loss = from_config(choice, num_identities=2, embedding_dim=5)
+    assert sorted(loss.losses) == sorted(choice.split("_"))
+    torch.manual_seed(0)
+    values = loss(ReIDOutput(torch.randn(4, 5), torch.randn(4, 5)), LABELS)
+    assert all(torch.isfinite(value) for value in values.values())
+
+
+def test_a_weight_can_be_overridden() -> None:
+    loss = from_config("id_triplet", "loss.terms.triplet.weight=0", num_identities=2, embedding_dim=5)
+    values = loss(ReIDOutput(torch.randn(4, 5), torch.randn(4, 5)), LABELS)
+    torch.testing.assert_close(values["total"], values["id"])
+
+
+class ToyNetwork(nn.Module):
+    """Two layers and a neck from random weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(24, 64), nn.ReLU(), nn.Linear(64, 32))
+        self.neck = nn.BatchNorm1d(32)
+        self.neck.bias.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> ReIDOutput:
+        features = self.body(images)
+        return ReIDOutput(features, self.neck(features))
+
+
+@pytest.mark.parametrize("choice", CONFIGS)
+def test_every_loss_config_trains_from_random_weights_without_collapsing(choice: str) -> None:
+    torch.manual_seed(0)
+    # Half of the numbers belong to the vehicle, half of them, three times as strong, change from picture to picture.
+    vehicles = torch.randn(48, 24) * (torch.arange(24) < 12)
+    seen, unseen = vehicles[:32], vehicles[32:]
+
+    def draw(base: Tensor, each: int) -> tuple[Tensor, Tensor]:
+        labels = torch.arange(len(base)).repeat_interleave(each)
+        return base[labels] + torch.randn(len(labels), 24) * torch.where(torch.arange(24) < 12, 0.3, 3.0), labels
+
+    def rank_1(network: ToyNetwork) -> float:
+        network.eval()
+        with torch.no_grad():
+            rows = nn.functional.normalize(network(pictures).embeddings)
+        network.train()
+        similarity = (rows @ rows.T).fill_diagonal_(-2.0)
+        return (names[similarity.argmax(dim=1)] == names).float().mean().item()
+
+    pictures, names = draw(unseen, 6)
+    network = ToyNetwork().train()
+    loss = from_config(choice, num_identities=len(seen), embedding_dim=32)
+    trained = [value for value in (*network.parameters(), *loss.parameters()) if value.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=3e-3)
+    before, totals = rank_1(network), []
+    for _ in range(150):
+        images, labels = draw(seen, 4)
+        total = loss(network(images), labels)["total"]
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(total.item())
+    assert all(parameter.grad is not None for parameter in trained)
+    assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
+    assert rank_1(network) > before + 0.3

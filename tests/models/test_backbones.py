@@ -1,0 +1,62 @@
+"""Backbones of several families: what they put out, their last stride, and the errors of wrong choices."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.models.backbones import build_backbone, output_format
+
+
+def plain(name: str, *, last_stride: int = 2, ibn: str | None = None) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_backbone(name, ibn=ibn, last_stride=last_stride, pretrained=None)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet26d", "resnetblur18", "resnetaa34d", "seresnet18"])
+def test_last_stride_1_doubles_the_map_and_keeps_the_weights(name: str) -> None:
+    images = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        strided, dense = plain(name).eval(), plain(name, last_stride=1).eval()
+        assert dense.state_dict().keys() == strided.state_dict().keys()
+        assert strided(images).shape[2:] == (2, 3)
+        assert dense(images).shape[2:] == (4, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout", "dim"),
+    [
+        ("resnet18", "NCHW", 512),
+        ("mobilenetv3_small_050", "NCHW", 1024),
+        ("vit_tiny_patch16_224", "NLC", 192),
+        ("swin_tiny_patch4_window7_224", "NHWC", 768),
+        ("mixer_s32_224", "NLC", 512),
+        ("efficientvit_b0", "NC", 1280),
+    ],
+)
+def test_output_format_of_several_families(name: str, layout: str, dim: int) -> None:
+    backbone = plain(name).train()
+    found = output_format(backbone)
+    assert (found.layout, found.dim) == (layout, dim)
+    assert found.has_class_token == name.startswith("vit")
+    assert backbone.training
+
+
+def test_a_vision_transformer_takes_another_picture_size() -> None:
+    with torch.no_grad():
+        assert plain("vit_tiny_patch16_224").eval()(torch.rand(1, 3, 64, 96)).shape == (1, 1 + 4 * 6, 192)
+
+
+def test_last_stride_of_a_network_that_has_none_is_an_error() -> None:
+    with pytest.raises(ReIDError, match=r"MobileNetV3; set model\.last_stride=2"):
+        plain("mobilenetv3_small_050", last_stride=1)
+    with pytest.raises(ReIDError, match="last_stride=3: expected 1 or 2"):
+        plain("resnet18", last_stride=3)
+
+
+def test_unknown_names_come_back_with_close_ones() -> None:
+    with pytest.raises(ReIDError, match=r"backbone='resnet5O' is no timm network; did you mean .*resnet50"):
+        plain("resnet5O")
+    with pytest.raises(ReIDError, match=r"timm\.list_models\(\)"):
+        plain("???")

@@ -1,0 +1,126 @@
+"""Weights from files and from the published release, without a network: what loads, what is refused and how."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.models.backbones import build_backbone
+
+
+def make(pretrained: str | Path | None, *, ibn: str | None = "a", name: str = "resnet18") -> torch.nn.Module:
+    return build_backbone(name, ibn=ibn, last_stride=2, pretrained=None if pretrained is None else str(pretrained))
+
+
+@pytest.fixture
+def weights() -> dict[str, torch.Tensor]:
+    torch.manual_seed(7)
+    state = make(None).state_dict()
+    return state | {"fc.weight": torch.rand(1000, 512), "fc.bias": torch.rand(1000)}
+
+
+def same(backbone: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, weights[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "model.backbone."])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+def test_wrappers_prefixes_and_classifiers_are_stripped(
+    tmp_path: Path, weights: dict[str, torch.Tensor], prefix: str, wrapper: str | None
+) -> None:
+    state = {prefix + key: value for key, value in weights.items()}
+    torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, tmp_path / "weights.pth")
+    assert same(make(tmp_path / "weights.pth"), weights)
+
+
+def test_safetensors_load_and_the_counts_are_logged(
+    tmp_path: Path, weights: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    save_file(weights | {"neck.bias": torch.rand(3)}, tmp_path / "weights.safetensors")
+    with caplog.at_level(logging.INFO):
+        assert same(make(tmp_path / "weights.safetensors"), weights)
+    assert "112 tensors loaded, 0 of the backbone missing, 1 in the file unused" in caplog.text
+
+
+def test_plain_weights_fill_what_an_ibn_network_shares_and_the_rest_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = timm.create_model("resnet18")
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    backbone = make(tmp_path / "plain.pth")
+    assert torch.equal(backbone.layer3[0].conv1.weight, plain.layer3[0].conv1.weight)
+    # Six blocks of two IN and four BN tensors, where the file has four each.
+    assert "76 tensors loaded, 36 of the backbone missing" in caplog.text
+    assert "24 in the file unused" in caplog.text
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    torch.save(timm.create_model("resnet26").state_dict(), tmp_path / "resnet26.pth")
+    with pytest.raises(ReIDError, match=r"resnet26\.pth is for another network; shapes differ: layer1\.0\.conv1"):
+        make(tmp_path / "resnet26.pth")
+    torch.save({"blocks.0.weight": torch.rand(3)}, tmp_path / "vit.pth")
+    with pytest.raises(ReIDError, match=r"only 0 of the backbone's 112 tensors are in it .*blocks\.0\.weight"):
+        make(tmp_path / "vit.pth")
+
+
+class Unsafe:
+    """Something that only a pickle with code can hold."""
+
+
+def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'ibn_net' or null"):
+        make(tmp_path / "nowhere.pth")
+    (tmp_path / "torn.pth").write_bytes(b"\x80\x02 torn")
+    (tmp_path / "torn.safetensors").write_bytes(b"torn")
+    torch.save({"state_dict": Unsafe()}, tmp_path / "unsafe.pth")
+    for name in ("torn.pth", "torn.safetensors", "unsafe.pth"):
+        with pytest.raises(ReIDError, match=f"{name} holds no plain weights"):
+            make(tmp_path / name)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ReIDError, match="holds a list; expected a state dict"):
+        make(tmp_path / "list.pth")
+
+
+def test_the_published_release_is_taken_from_the_hub_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, torch.Tensor]
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(weights, tmp_path / "hub" / "checkpoints" / "resnet18_ibn_a-2f571257.pth")
+    assert same(make("ibn_net"), weights)
+
+
+def test_a_missing_network_says_what_was_tried_and_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*args: object, **kwargs: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(ReIDError, match=r"resnet50_ibn_b-9ca61e85\.pth could not be had .*model\.pretrained=<file>"):
+        make("ibn_net", ibn="b", name="resnet50")
+
+    create = timm.create_model
+
+    def create_offline(name: str, *, pretrained: bool = False, **arguments: object) -> torch.nn.Module:
+        if pretrained:
+            no_network()
+        return create(name, **arguments)
+
+    monkeypatch.setattr(timm, "create_model", create_offline)
+    with pytest.raises(ReIDError, match=r"timm's weights of 'resnet18' could not be had .*model\.pretrained=null"):
+        make("timm", ibn=None)
+
+
+def test_weights_that_do_not_exist_are_refused_with_the_choice() -> None:
+    with pytest.raises(ReIDError, match=r"timm has no IBN weights; set model\.pretrained=ibn_net"):
+        make("timm")
+    with pytest.raises(ReIDError, match=r"published weights for resnet101, .* not for 'resnet26' with ibn='a'"):
+        make("ibn_net", name="resnet26")

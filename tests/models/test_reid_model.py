@@ -1,0 +1,144 @@
+"""The whole network: shapes, rebuilding, training and evaluation, export, and every model config."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel, ReIDOutput
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+@pytest.mark.parametrize(("embedding_dim", "dim"), [(None, 512), (32, 32)])
+def test_shapes_and_unit_length(embedding_dim: int | None, dim: int) -> None:
+    torch.manual_seed(0)
+    model = ReIDModel("resnet18", embedding_dim=embedding_dim).eval()
+    images = torch.rand(3, 3, 48, 64)
+    with torch.no_grad():
+        output = model(images)
+        embeddings = model.embed(images)
+    assert isinstance(output, ReIDOutput) and model.embedding_dim == dim
+    assert output.features.shape == output.embeddings.shape == embeddings.shape == (3, dim)
+    assert embeddings.dtype == torch.float32
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(embeddings, torch.nn.functional.normalize(output.embeddings))
+
+
+def test_the_neck_standardises_and_its_bias_stays() -> None:
+    torch.manual_seed(0)
+    model = ReIDModel("resnet18", last_stride=2).train()
+    output = model(torch.rand(6, 3, 48, 48))
+    alive = output.features.std(dim=0) > 1e-2
+    assert alive.any()
+    torch.testing.assert_close(output.embeddings.mean(dim=0)[alive], torch.zeros(int(alive.sum())), atol=1e-4, rtol=0)
+    output.embeddings.square().sum().backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == ["neck.bias"]
+    assert {name.split(".")[0] for name in model.state_dict()} == {"backbone", "pool", "neck"}
+
+
+def test_no_neck_gives_the_features() -> None:
+    output = ReIDModel("resnet18", ibn=None, neck="none", pooling="avg").eval()(torch.rand(2, 3, 48, 48))
+    assert torch.equal(output.features, output.embeddings)
+
+
+def test_architecture_rebuilds_the_same_network_and_seeds_fix_its_weights() -> None:
+    torch.manual_seed(3)
+    first = ReIDModel("resnet18", ibn="b", last_stride=2, pooling="avg", embedding_dim=16).eval()
+    torch.manual_seed(3)
+    second = ReIDModel(**first.architecture).eval()
+    assert "pretrained" not in first.architecture
+    assert all(isinstance(value, str | int | None) for value in first.architecture.values())
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(first.embed(images), second.embed(images))
+
+
+def test_channels_last_gives_the_same() -> None:
+    torch.manual_seed(0)
+    model = ReIDModel("resnet18").eval()
+    images = torch.rand(2, 3, 48, 48)
+    with torch.no_grad():
+        expected = model.embed(images)
+        channels_last = model.to(memory_format=torch.channels_last)
+        got = channels_last.embed(images.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_embeddings_are_float32_under_autocast() -> None:
+    model = ReIDModel("resnet18", last_stride=2).eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.embed(torch.rand(2, 3, 48, 48)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "mobilenetv3_small_050", "efficientvit_b0"])
+def test_every_trainable_parameter_of_other_families_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = ReIDModel(name, ibn=None, last_stride=2).train()
+    model(torch.rand(2, 3, 64, 64)).embeddings.square().sum().backward()
+    assert [key for key, value in model.named_parameters() if value.requires_grad and value.grad is None] == []
+
+
+class Embed(torch.nn.Module):
+    """embed() as a forward, as exporters wrap it."""
+
+    def __init__(self, model: ReIDModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.model.embed(images)
+
+
+@pytest.mark.parametrize("ibn", ["a", "b"])
+def test_torch_export_with_a_dynamic_batch_gives_the_same(ibn: str) -> None:
+    torch.manual_seed(0)
+    model = Embed(ReIDModel("resnet18", ibn=ibn, last_stride=2, embedding_dim=16)).eval()
+    batch = {0: torch.export.Dim("batch", min=1)}
+    program = torch.export.export(model, (torch.rand(2, 3, 48, 48),), dynamic_shapes=(batch,))
+    for size in (1, 2, 5):
+        images = torch.rand(size, 3, 48, 48)
+        with torch.no_grad():
+            torch.testing.assert_close(program.module()(images), model(images), atol=1e-5, rtol=1e-4)
+
+
+def test_onnx_with_a_dynamic_batch_gives_the_same() -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    model = Embed(ReIDModel("resnet18", last_stride=2, embedding_dim=16)).eval()
+    batch = {0: torch.export.Dim("batch", min=1)}
+    program = torch.onnx.export(model, (torch.rand(2, 3, 48, 48),), dynamo=True, dynamic_shapes=(batch,), verbose=False)
+    buffer = io.BytesIO()
+    program.save(buffer)
+    session = runtime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    for size in (1, 2, 5):
+        images = torch.rand(size, 3, 48, 48)
+        with torch.no_grad():
+            got = torch.from_numpy(session.run(None, {name: images.numpy()})[0])
+            torch.testing.assert_close(got, model(images), atol=1e-5, rtol=1e-4)
+
+
+def test_wrong_values_are_named() -> None:
+    with pytest.raises(ReIDError, match="neck='bn' is unknown"):
+        ReIDModel("resnet18", neck="bn")
+    with pytest.raises(ReIDError, match="embedding_dim=0"):
+        ReIDModel("resnet18", embedding_dim=0)
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
+def test_every_model_config_builds(choice: str) -> None:
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(overrides=[f"+model={choice}"]).model
+    with torch.device("meta") if "101" in choice else torch.device("cpu"):
+        model = instantiate(config)
+    assert model.architecture == {key: value for key, value in config.items() if key not in ("_target_", "pretrained")}
+    assert ("ibn" in choice) == (model.architecture["ibn"] is not None)

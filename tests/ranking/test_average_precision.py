@@ -1,0 +1,213 @@
+import numpy as np
+import pytest
+import torch
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.ranking import evaluate_retrieval, problem, rank_gallery
+
+
+def slow_query(scores, right, junk, ap):
+    """AP, place of the first match and inverse negative penalty of one query, by sorting: obvious and slow."""
+    order = sorted((row for row in range(len(scores)) if not junk[row]), key=lambda row: (-scores[row], row))
+    places = [place for place, row in enumerate(order, start=1) if right[row] and not junk[row]]
+    if not places:
+        return None
+    total = 0.0
+    for found, place in enumerate(places, start=1):
+        precision = found / place
+        earlier = 1.0 if place == 1 else (found - 1) / (place - 1)
+        total += precision if ap == "step" else (precision + earlier) / 2
+    return total / len(places), places[0], len(places) / places[-1]
+
+
+def slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap, metric):
+    results = []
+    for row, one in enumerate(query):
+        if metric == "cosine":
+            scores = (gallery @ one).tolist()
+        else:
+            scores = (-((gallery - one) ** 2).sum(1)).tolist()
+        right = [identity == query_ids[row] for identity in gallery_ids]
+        cameras = gallery_cameras if gallery_cameras is not None else [None] * len(gallery_ids)
+        junk = [
+            query_cameras is not None and match and camera == query_cameras[row]
+            for match, camera in zip(right, cameras, strict=True)
+        ]
+        results.append(slow_query(scores, right, junk, ap))
+    return results
+
+
+def small_integers(generator, count, dim):
+    """Integer vectors: products are exact, and ties abound."""
+    return torch.randint(-2, 3, (count, dim), generator=generator).double()
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("ap", ["step", "trapezoid"])
+@pytest.mark.parametrize("dim", [2, 40])
+def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim, monkeypatch):
+    monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 100)  # several chunks
+    generator = torch.Generator().manual_seed(seed)
+    query, gallery = small_integers(generator, 17, dim), small_integers(generator, 60, dim)
+    query_ids = torch.randint(0, 9, (17,), generator=generator).tolist()
+    gallery_ids = torch.randint(0, 7, (60,), generator=generator).tolist()
+    with_cameras = seed % 2 == 0
+    query_cameras = torch.randint(0, 3, (17,), generator=generator).tolist() if with_cameras else None
+    gallery_cameras = torch.randint(0, 3, (60,), generator=generator).tolist() if with_cameras else None
+    expected = slow_evaluation(
+        query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap, "euclidean"
+    )
+    result = evaluate_retrieval(
+        query,
+        gallery,
+        query_ids=query_ids,
+        gallery_ids=gallery_ids,
+        query_cameras=query_cameras,
+        gallery_cameras=gallery_cameras,
+        metric="euclidean",
+        ap=ap,
+        ranks=(1, 3, 5),
+    )
+    matched = [one for one in expected if one is not None]
+    assert result.queries_without_match == len(expected) - len(matched)
+    assert result.mAP == pytest.approx(np.mean([one[0] for one in matched]), abs=1e-12)
+    assert result.mINP == pytest.approx(np.mean([one[2] for one in matched]), abs=1e-12)
+    for rank in (1, 3, 5):
+        assert result.cmc[rank] == pytest.approx(np.mean([one[1] <= rank for one in matched]), abs=1e-12)
+    per_query = [np.nan if one is None else one[0] for one in expected]
+    np.testing.assert_allclose(result.average_precision.numpy(), per_query, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_listed_matches_are_those_that_were_scored(seed):
+    generator = torch.Generator().manual_seed(seed)
+    query, gallery = small_integers(generator, 9, 3), small_integers(generator, 30, 3)
+    ids = {
+        "query_ids": torch.randint(0, 4, (9,), generator=generator),
+        "gallery_ids": torch.randint(0, 4, (30,), generator=generator),
+        "query_cameras": torch.randint(0, 2, (9,), generator=generator),
+        "gallery_cameras": torch.randint(0, 2, (30,), generator=generator),
+    }
+    rows, scores = rank_gallery(query, gallery, **ids, metric="euclidean", top_k=30)
+    result = evaluate_retrieval(query, gallery, **ids, metric="euclidean")
+    for number in range(9):
+        kept = rows[number][rows[number] >= 0]
+        junk = (ids["gallery_ids"] == ids["query_ids"][number]) & (
+            ids["gallery_cameras"] == ids["query_cameras"][number]
+        )
+        assert sorted(kept.tolist()) == (~junk).nonzero().flatten().tolist()
+        distances = (gallery[kept] - query[number]).norm(dim=1)
+        torch.testing.assert_close(scores[number][: len(kept)], -distances)
+        right = ids["gallery_ids"][kept] == ids["query_ids"][number]
+        places = right.nonzero().flatten() + 1
+        expected = (torch.arange(1, len(places) + 1) / places).double().mean().item()
+        assert result.average_precision[number].item() == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_worked_out_by_hand():
+    # Ranking of the only query: right, wrong, right, wrong, right -> precisions 1/1, 2/3, 3/5.
+    gallery = torch.tensor([[5.0, 0.0], [4.0, 3.0], [3.0, 4.0], [0.0, 5.0], [-3.0, 4.0]])
+    options = {"query_ids": ["a"], "gallery_ids": ["a", "b", "a", "b", "a"]}
+    step = evaluate_retrieval(torch.tensor([[2.0, 0.0]]), gallery, **options)
+    assert step.mAP == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+    assert step.mINP == pytest.approx(3 / 5)
+    assert step.cmc == {1: 1.0, 5: 1.0, 10: 1.0}
+    trapezoid = evaluate_retrieval(torch.tensor([[2.0, 0.0]]), gallery, **options, ap="trapezoid")
+    # One place earlier: 1 (by definition), 1/2, 2/4.
+    assert trapezoid.mAP == pytest.approx((1 + (2 / 3 + 1 / 2) / 2 + (3 / 5 + 2 / 4) / 2) / 3)
+
+
+def test_a_negative_score_is_still_a_place():
+    # torchmetrics' own retrieval metric calls this 1.0, because it drops scores of 0 and below.
+    gallery = torch.tensor([[0.9, 0.43589], [0.5, 0.866025], [-0.1, 0.994987]])
+    result = evaluate_retrieval(torch.tensor([[1.0, 0.0]]), gallery, query_ids=[1], gallery_ids=[1, 0, 1])
+    assert result.mAP == pytest.approx(0.8333333)
+
+
+def test_index_files_give_what_the_camera_rule_gives():
+    generator = torch.Generator().manual_seed(3)
+    query, gallery = torch.randn(20, 8, generator=generator), torch.randn(80, 8, generator=generator)
+    query_ids, gallery_ids = [row % 5 for row in range(20)], [row % 6 for row in range(80)]
+    query_cameras, gallery_cameras = [row % 3 for row in range(20)], [row % 4 for row in range(80)]
+    ids = {"query_ids": query_ids, "gallery_ids": gallery_ids}
+    gt, jk = [], []
+    for identity, camera in zip(query_ids, query_cameras, strict=True):
+        same = [row for row in range(80) if gallery_ids[row] == identity]
+        gt.append([row for row in same if gallery_cameras[row] != camera])
+        jk.append([row for row in same if gallery_cameras[row] == camera])
+    by_rule = evaluate_retrieval(
+        query, gallery, **ids, query_cameras=query_cameras, gallery_cameras=gallery_cameras
+    )
+    by_index = evaluate_retrieval(query, gallery, **ids, gt_index=gt, jk_index=jk)
+    assert torch.equal(by_rule.average_precision, by_index.average_precision)
+    assert (by_rule.junk, by_index.junk) == ("same identity and same camera", "jk_index")
+
+
+def test_zero_vectors_and_any_kind_of_names_are_ranked():
+    result = evaluate_retrieval(torch.zeros(1, 3), torch.randn(4, 3), query_ids=["a"], gallery_ids=["a", "b", "c", "d"])
+    assert result.mAP == 1.0  # all scores tie at 0, and the right answer stands first in the gallery
+    names = evaluate_retrieval(torch.ones(1, 3), torch.ones(2, 3), query_ids=("x",), gallery_ids=("y", "x"))
+    assert names.mAP == 0.5
+
+
+def test_unmatched_queries_are_told():
+    result = evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[1, 3])
+    assert result.queries_without_match == 1
+    assert "1 without a match" in result.describe()
+    assert result.as_dict()["queries_without_match"] == 1
+    with pytest.raises(ReIDError, match="none of the 2 queries"):
+        evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[3, 3])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"query_embeddings": torch.ones(2, 3)}, "one model"),
+        ({"query_embeddings": torch.full((2, 2), torch.nan)}, "query_embeddings holds NaN"),
+        ({"gallery_embeddings": torch.empty(0, 2)}, "gallery_embeddings"),
+        ({"query_ids": [1]}, "query_ids has 1 entries for 2"),
+        ({"query_cameras": [1, 2]}, "gallery_cameras is missing"),
+        ({"query_cameras": [1, None], "gallery_cameras": [1, 2]}, "None"),
+        ({"gt_index": [[0]]}, "gt_index has 1 rows"),
+        ({"jk_index": [[0], [2]]}, "jk_index holds row 2"),
+        ({"metric": "manhattan"}, "metric"),
+        ({"ap": "area"}, "ap is"),
+        ({"ranks": [0]}, "ranks"),
+    ],
+)
+def test_bad_input_is_named(changes, words):
+    arguments = {
+        "query_embeddings": torch.eye(2),
+        "gallery_embeddings": torch.eye(2),
+        "query_ids": [1, 2],
+        "gallery_ids": [1, 2],
+        **changes,
+    }
+    with pytest.raises(ReIDError, match=words):
+        evaluate_retrieval(**arguments)
+
+
+def test_real_index_files_equal_the_rule_at_veri_size(shared_data):
+    from reid_lightning.data.veri import parse_name, read_index, read_name_list
+
+    labels = shared_data / "veri_labels"
+    names = {part: read_name_list(labels / f"{part}_list.txt") for part in ("query", "test")}
+    parsed = {part: [parse_name(name, labels) for name in values] for part, values in names.items()}
+    ids = {
+        "query_ids": [identity for identity, _ in parsed["query"]],
+        "gallery_ids": [identity for identity, _ in parsed["test"]],
+    }
+    cameras = {
+        "query_cameras": [camera for _, camera in parsed["query"]],
+        "gallery_cameras": [camera for _, camera in parsed["test"]],
+    }
+    sizes = {"queries": len(names["query"]), "gallery": len(names["test"])}
+    index = {f"{kind}_index": read_index(labels / f"{kind}_index.txt", **sizes) for kind in ("gt", "jk")}
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(sizes["queries"], 8, generator=generator)
+    gallery = torch.randn(sizes["gallery"], 8, generator=generator)
+    by_rule = evaluate_retrieval(query, gallery, **ids, **cameras)
+    by_index = evaluate_retrieval(query, gallery, **ids, **index)
+    assert by_rule.queries_without_match == 0
+    assert by_rule.mAP == by_index.mAP
+    assert by_rule.cmc == by_index.cmc
