@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.bundle import check_architecture, read_checkpoint
 from reid_lightning.cli import check_writable, entry_point, save_config
@@ -40,6 +40,8 @@ def train(cfg: DictConfig) -> float | None:
     trainer = instantiate(cfg.trainer)(
         callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
     )
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
     trainer.fit(module, datamodule, ckpt_path=cfg.resume, weights_only=True)
 
     bundle = run_dir / "bundle"

@@ -193,9 +193,11 @@ def check_architecture(checkpoint: Mapping[str, Any], model: ReIDModel) -> None:
     came, expected = dict(record["architecture"]), dict(model.architecture)
     if came != expected:
         keys = [key for key in sorted({*came, *expected}) if came.get(key) != expected.get(key)]
-        differences = ", ".join(f"{key}: {came.get(key)!r} in the checkpoint, {expected.get(key)!r} here" for key in keys)
+        differences = ", ".join(
+            f"{key}: {came.get(key)!r} in the checkpoint, {expected.get(key)!r} here" for key in keys
+        )
         raise ReIDError(
-            f"the checkpoint is of another architecture ({differences}). Choose the same model=..., or start without it."
+            f"the checkpoint is of another architecture ({differences}). Choose the same model=..., or leave it out."
         )
 
 
@@ -209,7 +211,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ReIDError(f"{path} is not a readable checkpoint ({reason}); it may be cut short.") from error
     if not isinstance(checkpoint, dict):
-        raise ReIDError(f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint.")
+        raise ReIDError(
+            f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint."
+        )
     return checkpoint
 
 
@@ -225,7 +229,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]
     record = checkpoint.get(_RECORD)
     if record is None or "state_dict" not in checkpoint:
         raise ReIDError(
-            f"{path} was not written by this project's training. Load weights from elsewhere with model.pretrained=<file>."
+            f"{path} was not written by this project's training. Load other weights with model.pretrained=<file>."
         )
     prefix = "model."
     state = checkpoint["state_dict"]

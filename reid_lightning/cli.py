@@ -7,6 +7,7 @@ exits with status 1. Anything else is a bug and keeps its traceback; `HYDRA_FULL
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import shutil
 import sys
@@ -15,10 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reid_lightning.distributed import is_rank_zero
 from reid_lightning.errors import ReIDError
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -28,20 +32,34 @@ _WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENO
 
 
 def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` with the command line, run, report mistakes."""
+    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` and the command line, run, report."""
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-        def main() -> None:
-            keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1"
-            os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that the decision is made here
-            try:
-                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)()
-            except Exception as error:
-                message = user_message(error)
-                if message is None or keep_traceback:
-                    raise
+        keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1"
+
+        def report(error: Exception) -> None:
+            message = None if keep_traceback else user_message(error)
+            if message is None:
+                raise error
+            if is_rank_zero():
                 sys.stderr.write(f"\nerror: {message}\n")
-                sys.exit(1)
+            sys.exit(1)
+
+        @functools.wraps(task)
+        def job(cfg: DictConfig) -> object:
+            try:
+                return task(cfg)
+            except Exception as error:
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise  # one job of a sweep: Hydra goes on or stops, as its launcher says
+                return report(error)
+
+        def main() -> None:
+            os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+            except Exception as error:
+                report(error)
 
         return main
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.cli import write_atomically
-from reid_lightning.data.protocol import protocol_of
 from reid_lightning.data.picture_dataset import PictureDataset
+from reid_lightning.data.protocol import protocol_of
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.errors import ReIDError
 from reid_lightning.pictures import draw_ranked_lists

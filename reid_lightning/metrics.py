@@ -78,10 +78,10 @@ class RetrievalMetric(Metric):
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def _by_row(self) -> tuple[Tensor, Tensor]:
-        """Query (q, dim) and gallery (g, dim) embeddings, each row once; ReIDError for a row missing or out of range."""
+        """Query (q, dim) and gallery (g, dim) embeddings, each row once; ReIDError for missing or wrong rows."""
         queries = len(self.names["query_ids"])
         total = queries + len(self.names["gallery_ids"])
-        if not self.rows:
+        if isinstance(self.rows, list) and not self.rows:  # a sync leaves one tensor
             raise ReIDError("no embedding was added; expected one for each query and gallery picture.")
         rows = dim_zero_cat(self.rows)
         parts = dim_zero_cat(self.parts)

@@ -115,7 +115,9 @@ def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, column
         for place, match in enumerate(entry.matches[:columns], start=1):
             left = GAP + place * step + 2 * GAP  # a wider gap behind the query
             colour = RIGHT if match.correct else WRONG
-            _draw_cell(canvas, (left, top), match.image, colour=colour, caption=f"{match.score:.2f} {_name(match.image)}")
+            _draw_cell(
+                canvas, (left, top), match.image, colour=colour, caption=f"{match.score:.2f} {_name(match.image)}"
+            )
     return canvas
 
 

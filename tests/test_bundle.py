@@ -173,6 +173,8 @@ def test_a_checkpoint_from_elsewhere_and_one_with_code_in_it_are_refused(tmp_pat
     torch.save({"weight": torch.zeros(2)}, foreign)
     with pytest.raises(ReIDError, match=r"model\.pretrained"):
         bundle.open_model(foreign)
-    torch.save({"reid": Preprocessing(64, 64)}, foreign)  # any class would do: nothing but tensors and plain values loads
+    torch.save(
+        {"reid": Preprocessing(64, 64)}, foreign
+    )  # any class would do: nothing but tensors and plain values loads
     with pytest.raises(ReIDError, match="not a readable checkpoint"):
         bundle.open_model(foreign)

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ def test_cosine_warms_up_peaks_and_ends_low():
     assert max(values) == values[20] == pytest.approx(2.0)
     assert values[60] == pytest.approx(2.0 * (0.05 + 0.95 * 0.5))
     assert values[-1] == pytest.approx(0.1, abs=0.01)
-    assert all(later <= earlier for earlier, later in zip(values[20:], values[21:], strict=False))
+    assert all(later <= earlier for earlier, later in itertools.pairwise(values[20:]))
 
 
 def test_multistep_drops_at_its_milestones():

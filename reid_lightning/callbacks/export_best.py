@@ -43,4 +43,5 @@ def describe_training_data(dataset: VehicleDataset) -> dict[str, int | str]:
         "query pictures": len(dataset.query),
         "gallery pictures": len(dataset.gallery),
         "gallery identities": len({image.identity for image in dataset.gallery}),
+        "skipped pictures": len(dataset.skipped),
     }

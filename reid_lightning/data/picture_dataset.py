@@ -13,7 +13,7 @@ from reid_lightning.data.records import Split
 
 
 class PictureDataset(Dataset[tuple[Tensor, int]]):
-    """Item `i` is (transformed picture `i`, `numbers[i]`): a class label for training, the row itself for evaluation."""
+    """Item `i` is (transformed picture `i`, `numbers[i]`): a class label in training, else the row itself."""
 
     def __init__(
         self, images: Split, transform: Callable[[Image.Image], Tensor], *, numbers: list[int] | None = None

@@ -54,7 +54,9 @@ class RetrievalResult:
 
     def describe(self) -> str:
         """The protocol in one line."""
-        unmatched = f" ({self.queries_without_match:,} without a match, not counted)" if self.queries_without_match else ""
+        unmatched = (
+            f" ({self.queries_without_match:,} without a match, not counted)" if self.queries_without_match else ""
+        )
         return (
             f"image to image, {self.metric}, AP as {self.ap}, junk: {self.junk}; "
             f"{self.queries:,} queries{unmatched}, {self.gallery:,} gallery pictures"
@@ -121,8 +123,8 @@ def evaluate_retrieval(
     matched = ~precision.isnan()
     if not matched.any():
         raise ReIDError(
-            f"none of the {len(precision):,} queries has a right answer in the gallery (junk: {problem.junk_rule}). Are "
-            "the identities of both sides written alike, and is each vehicle seen by two cameras?"
+            f"none of the {len(precision):,} queries has a right answer in the gallery (junk: {problem.junk_rule}). "
+            "Are the identities of both sides written alike, and is each vehicle seen by two cameras?"
         )
     return RetrievalResult(
         mAP=precision[matched].mean().item(),
@@ -139,7 +141,7 @@ def evaluate_retrieval(
 
 
 def _score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor]:
-    """(AP, place of the first right answer, inverse negative penalty), each (queries of the chunk,) float64 on the CPU."""
+    """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU."""
     places, valid = _places(chunk)
     counts = valid.sum(dim=1)
     order = torch.arange(places.shape[1], dtype=torch.float64, device=places.device)

@@ -49,7 +49,9 @@ class ReIDEmbedder:
         if isinstance(images, Tensor):
             expected = (3, self.preprocessing.height, self.preprocessing.width)
             if images.ndim != 4 or tuple(images.shape[1:]) != expected:
-                raise ReIDError(f"images has shape {tuple(images.shape)}; expected (N, {', '.join(map(str, expected))}).")
+                raise ReIDError(
+                    f"images has shape {tuple(images.shape)}; expected (N, {', '.join(map(str, expected))})."
+                )
         else:
             wrong = next((image for image in images if not isinstance(image, Image.Image)), None)
             if isinstance(images, Image.Image) or wrong is not None:
@@ -89,5 +91,7 @@ def _usable_device(device: str | torch.device) -> torch.device:
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ReIDError(f"device is {str(device)!r}, which cannot be used here ({reason}); device=cpu always works.") from error
+        raise ReIDError(
+            f"device is {str(device)!r}, which cannot be used here ({reason}); device=cpu always works."
+        ) from error
     return found

@@ -179,6 +179,16 @@ def test_the_command_prints_the_report_and_writes_nothing(table, project):
     assert {path.name for path in project.iterdir()} == before
 
 
+def test_columns_and_camera_lists_arrive_from_the_command_line(table, project):
+    text = table.read_text(encoding="utf-8").replace("identity", "vid").replace("camera", "cam no")
+    table.write_text(text, encoding="utf-8")
+    settings = ("data.columns={identity: vid, camera: cam no}", "data.gallery_cameras=[2]")
+    done = run(project, "data=csv", f"data.path={table}", *settings)
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ gallery"))
+    assert [cell.strip() for cell in row.split("│")[2:5]] == ["2", "2", "1"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -39,7 +39,7 @@ class Tiny(nn.Module):
 
 def build() -> tuple[Tiny, Tensor]:
     torch.manual_seed(0)
-    return Tiny(), torch.randn(len(LABELS), 6)
+    return Tiny().double(), torch.randn(len(LABELS), 6).double()
 
 
 def run_rank(rank: int, port: int, folder: str) -> None:
@@ -61,7 +61,9 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    multiprocessing.spawn(run_rank, args=(port, str(tmp_path)), nprocs=RANKS)
+    # The server imports once for both ranks, and they start clean of this process's threads.
+    multiprocessing.set_forkserver_preload(["reid_lightning.losses"])
+    multiprocessing.start_processes(run_rank, (port, str(tmp_path)), nprocs=RANKS, start_method="forkserver")
 
     model, images = build()
     expected = model(images, LABELS)
@@ -70,11 +72,11 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for rank in ranks:
         assert torch.equal(rank["labels"], LABELS)
         for name in ("contrastive", "circle", "triplet"):
-            torch.testing.assert_close(rank["values"][name], expected[name], atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(rank["values"][name], expected[name], atol=1e-9, rtol=1e-9)
         for name, parameter in model.named_parameters():
-            torch.testing.assert_close(rank["gradients"][name], parameter.grad, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(rank["gradients"][name], parameter.grad, atol=1e-9, rtol=1e-9)
     mean_id = (ranks[0]["values"]["id"] + ranks[1]["values"]["id"]) / 2
-    torch.testing.assert_close(mean_id, expected["id"], atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(mean_id, expected["id"], atol=1e-9, rtol=1e-9)
 
 
 def test_a_single_process_gets_its_own_tensor_back() -> None:

@@ -20,13 +20,10 @@ def slow_query(scores, right, junk, ap):
     return total / len(places), places[0], len(places) / places[-1]
 
 
-def slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap, metric):
+def slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap):
     results = []
     for row, one in enumerate(query):
-        if metric == "cosine":
-            scores = (gallery @ one).tolist()
-        else:
-            scores = (-((gallery - one) ** 2).sum(1)).tolist()
+        scores = (-((gallery - one) ** 2).sum(1)).tolist()
         right = [identity == query_ids[row] for identity in gallery_ids]
         cameras = gallery_cameras if gallery_cameras is not None else [None] * len(gallery_ids)
         junk = [
@@ -54,9 +51,7 @@ def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim
     with_cameras = seed % 2 == 0
     query_cameras = torch.randint(0, 3, (17,), generator=generator).tolist() if with_cameras else None
     gallery_cameras = torch.randint(0, 3, (60,), generator=generator).tolist() if with_cameras else None
-    expected = slow_evaluation(
-        query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap, "euclidean"
-    )
+    expected = slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap)
     result = evaluate_retrieval(
         query,
         gallery,
@@ -135,9 +130,7 @@ def test_index_files_give_what_the_camera_rule_gives():
         same = [row for row in range(80) if gallery_ids[row] == identity]
         gt.append([row for row in same if gallery_cameras[row] != camera])
         jk.append([row for row in same if gallery_cameras[row] == camera])
-    by_rule = evaluate_retrieval(
-        query, gallery, **ids, query_cameras=query_cameras, gallery_cameras=gallery_cameras
-    )
+    by_rule = evaluate_retrieval(query, gallery, **ids, query_cameras=query_cameras, gallery_cameras=gallery_cameras)
     by_index = evaluate_retrieval(query, gallery, **ids, gt_index=gt, jk_index=jk)
     assert torch.equal(by_rule.average_precision, by_index.average_precision)
     assert (by_rule.junk, by_index.junk) == ("same identity and same camera", "jk_index")

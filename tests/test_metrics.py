@@ -1,0 +1,81 @@
+import pytest
+import torch
+import torch.multiprocessing as mp
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.metrics import RetrievalMetric
+from reid_lightning.ranking import evaluate_retrieval
+
+QUERIES, GALLERY, DIM = 7, 24, 6
+
+
+def case():
+    generator = torch.Generator().manual_seed(0)
+    embeddings = torch.randn(QUERIES + GALLERY, DIM, generator=generator)
+    names = {
+        "query_ids": [str(row % 4) for row in range(QUERIES)],
+        "gallery_ids": [str(row % 5) for row in range(GALLERY)],
+        "query_cameras": [f"c{row % 2}" for row in range(QUERIES)],
+        "gallery_cameras": [f"c{row % 3}" for row in range(GALLERY)],
+    }
+    return embeddings, names
+
+
+def test_any_order_of_batches_gives_the_functions_result():
+    embeddings, names = case()
+    metric = RetrievalMetric(**names)
+    rows = torch.randperm(QUERIES + GALLERY, generator=torch.Generator().manual_seed(1))
+    for part in rows.split(4):
+        metric.update(embeddings[part], part)
+    values = metric.compute()
+    expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
+    assert metric.result.as_dict() == expected.as_dict()
+    assert values["mAP"].item() == expected.mAP
+    assert values["rank-5"].item() == expected.cmc[5]
+    assert torch.equal(torch.cat(metric.ranked), embeddings)
+
+
+def test_repeated_rows_count_once_and_the_first_copy_stays():
+    embeddings, names = case()
+    metric = RetrievalMetric(**names)
+    metric.update(embeddings, torch.arange(len(embeddings)))
+    metric.update(torch.zeros(3, DIM), torch.tensor([0, 9, 30]))
+    metric.compute()
+    assert torch.equal(torch.cat(metric.ranked), embeddings)
+
+
+def test_missing_and_impossible_rows_are_named():
+    embeddings, names = case()
+    metric = RetrievalMetric(**names)
+    with pytest.raises(ReIDError, match="shape"):
+        metric.update(embeddings, torch.arange(3))
+    metric.update(embeddings[:-2], torch.arange(len(embeddings) - 2))
+    with pytest.raises(ReIDError, match="2 of 31 pictures were not embedded"):
+        metric.compute()
+    metric.update(embeddings[-2:], torch.tensor([30, 31]))
+    with pytest.raises(ReIDError, match="0 to 30"):
+        metric.compute()
+
+
+def rank_process(rank, store, results):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    embeddings, names = case()
+    metric = RetrievalMetric(**names)
+    # As DistributedSampler deals 31 pictures to 2 ranks: every second one, the first again at the end.
+    rows = torch.tensor([*range(31), 0])[rank::2]
+    for part in rows.split(5 if rank == 0 else 16):
+        metric.update(embeddings[part], part)
+    metric.compute()
+    results[rank] = (metric.result.as_dict(), metric.result.average_precision.tolist())
+    torch.distributed.destroy_process_group()
+
+
+def test_two_ranks_give_the_result_of_one_to_the_last_digit(tmp_path):
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(rank_process, args=(tmp_path / "store", results), nprocs=2)
+        embeddings, names = case()
+        expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
+        for rank in range(2):
+            assert results[rank][0] == expected.as_dict()
+            assert str(results[rank][1]) == str(expected.average_precision.tolist())
