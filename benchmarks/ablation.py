@@ -21,7 +21,7 @@ VARIANTS: dict[str, list[str]] = {
     "default (IBN-a, PK, ID + contrastive + circle)": [],
     "IBN-b": ["model=resnet18_ibn_b"],
     "no IBN": ["model=resnet18", "model.last_stride=2"],
-    "random batches instead of PK": ["loader.sampling=random"],
+    "random batches instead of PK": ["loader=random"],
     "loss=id": ["loss=id"],
     "loss=contrastive": ["loss=contrastive"],
     "loss=circle": ["loss=circle"],

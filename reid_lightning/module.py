@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,6 +16,9 @@ from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
+
+# Lightning 2.6 calls a function that torch 2.12 deprecates, once in every worker; nothing a user could do about it.
+warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 
 
 class ReIDModule(pl.LightningModule):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytorch_lightning as pl
 from PIL import Image
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from reid_lightning.data.picture_dataset import PictureDataset
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.samplers import PKBatchSampler
+from reid_lightning.data.samplers import PKBatchSampler, RandomBatchSampler
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 
@@ -25,6 +26,7 @@ class ReIDDataModule(pl.LightningDataModule):
         train_transform: picture -> tensor for training.
         identities_per_batch: P, on each rank.
         images_per_identity: K.
+        sampling: "pk", or "random" for plain shuffled batches of P*K pictures.
         eval_batch_size: pictures a step in validation, on each rank.
         num_workers: loader processes on each rank; 0 decodes in the training process.
         seed: of the order in which pictures are drawn.
@@ -41,6 +43,7 @@ class ReIDDataModule(pl.LightningDataModule):
         train_transform: Callable[[Image.Image], Tensor],
         identities_per_batch: int,
         images_per_identity: int,
+        sampling: Literal["pk", "random"],
         eval_batch_size: int,
         num_workers: int,
         seed: int,
@@ -56,6 +59,9 @@ class ReIDDataModule(pl.LightningDataModule):
         self.train_transform = train_transform
         self.identities_per_batch = identities_per_batch
         self.images_per_identity = images_per_identity
+        if sampling not in ("pk", "random"):
+            raise ReIDError(f"loader.sampling is {sampling!r}; expected 'pk' or 'random'.")
+        self.sampling = sampling
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -68,8 +74,12 @@ class ReIDDataModule(pl.LightningDataModule):
         """Number of identities in the training pictures."""
         return len(self.label_of)
 
-    def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler:
-        """The PK sampler of one rank."""
+    def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler | RandomBatchSampler:
+        """The batches of one rank."""
+        if self.sampling == "random":
+            size = self.identities_per_batch * self.images_per_identity
+            pictures = len(self.dataset.train)
+            return RandomBatchSampler(pictures, batch_size=size, seed=self.seed, rank=rank, world_size=world_size)
         cameras = [image.camera for image in self.dataset.train]
         return PKBatchSampler(
             [image.identity for image in self.dataset.train],

@@ -148,6 +148,48 @@ class PKBatchSampler(Sampler[list[int]]):
             yield generator.permutation(picked)
 
 
+class RandomBatchSampler(Sampler[list[int]]):
+    """Plain shuffling, to compare with PK: every picture once an epoch, the incomplete last batch left out.
+
+    A pure function of (seed, epoch) as well: all ranks shuffle alike and take their slice of each global batch.
+
+    Args:
+        pictures: number of pictures.
+        batch_size: on each rank.
+        seed, rank, world_size: as in `PKBatchSampler`.
+
+    Raises:
+        ReIDError: a global batch is larger than the number of pictures.
+    """
+
+    def __init__(self, pictures: int, *, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1 or pictures < batch_size * world_size:
+            raise ReIDError(
+                f"a batch of {batch_size} pictures on each of {world_size} ranks needs more than {pictures} pictures. "
+                "Set loader.identities_per_batch or loader.images_per_identity lower (their product is the batch)."
+            )
+        self._pictures, self._batch_size = pictures, batch_size
+        self._seed, self._rank, self._world_size, self._epoch = seed, rank, world_size, 0
+
+    @property
+    def sampler(self) -> RandomBatchSampler:
+        """Itself, as in `PKBatchSampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._pictures // (self._batch_size * self._world_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng((self._seed, self._epoch)).permutation(self._pictures)
+        for step in range(len(self)):
+            start = (step * self._world_size + self._rank) * self._batch_size
+            yield order[start : start + self._batch_size].tolist()
+
+
 def _number_of_batches(groups: np.ndarray, drawn: int) -> int:
     """The most batches of `drawn` distinct identities that can be filled: the largest b with
     sum(min(groups, b)) >= b * drawn, because an identity is at most once in each."""

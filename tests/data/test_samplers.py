@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from reid_lightning.data.samplers import PKBatchSampler
+from reid_lightning.data.samplers import PKBatchSampler, RandomBatchSampler
 from reid_lightning.errors import ReIDError
 
 
@@ -224,3 +224,25 @@ def test_an_epoch_of_40000_pictures_is_fast():
         list(PKBatchSampler(identities, cameras, identities_per_batch=16, images_per_identity=4))
         best = min(best, time.process_time() - start)
     assert best < 0.5
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_random_batches_cover_the_epoch_once_over_all_ranks(world_size):
+    samplers = [
+        RandomBatchSampler(50, batch_size=4, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    epochs = []
+    for epoch in range(2):
+        for sampler in samplers:
+            sampler.sampler.set_epoch(epoch)
+        batches = [list(sampler) for sampler in samplers]
+        assert [len(one) for one in batches] == [len(samplers[0])] * world_size == [50 // (4 * world_size)] * world_size
+        drawn = [picture for one in batches for batch in one for picture in batch]
+        assert len(set(drawn)) == len(drawn) == len(samplers[0]) * 4 * world_size
+        epochs.append(batches)
+    assert epochs[0] != epochs[1]
+
+
+def test_a_random_batch_larger_than_the_data_is_named():
+    with pytest.raises(ReIDError, match="64 pictures"):
+        RandomBatchSampler(50, batch_size=64)

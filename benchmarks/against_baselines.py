@@ -1,6 +1,6 @@
-"""Claim: the main job's model ranks unseen vehicles far better than the untrained network and a colour histogram.
+"""Claim: a trained model ranks unseen vehicles far better than the untrained network and a colour histogram.
 
-python benchmarks/fleet.py run=<run folder of train.py> [output=benchmarks/results]
+python benchmarks/against_baselines.py run=<run folder of train.py> [name=fleet] [output=benchmarks/results]
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
         {"ranked by": "colour histogram", **result_row(evaluate_histogram(dataset))},
     ]
     note = f"{dataset.name}, {len(dataset.query)} queries, {len(dataset.gallery)} gallery pictures; seed {cfg.seed}."
-    report("fleet", rows, Path(arguments.get("output", "benchmarks/results")), note=note)
+    report(arguments.get("name", "fleet"), rows, Path(arguments.get("output", "benchmarks/results")), note=note)
 
 
 if __name__ == "__main__":
