@@ -1,0 +1,168 @@
+"""Draws a fleet into a folder: on all cores, behind a lock, and either whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reid_lightning.data.synthetic.layout import FOLDERS, QUERY_FOLDER, write_layout
+from reid_lightning.data.synthetic.look import VehicleLook, fleet_looks
+from reid_lightning.data.synthetic.picture import Painter, prepare_vehicle
+from reid_lightning.data.synthetic.plan import TEST, TRAIN, FleetPlan, PlannedTrack, plan_fleet
+from reid_lightning.data.synthetic.spec import GENERATOR_VERSION, FleetSpec
+from reid_lightning.errors import ReIDError
+
+_painters: dict[FleetSpec, Painter] = {}
+
+
+def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None) -> Path:
+    """Draw a fleet in VeRi-776's layout, unless it is there already.
+
+    The pictures are drawn into a hidden sibling folder that is renamed when all is written; a lock keeps a second
+    process from drawing the same fleet at the same time, and what a killed run has left is removed first. The bytes
+    depend on the spec alone, not on `workers`.
+
+    Args:
+        root: where fleets are kept; made if missing.
+        spec: what to draw.
+        workers: processes to draw with; by default one per core that this process may use, 1 draws in this process.
+
+    Returns:
+        The folder `root/spec.folder_name`.
+
+    Raises:
+        ReIDError: the folder cannot be written, the disk is full, or `workers` is less than 1.
+    """
+    root = Path(root).expanduser()
+    if workers is not None and workers < 1:
+        raise ReIDError(f"workers is {workers}; expected 1 or more, or None for one per core.")
+    folder = root / spec.folder_name
+    if folder.is_dir():
+        return folder
+    workers = _cores() if workers is None else workers
+    part = root / f".{folder.name}.part"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{folder.name}.lock"):
+            if folder.is_dir():
+                return folder
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                _draw_all(part, plan_fleet(spec), workers=workers)
+                os.rename(part, folder)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise ReIDError(
+            f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
+            f"{_megabytes(spec)} MB free; free some space or choose another data.root."
+        ) from error
+    return folder
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _megabytes(spec: FleetSpec) -> int:
+    """A generous guess of a fleet's size on disk."""
+    return 20 + (spec.train_images + spec.test_images) * 8 // 1000
+
+
+def _draw_all(folder: Path, plan: FleetPlan, *, workers: int) -> None:
+    """Write every file of a fleet into a new folder."""
+    spec = plan.spec
+    folder.mkdir(parents=True)
+    for name in (*FOLDERS.values(), QUERY_FOLDER):
+        (folder / name).mkdir()
+    looks = {split: fleet_looks(spec.seed, split, plan.identities(split)) for split in (TRAIN, TEST)}
+    write_layout(folder, plan, looks[TRAIN] | looks[TEST])
+    parameters = {"generator": GENERATOR_VERSION, **dataclasses.asdict(spec)}
+    (folder / "fleet.json").write_text(json.dumps(parameters, indent=2) + "\n")
+    jobs: dict[tuple[int, int], list[PlannedTrack]] = {}
+    for track in plan.tracks:
+        jobs.setdefault((track.split, track.identity), []).append(track)
+    query = frozenset(plan.query)
+    columns = (TextColumn("Drawing the fleet"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=spec.train_images + spec.test_images)
+        work = ((spec, folder, looks[split][identity], tracks, query) for (split, identity), tracks in jobs.items())
+        for written in _run(work, workers=min(workers, len(jobs))):
+            progress.advance(bar, written)
+
+
+def _run(work: Iterator[tuple], *, workers: int) -> Iterator[int]:
+    """Draw the vehicles of `work` here or in processes; yields the pictures written, vehicle by vehicle."""
+    if workers == 1:
+        for job in work:
+            yield draw_vehicle(*job)
+        return
+    with _unimported_main(), ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            pending: set[Future[int]] = set()
+            for job in work:
+                pending.add(pool.submit(draw_vehicle, *job))
+                if len(pending) >= 4 * workers:
+                    done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in pending)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _unimported_main() -> Iterator[None]:
+    """Keep new processes from importing the caller's script again.
+
+    Drawing needs nothing of it; importing it would load torch in every worker and, in a script without a main guard or
+    in a notebook, start the drawing anew or fail. Processes start while the pool is filled, so this spans its life.
+    """
+    missing, main = object(), sys.modules["__main__"].__dict__
+    kept = {name: main.get(name, missing) for name in ("__file__", "__spec__")}
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    main.pop("__file__", None)
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            if value is not missing:
+                main[name] = value
+        for name, value in threads.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def draw_vehicle(
+    spec: FleetSpec, folder: Path, look: VehicleLook, tracks: list[PlannedTrack], query: frozenset[str]
+) -> int:
+    """Draw all pictures of one vehicle into their folders; returns how many. Runs in the workers."""
+    if spec not in _painters:
+        _painters[spec] = Painter(spec)
+    painter = _painters[spec]
+    vehicle, written = prepare_vehicle(look), 0
+    for track in tracks:
+        for name, content in zip(track.images, painter.draw_track(track, vehicle), strict=True):
+            (folder / FOLDERS[track.split] / name).write_bytes(content)
+            if track.split == TEST and name in query:
+                (folder / QUERY_FOLDER / name).write_bytes(content)
+            written += 1
+    return written
