@@ -43,6 +43,11 @@ def test_output_format_of_several_families(name: str, layout: str, dim: int) -> 
     assert backbone.training
 
 
+def test_residual_branches_start_alive() -> None:
+    backbone = plain("resnet18", ibn="a")
+    assert all(block.bn2.weight.detach().eq(1.0).all() for block in (*backbone.layer1, *backbone.layer4))
+
+
 def test_a_vision_transformer_takes_another_picture_size() -> None:
     with torch.no_grad():
         assert plain("vit_tiny_patch16_224").eval()(torch.rand(1, 3, 64, 96)).shape == (1, 1 + 4 * 6, 192)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
@@ -107,24 +106,6 @@ def test_torch_export_with_a_dynamic_batch_gives_the_same(ibn: str) -> None:
         images = torch.rand(size, 3, 48, 48)
         with torch.no_grad():
             torch.testing.assert_close(program.module()(images), model(images), atol=1e-5, rtol=1e-4)
-
-
-def test_onnx_with_a_dynamic_batch_gives_the_same() -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    torch.manual_seed(0)
-    model = Embed(ReIDModel("resnet18", last_stride=2, embedding_dim=16)).eval()
-    batch = {0: torch.export.Dim("batch", min=1)}
-    program = torch.onnx.export(model, (torch.rand(2, 3, 48, 48),), dynamo=True, dynamic_shapes=(batch,), verbose=False)
-    buffer = io.BytesIO()
-    program.save(buffer)
-    session = runtime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    for size in (1, 2, 5):
-        images = torch.rand(size, 3, 48, 48)
-        with torch.no_grad():
-            got = torch.from_numpy(session.run(None, {name: images.numpy()})[0])
-            torch.testing.assert_close(got, model(images), atol=1e-5, rtol=1e-4)
 
 
 def test_wrong_values_are_named() -> None:
