@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from reid_lightning.data.protocol import protocol_of
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.ranking import RetrievalResult, rank_gallery
 
-CELL = 108  # pixels of a picture's square
+CELL = 96  # pixels of a picture's square
 FRAME = 4
-CAPTION = 16
+LINE = 13  # of a caption, which has two
 GAP = 6
-TITLE = 44
+TITLE = 48
 BACKGROUND, TEXT, FAINT = "white", "#222222", "#777777"
 RIGHT, WRONG, QUERY = "#1a9850", "#d73027", "#333333"
 
@@ -93,31 +94,35 @@ def draw_ranked_lists(
     """
     rows = choose_queries(result.average_precision, queries)
     lists = ranked_lists(dataset, query_embeddings, gallery_embeddings, result, rows=rows, columns=columns)
-    title = f"{dataset.name}: mAP {100 * result.mAP:.1f}, rank-1 {100 * result.cmc[min(result.cmc)]:.1f}"
-    subtitle = f"{len(lists)} queries from the worst to the best average precision; {result.describe()}"
+    nearest = min(result.cmc)
+    title = f"{dataset.name}: mAP {100 * result.mAP:.1f}, rank-{nearest} {100 * result.cmc[nearest]:.1f}"
+    subtitle = (
+        f"{len(lists)} queries, evenly spread from the worst (top) to the best average precision (AP); green: the same "
+        f"vehicle, red: another\n{result.describe()}"
+    )
     return save_atomically(draw_lists(lists, title=title, subtitle=subtitle, columns=columns), path)
 
 
 def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, columns: int) -> Image.Image:
-    """The lists as one picture, about 1,200 pixels wide with 10 columns."""
+    """The lists as one picture, about 1,200 pixels wide with 10 columns; `subtitle` may have two lines."""
     step = CELL + 2 * FRAME + GAP
-    row_height = CELL + 2 * FRAME + CAPTION + GAP
-    width = GAP + (columns + 1) * step + 2 * GAP
+    row_height = CELL + 2 * FRAME + 2 * LINE + GAP
+    width = GAP + (columns + 1) * step + GAP
     canvas = Image.new("RGB", (width, TITLE + len(lists) * row_height + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, 4), title, fill=TEXT, font=ImageFont.load_default(size=18))
-    draw.text((GAP, 26), subtitle, fill=FAINT, font=ImageFont.load_default(size=11))
+    draw.text((GAP, 2), title, fill=TEXT, font=ImageFont.load_default(size=15))
+    for number, line in enumerate(subtitle.splitlines()):
+        font = ImageFont.load_default(size=11)
+        draw.text((GAP, 20 + number * LINE), _shortened(draw, line, font, width - 2 * GAP), fill=FAINT, font=font)
     for number, entry in enumerate(lists):
         top = TITLE + number * row_height
         precision = entry.average_precision
-        caption = f"query {_name(entry.query)}" + ("" if precision != precision else f"  AP {100 * precision:.0f}")
+        caption = "no right answer" if math.isnan(precision) else f"query, AP {100 * precision:.1f}"
         _draw_cell(canvas, (GAP, top), entry.query, colour=QUERY, caption=caption)
         for place, match in enumerate(entry.matches[:columns], start=1):
-            left = GAP + place * step + 2 * GAP  # a wider gap behind the query
+            left = GAP + place * step + GAP  # a wider gap behind the query
             colour = RIGHT if match.correct else WRONG
-            _draw_cell(
-                canvas, (left, top), match.image, colour=colour, caption=f"{match.score:.2f} {_name(match.image)}"
-            )
+            _draw_cell(canvas, (left, top), match.image, colour=colour, caption=f"{match.score:.3f}")
     return canvas
 
 
@@ -140,9 +145,17 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     picture = ImageOps.pad(load_image(image.path), (CELL, CELL), color="#e8e8e8")
     canvas.paste(picture, (left + FRAME, top + FRAME))
     font = ImageFont.load_default(size=11)
-    while caption and draw.textlength(caption, font=font) > side + GAP:
-        caption = caption[:-1]
-    draw.text((left, top + side + 1), caption, fill=TEXT, font=font)
+    draw.text((left, top + side), _shortened(draw, caption, font, side), fill=TEXT, font=font)
+    draw.text((left, top + side + LINE), _shortened(draw, _name(image), font, side), fill=FAINT, font=font)
+
+
+def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    """The text, or as much of its beginning as fits into `width` pixels, with dots."""
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while text and draw.textlength(text + "...", font=font) > width:
+        text = text[:-1]
+    return text + "..."
 
 
 def _name(image: VehicleImage) -> str:

@@ -13,6 +13,7 @@ from reid_lightning.search import load_reid_model
 
 FAST = [
     "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
     "trainer.check_val_every_n_epoch=1",
     "loader.identities_per_batch=4",
     "loader.num_workers=0",
@@ -89,7 +90,7 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train, run_com
 
 @pytest.mark.parametrize("loss", ["id", "contrastive", "circle", "triplet", "id_triplet"])
 def test_every_loss_trains_and_logs_its_terms(train, tmp_path, loss):
-    finished = train(f"loss={loss}", "hydra.run.dir=run", "logger=csv", "trainer.log_every_n_steps=1")
+    finished = train(f"loss={loss}", "hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr
     header, *rows = (tmp_path / "run/logs/metrics.csv").read_text().splitlines()
     for term in loss.split("_"):

@@ -1,6 +1,6 @@
 import pytest
 import torch
-import torch.multiprocessing as mp
+from torch import distributed, multiprocessing
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.metrics import RetrievalMetric
@@ -57,8 +57,23 @@ def test_missing_and_impossible_rows_are_named():
         metric.compute()
 
 
-def rank_process(rank, store, results):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+def test_index_files_and_the_trapezoid_are_handed_on():
+    embeddings, names = case()
+    ids = {side: names[side] for side in ("query_ids", "gallery_ids")}
+    same = [[row for row, other in enumerate(ids["gallery_ids"]) if other == one] for one in ids["query_ids"]]
+    index = {"gt_index": [rows[1:] for rows in same], "jk_index": [rows[:1] for rows in same]}
+    metric = RetrievalMetric(**ids, **index, ap="trapezoid")
+    metric.update(embeddings.bfloat16(), torch.arange(len(embeddings), dtype=torch.int32))
+    metric.compute()
+    rounded = embeddings.bfloat16()
+    expected = evaluate_retrieval(rounded[:QUERIES], rounded[QUERIES:], **ids, **index, ap="trapezoid")
+    assert metric.result.as_dict() == expected.as_dict()
+    assert metric.result.ap == "trapezoid"
+
+
+def run_rank(rank, folder):
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     embeddings, names = case()
     metric = RetrievalMetric(**names)
     # As DistributedSampler deals 31 pictures to 2 ranks: every second one, the first again at the end.
@@ -66,16 +81,28 @@ def rank_process(rank, store, results):
     for part in rows.split(5 if rank == 0 else 16):
         metric.update(embeddings[part], part)
     metric.compute()
-    results[rank] = (metric.result.as_dict(), metric.result.average_precision.tolist())
-    torch.distributed.destroy_process_group()
+    idle = RetrievalMetric(**names)  # one rank is given nothing, or both
+    if rank == 0:
+        idle.update(embeddings, torch.arange(31))
+    idle.compute()
+    ranked = torch.cat(idle.ranked)
+    results = [(one.result.as_dict(), one.result.average_precision) for one in (metric, idle)]
+    idle.reset()
+    with pytest.raises(ReIDError, match="no embedding was added"):
+        idle.compute()
+    torch.save({"results": results, "ranked": ranked}, folder / f"{rank}.pt")
+    distributed.destroy_process_group()
 
 
 def test_two_ranks_give_the_result_of_one_to_the_last_digit(tmp_path):
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(rank_process, args=(tmp_path / "store", results), nprocs=2)
-        embeddings, names = case()
-        expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
-        for rank in range(2):
-            assert results[rank][0] == expected.as_dict()
-            assert str(results[rank][1]) == str(expected.average_precision.tolist())
+    # The server imports once for both ranks, and they start clean of this process's threads.
+    multiprocessing.set_forkserver_preload(["reid_lightning.metrics"])
+    multiprocessing.start_processes(run_rank, (tmp_path,), nprocs=2, start_method="forkserver")
+    embeddings, names = case()
+    expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
+    for rank in range(2):
+        came = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        for values, average_precision in came["results"]:
+            assert values == expected.as_dict()
+            assert average_precision.tolist() == pytest.approx(expected.average_precision.tolist(), abs=0, nan_ok=True)
+        assert torch.equal(came["ranked"], embeddings)

@@ -51,8 +51,20 @@ def test_the_picture_shows_green_and_red_frames_in_their_places(dataset, tmp_pat
     step = pictures.CELL + 2 * pictures.FRAME + pictures.GAP
 
     def frame(place):
-        left = pictures.GAP + place * step + (2 * pictures.GAP if place else 0)
+        left = pictures.GAP + place * step + (pictures.GAP if place else 0)
         return "#" + "".join(f"{value:02x}" for value in pixels[pictures.TITLE + 1, left + 1])
 
     assert [frame(place) for place in range(4)] == [pictures.QUERY, pictures.WRONG, pictures.RIGHT, pictures.WRONG]
     assert [file.name for file in tmp_path.glob("*lists*")] == ["lists.png"]
+
+
+def test_missing_matches_leave_blank_cells_and_long_names_stay_in_theirs(dataset):
+    query = VehicleImage(dataset.query[0].path, "a" * 60, "c1")
+    match = pictures.RankedMatch(dataset.gallery[0], 0.5, correct=True)
+    lists = [pictures.RankedList(query, (match,), float("nan"))]
+    pixels = np.asarray(pictures.draw_lists(lists, title="t", subtitle="s", columns=3))
+    step = pictures.CELL + 2 * pictures.FRAME + pictures.GAP
+    assert pixels.shape[1] == 2 * pictures.GAP + 4 * step
+    below_the_title = pixels[pictures.TITLE :]
+    assert (below_the_title[:, 2 * pictures.GAP + 2 * step :] == 255).all()  # no second match, no third
+    assert (below_the_title[:, step : step + pictures.GAP] == 255).all()  # between the query and its first match

@@ -1,6 +1,7 @@
-"""mAP, CMC and mINP of queries against a gallery: exact, without sorting the gallery, in bounded memory.
+"""mAP, CMC and mINP of queries against a gallery: exact, fast, in bounded memory.
 
-Only the ranks of the right answers matter, and a rank is a count: how many wrong answers score higher.
+Only the places of the right answers matter, and a place is a count of higher scores: sorting the bare scores, which
+processors do ten times faster than ordering rows, and a binary search for each right answer find it.
 """
 
 from __future__ import annotations
@@ -9,13 +10,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.problem import Chunk, Index, Metric, Names, RankingProblem
+from reid_lightning.ranking.checks import Index, Names
+from reid_lightning.ranking.problem import Chunk, Metric, RankingProblem
 
 APDefinition = Literal["step", "trapezoid"]
+
+_BLOCK_ELEMENTS = 1 << 20  # scores sorted at a time on the CPU: about what its caches hold
 
 
 @dataclass(frozen=True)
@@ -142,52 +147,62 @@ def evaluate_retrieval(
 
 def _score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor]:
     """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU."""
-    places, valid = _places(chunk)
-    counts = valid.sum(dim=1)
-    order = torch.arange(places.shape[1], dtype=torch.float64, device=places.device)
-    found = (counts[:, None] - order).clamp(min=1)  # k: right answers down to this one, the last one first
+    places, counts = (part.cpu() for part in _places(chunk))
+    found = torch.arange(1, places.shape[1] + 1, dtype=torch.float64)  # k: right answers up to this one
     precision = found / places
     if ap == "trapezoid":
         earlier = torch.where(places > 1, (found - 1) / (places - 1).clamp(min=1), 1.0)
         precision = (precision + earlier) / 2
-    has_match = counts > 0
-    mean = torch.where(has_match, (precision * valid).sum(dim=1) / counts.clamp(min=1), torch.nan)
-    best = places.gather(1, (counts - 1).clamp(min=0)[:, None]).squeeze(1)
-    last = counts / places[:, 0]
-    return mean.cpu(), best.cpu(), last.cpu()
+    valid = found <= counts[:, None]
+    mean = torch.where(counts > 0, (precision * valid).sum(dim=1) / counts.clamp(min=1), torch.nan)
+    last = places.gather(1, (counts - 1).clamp(min=0)[:, None]).squeeze(1)
+    return mean, places[:, 0], counts / last.double()
 
 
 def _places(chunk: Chunk) -> tuple[Tensor, Tensor]:
-    """Places (from 1) of the right answers of each query, from the last to the first, and which entries are real.
-
-    Both (queries, largest number of right answers). A right answer's place is one more than the wrong answers that
-    score higher plus the right answers before it: one binary search of every wrong answer among the sorted right ones.
-    """
-    scores, match = chunk.scores, chunk.match
-    counts = match.sum(dim=1)
+    """Places (queries, largest number of right answers) of the right answers, from 1, ascending, and how many each
+    query has (queries,); the entries behind them mean nothing."""
+    scores, query, row = chunk.scores, chunk.match_query, chunk.match_row
+    counts = torch.bincount(query, minlength=len(scores))
+    slot = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
     width = max(1, int(counts.max()))
-    slots = torch.arange(width, device=scores.device)
-    valid = slots < counts[:, None]
-    right = scores.new_full((len(scores), width), torch.inf)
-    right[valid] = scores[match]
-    right = right.sort(dim=1).values
-    left_out = match if chunk.junk is None else match | chunk.junk
-    wrong = scores.masked_fill(left_out, -torch.inf)
-    not_above = torch.searchsorted(right, wrong, right=True, out_int32=True)  # right answers that score <= this one
-    below = torch.nn.functional.pad(right, (1, 0), value=torch.nan).gather(1, not_above.long())
-    tied = (below == wrong).any(dim=1)
-    bins = torch.zeros(len(scores), width + 1, dtype=torch.int32, device=scores.device)
-    bins.scatter_add_(1, not_above.long(), torch.ones_like(not_above))
-    higher = bins[:, 1:].flip(1).cumsum(1).flip(1)  # wrong answers above the right answer in this slot
-    places = (higher + counts[:, None] - slots).clamp(min=1).double()
-    for row in tied.nonzero().flatten().tolist():
-        places[row] = _tied_places(scores[row], match[row], left_out[row] & ~match[row], width)
-    return places, valid
+    right = scores.new_full((len(scores), width), -torch.inf)
+    right[query, slot] = scores[query, row]
+    right = right.sort(dim=1, descending=True).values
+    rows = query.new_zeros(right.shape)
+    rows[query, slot] = row
+    valid = torch.arange(width, device=query.device) < counts[:, None]
+    size = max(1, (_BLOCK_ELEMENTS if scores.device.type == "cpu" else scores.numel()) // scores.shape[1])
+    places = [
+        _places_of_block(*block, valid=block_valid)
+        for *block, block_valid in zip(*(part.split(size) for part in (scores, right, rows, valid)), strict=True)
+    ]
+    return torch.cat(places), counts
 
 
-def _tied_places(scores: Tensor, match: Tensor, junk: Tensor, width: int) -> Tensor:
-    """The same for one query where a wrong answer scores exactly as a right one: by a stable sort."""
-    kept = ~junk
-    order = scores[kept].sort(descending=True, stable=True).indices
-    places = match[kept][order].nonzero().flatten().flip(0).double() + 1
-    return torch.nn.functional.pad(places, (0, width - len(places)), value=1.0)
+def _places_of_block(scores: Tensor, right: Tensor, rows: Tensor, *, valid: Tensor) -> Tensor:
+    """Places of the scores in `right` (queries, width, descending) among `scores` (queries, gallery).
+
+    Where another picture scores exactly as a right answer, a stable sort of that query's gallery decides, for which
+    `rows` (queries, width) are the gallery rows of the right answers, in any order.
+    """
+    ordered = _ascending(scores)
+    gallery = scores.shape[1]
+    above = gallery - torch.searchsorted(ordered, right, right=True)
+    level = gallery - torch.searchsorted(ordered, right) - above
+    places = above + 1
+    tied = ((level > 1) & valid).any(dim=1).nonzero().squeeze(1)
+    if len(tied):
+        order = scores[tied].sort(dim=1, descending=True, stable=True).indices
+        place_of_row = torch.empty_like(order)
+        place_of_row.scatter_(1, order, torch.arange(1, gallery + 1, device=order.device).expand_as(order))
+        exact = place_of_row.gather(1, rows[tied]).masked_fill(~valid[tied], gallery + 1)
+        places[tied] = exact.sort(dim=1).values
+    return places
+
+
+def _ascending(scores: Tensor) -> Tensor:
+    """A copy with every row in order; numpy's vectorised sort is ten times faster than torch's on the CPU."""
+    if scores.device.type == "cpu":
+        return torch.from_numpy(np.sort(scores.numpy(), axis=1))
+    return scores.sort(dim=1).values

@@ -1,45 +1,46 @@
-"""The checked inputs of a ranking: embeddings made comparable, names made numbers, and who is junk for whom.
+"""The checked inputs of a ranking and their similarities, a few queries at a time: memory stays bounded.
 
 Both evaluation and the listing of matches start here, so that they agree to the last tie.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.checks import Index, Names, check_embeddings, check_index, check_pair, number_names
 
-Names = Sequence[str] | Sequence[int] | Tensor
-Index = Sequence[Sequence[int]]
 Metric = Literal["cosine", "euclidean"]
 
-_CHUNK_ELEMENTS = 1 << 22  # similarities held at a time: 16 MiB of float32
 JUNK_NONE = "none"
 JUNK_CAMERA = "same identity and same camera"
 JUNK_INDEX = "jk_index"
 
+_CHUNK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB of float32; smaller ones make the product slower
+_SMALLEST_NORM = 1e-12  # below it a vector counts as zero, as in torch.nn.functional.normalize
+
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some queries against the whole gallery; every tensor is (queries of this chunk, gallery)."""
+    """Some queries against the whole gallery. The next chunk overwrites `scores`."""
 
     start: int
     scores: Tensor
-    """Higher is more similar."""
-    match: Tensor
-    """Right answers, junk not among them."""
-    junk: Tensor | None
-    """Left out of the ranking; None when nothing is."""
+    """(queries of this chunk, gallery): higher is more similar, -inf is junk."""
+    match_query: Tensor
+    """(matches,) ascending: the query, counted from `start`, of each right answer that is not junk."""
+    match_row: Tensor
+    """(matches,) its gallery row, ascending within a query."""
 
 
 class RankingProblem:
-    """Queries, gallery and rules of one ranking; iterating gives `Chunk`s, so memory stays bounded.
+    """Queries, gallery and rules of one ranking; iterating gives `Chunk`s.
 
     Args are those of `evaluate_retrieval`; raises ReIDError naming the argument that does not fit.
     """
@@ -57,29 +58,30 @@ class RankingProblem:
         jk_index: Index | None = None,
         metric: Metric = "cosine",
     ) -> None:
-        self.query = _checked("query_embeddings", query_embeddings)
-        self.gallery = _checked("gallery_embeddings", gallery_embeddings)
-        if self.query.shape[1] != self.gallery.shape[1]:
-            raise ReIDError(
-                f"query_embeddings have {self.query.shape[1]} numbers each, gallery_embeddings "
-                f"{self.gallery.shape[1]}; they must come from one model."
-            )
         if metric not in ("cosine", "euclidean"):
             raise ReIDError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
         if (query_cameras is None) != (gallery_cameras is None):
             missing = "query_cameras" if query_cameras is None else "gallery_cameras"
             raise ReIDError(f"{missing} is missing; give the cameras of both sides or of neither.")
         self.metric = metric
-        device = self.query.device
-        self.query_ids, self.gallery_ids = _numbered("ids", query_ids, gallery_ids, *self.sizes, device=device)
-        self.cameras: tuple[Tensor, Tensor] | None = None
+        query, self.query_norms = check_embeddings("query_embeddings", query_embeddings)
+        gallery, self.gallery_norms = check_embeddings("gallery_embeddings", gallery_embeddings)
+        check_pair(query, gallery)
+        wider = torch.promote_types(query.dtype, gallery.dtype)
+        self.query, self.gallery = query.to(wider), gallery.to(wider)
+        self._gallery_squares = squared_lengths(self.gallery) if metric == "euclidean" else None
+        on_device = {"device": query.device}
+        query_numbers, gallery_numbers = number_names("ids", query_ids, gallery_ids, self.sizes, **on_device)
+        self._same_identity = _RowLists.of_equal(query_numbers, gallery_numbers)
+        self._cameras: tuple[Tensor, Tensor] | None = None
         if query_cameras is not None and gallery_cameras is not None:
-            self.cameras = _numbered("cameras", query_cameras, gallery_cameras, *self.sizes, device=device)
-        self.gt_index = _checked_index("gt_index", gt_index, *self.sizes)
-        self.jk_index = _checked_index("jk_index", jk_index, *self.sizes)
-        if metric == "cosine":
-            self.query = functional.normalize(self.query, dim=1)
-            self.gallery = functional.normalize(self.gallery, dim=1)
+            self._cameras = number_names("cameras", query_cameras, gallery_cameras, self.sizes, **on_device)
+        self._right = self._same_identity
+        if gt_index is not None:
+            self._right = _RowLists.of_index(*check_index("gt_index", gt_index, self.sizes, **on_device))
+        self._junk: _RowLists | None = None
+        if jk_index is not None:
+            self._junk = _RowLists.of_index(*check_index("jk_index", jk_index, self.sizes, **on_device))
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -89,69 +91,89 @@ class RankingProblem:
     @property
     def junk_rule(self) -> str:
         """In words, for everything that prints a result."""
-        if self.jk_index is not None:
+        if self._junk is not None:
             return JUNK_INDEX
-        return JUNK_NONE if self.cameras is None else JUNK_CAMERA
+        return JUNK_NONE if self._cameras is None else JUNK_CAMERA
 
     def __iter__(self) -> Iterator[Chunk]:
-        rows = max(1, _CHUNK_ELEMENTS // self.sizes[1])
-        for start in range(0, self.sizes[0], rows):
-            yield self._chunk(start, min(start + rows, self.sizes[0]))
+        queries, gallery = self.sizes
+        size = min(queries, max(1, _CHUNK_ELEMENTS // gallery))
+        buffer = self.query.new_empty(size, gallery)
+        for start in range(0, queries, size):
+            end = min(start + size, queries)
+            scores = self._scores(start, end, out=buffer[: end - start])
+            junk = self._junk_pairs(start, end)
+            if junk is not None:
+                scores[junk] = -torch.inf
+            query, row = self._right.pairs(start, end)
+            kept = ~scores[query, row].isneginf()
+            yield Chunk(start, scores, query[kept], row[kept])
 
-    def _chunk(self, start: int, end: int) -> Chunk:
-        scores = self.query[start:end] @ self.gallery.T
-        if self.metric == "euclidean":  # -d^2 up to a constant of the query: the same order
-            scores = scores.mul_(2).sub_(self.gallery.square().sum(dim=1))
-        same_identity = self.query_ids[start:end, None] == self.gallery_ids
-        if self.jk_index is not None:
-            junk = _mask(self.jk_index[start:end], like=same_identity)
-        elif self.cameras is not None:
-            junk = same_identity & (self.cameras[0][start:end, None] == self.cameras[1])
-        else:
-            junk = None
-        match = same_identity if self.gt_index is None else _mask(self.gt_index[start:end], like=same_identity)
-        return Chunk(start, scores, match if junk is None else match & ~junk, junk)
+    def _scores(self, start: int, end: int, *, out: Tensor) -> Tensor:
+        """Cosine similarities, or -d^2 up to a constant of the query, which ranks as -d does. The gallery is not copied
+        to be normalised: its norms divide the products."""
+        query = self.query[start:end]
+        if self.metric == "cosine":
+            query = query / self.query_norms[start:end, None].clamp(min=_SMALLEST_NORM)
+        with _full_precision(query.device):
+            torch.mm(query, self.gallery.T, out=out)
+        if self._gallery_squares is None:
+            return out.div_(self.gallery_norms.clamp(min=_SMALLEST_NORM))
+        return out.mul_(2).sub_(self._gallery_squares)
 
-
-def _checked(name: str, embeddings: Tensor) -> Tensor:
-    if not isinstance(embeddings, Tensor) or embeddings.ndim != 2 or 0 in embeddings.shape:
-        came = tuple(embeddings.shape) if isinstance(embeddings, Tensor) else type(embeddings).__name__
-        raise ReIDError(f"{name} is {came}; expected a tensor (pictures, dim) with at least one picture.")
-    if not torch.isfinite(embeddings).all():
-        row = int((~torch.isfinite(embeddings).all(dim=1)).nonzero()[0])
-        raise ReIDError(f"{name} holds NaN or infinity, first in row {row}; the model that made it is broken.")
-    return embeddings.detach() if embeddings.dtype == torch.float64 else embeddings.detach().float()
-
-
-def _numbered(
-    kind: str, query: Names, gallery: Names, queries: int, size: int, *, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    sides = []
-    for name, values, expected in ((f"query_{kind}", query, queries), (f"gallery_{kind}", gallery, size)):
-        values = values.tolist() if isinstance(values, Tensor) else list(values)
-        if len(values) != expected:
-            raise ReIDError(f"{name} has {len(values)} entries for {expected} embeddings.")
-        if any(value is None for value in values):
-            raise ReIDError(f"{name} holds None; leave the cameras of both sides out where some are unknown.")
-        sides.append(values)
-    numbers = {value: number for number, value in enumerate(dict.fromkeys(sides[0] + sides[1]))}
-    as_tensors = [torch.tensor([numbers[value] for value in values], device=device) for values in sides]
-    return as_tensors[0], as_tensors[1]
+    def _junk_pairs(self, start: int, end: int) -> tuple[Tensor, Tensor] | None:
+        if self._junk is not None:
+            return self._junk.pairs(start, end)
+        if self._cameras is None:
+            return None
+        query, row = self._same_identity.pairs(start, end)
+        same_camera = self._cameras[0][start:end][query] == self._cameras[1][row]
+        return query[same_camera], row[same_camera]
 
 
-def _checked_index(name: str, index: Index | None, queries: int, size: int) -> Index | None:
-    if index is None:
-        return None
-    if len(index) != queries:
-        raise ReIDError(f"{name} has {len(index)} rows for {queries} queries.")
-    wrong = next((entry for row in index for entry in row if not 0 <= entry < size), None)
-    if wrong is not None:
-        raise ReIDError(f"{name} holds row {wrong}; expected 0 to {size - 1} (0-based rows of the gallery).")
-    return index
+def squared_lengths(embeddings: Tensor) -> Tensor:
+    """|x|^2 of every row, (pictures,), without a copy of all rows; squaring the root would lose exact ties."""
+    return torch.cat([part.square().sum(dim=1) for part in embeddings.split(1024)])
 
 
-def _mask(index: Index, *, like: Tensor) -> Tensor:
-    mask = torch.zeros_like(like)
-    for row, entries in enumerate(index):
-        mask[row, torch.as_tensor(list(entries), dtype=torch.long, device=like.device)] = True
-    return mask
+@dataclass(frozen=True)
+class _RowLists:
+    """For every query a run of `rows`: `lengths[q]` gallery rows, from `starts[q]` on."""
+
+    rows: Tensor
+    starts: Tensor
+    lengths: Tensor
+
+    @classmethod
+    def of_equal(cls, query: Tensor, gallery: Tensor) -> _RowLists:
+        """The gallery rows that have the query's number, ascending."""
+        counts = torch.bincount(gallery, minlength=int(query.max()) + 1)
+        starts = counts.cumsum(0) - counts
+        return cls(gallery.argsort(stable=True), starts[query], counts[query])
+
+    @classmethod
+    def of_index(cls, rows: Tensor, lengths: Tensor) -> _RowLists:
+        """Rows of all queries one after the other."""
+        return cls(rows, lengths.cumsum(0) - lengths, lengths)
+
+    def pairs(self, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Every (query, row) of the queries from `start` to `end`, the query counted from `start`: (pairs,) each."""
+        lengths = self.lengths[start:end]
+        query = torch.repeat_interleave(lengths)
+        first = self.starts[start:end] - (lengths.cumsum(0) - lengths)
+        return query, self.rows[first[query] + torch.arange(len(query), device=query.device)]
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Products in true float32, whatever autocast and `torch.set_float32_matmul_precision` allow in training."""
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

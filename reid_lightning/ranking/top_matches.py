@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.problem import Index, Metric, Names, RankingProblem
+from reid_lightning.ranking.checks import Index, Names
+from reid_lightning.ranking.problem import Metric, RankingProblem, squared_lengths
 
 
 def rank_gallery(
@@ -42,14 +43,27 @@ def rank_gallery(
         jk_index=jk_index,
         metric=metric,
     )
-    rows, scores = [], []
+    parts = []
     for chunk in problem:
-        kept = chunk.scores if chunk.junk is None else chunk.scores.masked_fill(chunk.junk, -torch.inf)
-        ordered = kept.sort(dim=1, descending=True, stable=True)
-        best = ordered.values[:, :top_k]
+        rows, best = _best(chunk.scores, min(top_k, problem.sizes[1]))
+        rows = rows.masked_fill(best.isneginf(), -1)
         if metric == "euclidean":
-            length = problem.query[chunk.start : chunk.start + len(best)].square().sum(dim=1, keepdim=True)
-            best = -(length - best).clamp(min=0).sqrt()
-        rows.append(ordered.indices[:, :top_k].masked_fill(best.isneginf(), -1).cpu())
-        scores.append(best.cpu())
-    return torch.cat(rows), torch.cat(scores)
+            length = squared_lengths(problem.query[chunk.start : chunk.start + len(best)])
+            best = -(length[:, None] - best).clamp(min=0).sqrt()
+        parts.append((rows.cpu(), best.cpu()))
+    all_rows, all_scores = (torch.cat(side) for side in zip(*parts, strict=True))
+    return all_rows, all_scores
+
+
+def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Rows and values (queries, count) of the highest scores, as a stable sort would have them."""
+    gallery = scores.shape[1]
+    values, rows = scores.topk(min(count + 1, gallery), dim=1)  # one more tells whether the last place is tied
+    cut = (values[:, count - 1] == values[:, -1]) & ~values[:, -1].isneginf() if count < gallery else None
+    rows = rows[:, :count].sort(dim=1).values
+    values, order = scores.gather(1, rows).sort(dim=1, descending=True, stable=True)
+    rows = rows.gather(1, order)
+    if cut is not None:
+        for query in cut.nonzero().squeeze(1).tolist():
+            rows[query] = scores[query].sort(descending=True, stable=True).indices[:count]
+    return rows, values

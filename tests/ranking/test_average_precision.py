@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking import evaluate_retrieval, problem, rank_gallery
+from reid_lightning.ranking import average_precision, evaluate_retrieval, problem, rank_gallery
 
 
 def slow_query(scores, right, junk, ap):
@@ -43,7 +43,8 @@ def small_integers(generator, count, dim):
 @pytest.mark.parametrize("ap", ["step", "trapezoid"])
 @pytest.mark.parametrize("dim", [2, 40])
 def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim, monkeypatch):
-    monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 100)  # several chunks
+    monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 400)  # 3 chunks of at most 6 queries
+    monkeypatch.setattr(average_precision, "_BLOCK_ELEMENTS", 250)  # of blocks of at most 4
     generator = torch.Generator().manual_seed(seed)
     query, gallery = small_integers(generator, 17, dim), small_integers(generator, 60, dim)
     query_ids = torch.randint(0, 9, (17,), generator=generator).tolist()
@@ -71,6 +72,24 @@ def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim
         assert result.cmc[rank] == pytest.approx(np.mean([one[1] <= rank for one in matched]), abs=1e-12)
     per_query = [np.nan if one is None else one[0] for one in expected]
     np.testing.assert_allclose(result.average_precision.numpy(), per_query, atol=1e-12)
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 7, 40])
+def test_listed_matches_follow_a_stable_sort(top_k, monkeypatch):
+    monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 100)
+    generator = torch.Generator().manual_seed(top_k)
+    query, gallery = small_integers(generator, 9, 2), small_integers(generator, 30, 2)
+    ids = {"query_ids": [0] * 9, "gallery_ids": [row % 2 for row in range(30)]}
+    junk = [[row for row in range(30) if (row + number) % 4 == 0] for number in range(8)] + [list(range(28))]
+    rows, scores = rank_gallery(query, gallery, **ids, jk_index=junk, metric="euclidean", top_k=top_k)
+    assert rows.shape == scores.shape == (9, min(top_k, 30))
+    for number in range(9):
+        distances = ((gallery - query[number]) ** 2).sum(1).sqrt().tolist()
+        kept = sorted(set(range(30)) - set(junk[number]), key=lambda row: (distances[row], row))[:top_k]
+        filled = len(kept)
+        assert rows[number].tolist() == kept + [-1] * (rows.shape[1] - filled)
+        assert scores[number][:filled].tolist() == pytest.approx([-distances[row] for row in kept])
+        assert scores[number][filled:].isneginf().all()
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -143,6 +162,46 @@ def test_zero_vectors_and_any_kind_of_names_are_ranked():
     assert names.mAP == 0.5
 
 
+def test_cosine_is_free_of_length_and_equals_normalised_products():
+    generator = torch.Generator().manual_seed(5)
+    query, gallery = torch.randn(20, 16, generator=generator), torch.randn(90, 16, generator=generator)
+    ids = {"query_ids": [row % 4 for row in range(20)], "gallery_ids": [row % 5 for row in range(90)]}
+    lengths = torch.logspace(-3, 6, 90)[:, None]
+    stretched = evaluate_retrieval(1e-4 * query, lengths * gallery, **ids)
+    assert torch.equal(stretched.average_precision, evaluate_retrieval(query, gallery, **ids).average_precision)
+    rows, scores = rank_gallery(query, lengths * gallery, **ids, top_k=3)
+    unit = torch.nn.functional.normalize(query), torch.nn.functional.normalize(gallery)
+    expected = (unit[0] @ unit[1].T).topk(3)
+    assert torch.equal(rows, expected.indices)
+    assert (scores - expected.values).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_are_ranked_in_float32_or_better(dtype):
+    generator = torch.Generator().manual_seed(6)
+    query, gallery = (torch.randn(count, 16, generator=generator).to(dtype) for count in (10, 50))
+    ids = {"query_ids": [row % 4 for row in range(10)], "gallery_ids": [row % 5 for row in range(50)]}
+    came = evaluate_retrieval(query, gallery, **ids)
+    expected = evaluate_retrieval(query.double(), gallery.double(), **ids)
+    assert torch.equal(came.average_precision, expected.average_precision)
+
+
+def test_training_settings_do_not_touch_the_precision():
+    generator = torch.Generator().manual_seed(7)
+    query, gallery = torch.randn(40, 64, generator=generator), torch.randn(300, 64, generator=generator)
+    ids = {"query_ids": [row % 8 for row in range(40)], "gallery_ids": [row % 8 for row in range(300)]}
+    expected = rank_gallery(query, gallery, **ids, top_k=5)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            came = rank_gallery(query, gallery, **ids, top_k=5)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert all(torch.equal(one, other) for one, other in zip(came, expected, strict=True))
+
+
 def test_unmatched_queries_are_told():
     result = evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[1, 3])
     assert result.queries_without_match == 1
@@ -158,6 +217,12 @@ def test_unmatched_queries_are_told():
         ({"query_embeddings": torch.ones(2, 3)}, "one model"),
         ({"query_embeddings": torch.full((2, 2), torch.nan)}, "query_embeddings holds NaN"),
         ({"gallery_embeddings": torch.empty(0, 2)}, "gallery_embeddings"),
+        (
+            {"gallery_embeddings": torch.tensor([[1.0, 0.0], [3e38, 0.0]])},
+            "too large for torch.float32, first in row",
+        ),
+        ({"gallery_embeddings": [[1.0, 0.0]]}, "gallery_embeddings is list"),
+        ({"query_ids": ["1", "2"]}, "'1' and gallery_ids 1, which never match"),
         ({"query_ids": [1]}, "query_ids has 1 entries for 2"),
         ({"query_cameras": [1, 2]}, "gallery_cameras is missing"),
         ({"query_cameras": [1, None], "gallery_cameras": [1, 2]}, "None"),
