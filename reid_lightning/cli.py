@@ -22,7 +22,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reid_lightning.distributed import is_rank_zero
 from reid_lightning.errors import ReIDError
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -41,8 +40,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
             message = None if keep_traceback else user_message(error)
             if message is None:
                 raise error
-            if is_rank_zero():
-                sys.stderr.write(f"\nerror: {message}\n")
+            sys.stderr.write(f"\nerror: {message}\n")
             sys.exit(1)
 
         @functools.wraps(task)

@@ -20,7 +20,7 @@ class RankedLists(pl.Callback):
     """Draw queries and their best matches after each validation.
 
     Args:
-        folder: gets `ranked_lists_epoch=<n>.png`.
+        folder: gets `ranked_lists_epoch_<n>.png`.
         queries: rows of the picture.
         columns: matches a row.
     """
@@ -42,7 +42,7 @@ class RankedLists(pl.Callback):
             trainer.datamodule.dataset,
             *(embeddings.cpu() for embeddings in callback.metric.ranked),
             callback.metric.result,
-            self.folder / f"ranked_lists_epoch={trainer.current_epoch:03d}.png",
+            self.folder / f"ranked_lists_epoch_{trainer.current_epoch:03d}.png",
             queries=self.queries,
             columns=self.columns,
         )
