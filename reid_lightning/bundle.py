@@ -272,6 +272,15 @@ def _options(values: Any, *, where: str) -> BundleOptions:
     )
 
 
+def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as people read them: shares in percent, a line for each rank of the CMC."""
+    lines: dict[str, Any] = {}
+    for name, value in metrics.items():
+        shares = {f"rank-{rank}": share for rank, share in value.items()} if name == "cmc" else {name: value}
+        lines |= {key: f"{100 * share:.1f} %" if isinstance(share, float) else share for key, share in shares.items()}
+    return lines
+
+
 def _model_card(options: BundleOptions) -> str:
     def table(values: Mapping[str, Any]) -> str:
         return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())])
@@ -290,7 +299,7 @@ embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> 
 
 ## Measured
 
-{table(options.metrics)}
+{table(_in_percent(options.metrics))}
 
 ## Data
 

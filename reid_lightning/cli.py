@@ -53,11 +53,17 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
                 return report(error)
 
         def main() -> None:
+            before = os.environ.get(_FULL_ERROR)
             os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
             try:
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             except Exception as error:
                 report(error)
+            finally:
+                if before is None:
+                    del os.environ[_FULL_ERROR]
+                else:
+                    os.environ[_FULL_ERROR] = before
 
         return main
 

@@ -69,7 +69,7 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     try:
         with _quiet():
             write(embed, torch.randn(2, *shape, generator=generator), unfinished)
-        run = reload(unfinished)
+            run = reload(unfinished)
         difference = 0.0
         for batch_size in BATCH_SIZES:
             images = torch.randn(batch_size, *shape, generator=generator)

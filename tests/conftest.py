@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import io
+import logging
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -48,13 +53,40 @@ def small_model():
 
 
 @pytest.fixture
-def run_command(tmp_path: Path):
-    """Run `python <script> <arguments>` from an empty folder, as a user would; returns the finished process."""
+def run_process(tmp_path: Path):
+    """Run `python <script> <arguments>` in a process of its own from an empty folder, as a user would."""
 
-    def run(script: str, *arguments: str, timeout: int = 600, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, str(PROJECT / script), *arguments]
-        variables = {**os.environ, "WANDB_MODE": "offline", "COLUMNS": "200", "OMP_NUM_THREADS": "2", **environment}
-        variables.pop("HYDRA_FULL_ERROR", None)
-        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=timeout)
+        variables = {**os.environ, "COLUMNS": "200", "OMP_NUM_THREADS": "1", **environment}
+        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=900)
+
+    return run
+
+
+@pytest.fixture
+def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The same inside this process, which saves ten seconds of imports a command."""
+
+    def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        name = Path(script).stem
+        main = getattr(importlib.import_module(name), name)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        output, errors, status = io.StringIO(), io.StringIO(), 0
+        handlers = logging.root.handlers[:]
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            try:
+                main()
+            except SystemExit as stop:
+                status = stop.code
+            except Exception:
+                traceback.print_exc()
+                status = 1
+        for handler in [one for one in logging.root.handlers if one not in handlers]:  # Hydra's log files
+            logging.root.removeHandler(handler)
+            handler.close()
+        logging.root.handlers[:] = handlers
+        return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
 
     return run

@@ -90,7 +90,7 @@ def test_a_bundle_that_cannot_be_finished_leaves_the_old_one(saved, small_model,
 
 def test_the_model_card_names_metrics_data_and_fingerprint(saved):
     card = (saved / "model_card.md").read_text()
-    assert "| mAP | 0.5 |" in card
+    assert "| mAP | 50.0 % |" in card
     assert "noise" in card
     assert bundle.read_options(saved).fingerprint in card
 

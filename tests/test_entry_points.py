@@ -1,4 +1,4 @@
-"""The entry points as a user starts them: in a process of their own, from another folder."""
+"""The entry points as a user starts them: from another folder, with a command line."""
 
 import json
 import math
@@ -30,10 +30,12 @@ def tiny(fleet_root):
 
 @pytest.fixture
 def train(run_command, tiny):
-    def run(*arguments, **options):
-        return run_command("train.py", *tiny, *FAST, *arguments, **options)
+    return lambda *arguments: run_command("train.py", *tiny, *FAST, *arguments)
 
-    return run
+
+@pytest.fixture
+def train_process(run_process, tiny):
+    return lambda *arguments, **variables: run_process("train.py", *tiny, *FAST, *arguments, **variables)
 
 
 def error_of(finished):
@@ -44,8 +46,8 @@ def error_of(finished):
     return finished.stderr.split("error: ")[1]
 
 
-def test_train_evaluate_and_export_leave_what_the_readme_promises(train, run_command, tiny, tmp_path):
-    finished = train("hydra.run.dir=run")
+def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process, train, run_command, tiny, tmp_path):
+    finished = train_process("hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr
     run = tmp_path / "run"
     for name in ("config.yaml", "train.log", "logs/metrics.csv", "pictures/ranked_lists.png", "bundle/model_card.md"):
@@ -99,8 +101,8 @@ def test_every_loss_trains_and_logs_its_terms(train, tmp_path, loss):
         assert values and all(math.isfinite(value) for value in values)
 
 
-def test_wandb_works_offline_without_a_key(train, tmp_path):
-    finished = train("logger=wandb", "hydra.run.dir=run", WANDB_MODE="", WANDB_API_KEY="", HOME=str(tmp_path))
+def test_wandb_works_offline_without_a_key(train_process, tmp_path):
+    finished = train_process("logger=wandb", "hydra.run.dir=run", WANDB_MODE="", WANDB_API_KEY="", HOME=str(tmp_path))
     assert finished.returncode == 0, finished.stderr
     runs = list((tmp_path / "run/wandb").glob("offline-run-*"))
     assert len(runs) == 1
@@ -120,8 +122,8 @@ def test_tensorboard_gets_metrics_and_pictures(train, tmp_path):
     assert "val/ranked_lists" in events.Tags()["images"]
 
 
-def test_two_processes_train_and_score_what_one_process_scores(train, run_command, tiny, tmp_path):
-    finished = train("trainer=ddp_cpu", "loader.identities_per_batch=2", "hydra.run.dir=run", OMP_NUM_THREADS="1")
+def test_two_processes_train_and_score_what_one_process_scores(train_process, tmp_path):
+    finished = train_process("trainer=ddp_cpu", "loader.identities_per_batch=2", "hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())  # the bundle, evaluated by one process
     in_training = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["reid"]["metrics"]
