@@ -15,24 +15,22 @@ def export(cfg: DictConfig) -> None:
     """Write a bundle into the run directory, with every format compared with eager before it is kept."""
     run_dir = Path(cfg.run_dir)
     console = Console()
-    exporters.check_formats(list(cfg.formats))
+    exporters.check_formats(cfg.formats)
     loaded = bundle.open_model(cfg.checkpoint)
+    options, model = loaded.options, loaded.model
     check_writable(run_dir, needed_bytes=(1 + len(cfg.formats)) * loaded.weight_bytes)
     save_config(cfg, run_dir)
-    options = loaded.options
     folder = bundle.save_bundle(
-        run_dir / "bundle", loaded.model, options.preprocessing, metrics=options.metrics, data=options.data
+        run_dir / "bundle", model, options.preprocessing, metrics=options.metrics, data=options.data
     )
-    console.print(f"wrote {folder / bundle.WEIGHTS_NAME}", soft_wrap=True)
-    differences: dict[str, float] = {}
-    for kind in exporters.FILE_NAMES:
-        if kind not in cfg.formats:
-            continue
+    differences = {"safetensors": exporters.compare_bundle(model, folder)}  # always there: a bundle is made of it
+    for kind in [name for name in exporters.FILE_NAMES if name in cfg.formats and name not in differences]:
         with console.status(f"exporting {exporters.FILE_NAMES[kind]}"):
-            differences[kind] = exporters.export_file(loaded.model, options.preprocessing, kind=kind, folder=folder)
+            differences[kind] = exporters.export_file(model, options.preprocessing, kind=kind, folder=folder)
+    for kind, difference in differences.items():
         console.print(
             f"wrote {folder / exporters.FILE_NAMES[kind]} "
-            f"(largest difference to eager at batches of 1, 2 and 5: {differences[kind]:.2g})",
+            f"(largest difference to eager at batches of 1, 2 and 5: {difference:.2g})",
             soft_wrap=True,
         )
     report = {"fingerprint": options.fingerprint, "largest_difference_to_eager": differences}

@@ -6,11 +6,13 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from reid_lightning.bundle import check_architecture, read_checkpoint
-from reid_lightning.cli import check_writable, entry_point, save_config
-from reid_lightning.distributed import check_accelerator, is_rank_zero
+from reid_lightning.cli import build, check_writable, entry_point, save_config
+from reid_lightning.distributed import check_accelerator, check_not_sweeping, is_rank_zero
+from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import evaluate_model, print_summary
-from reid_lightning.module import ReIDModule, checkpoint_bytes, use_channels_last
+from reid_lightning.loggers import finish_wandb
+from reid_lightning.models import check_input_size
+from reid_lightning.module import ReIDModule, check_resumable, checkpoint_bytes, use_channels_last
 from reid_lightning.search import load_reid_model
 
 
@@ -24,30 +26,37 @@ def train(cfg: DictConfig) -> float | None:
         save_config(cfg, run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
-    dataset = instantiate(cfg.data)
     preprocessing = instantiate(cfg.input)
-    train_transform = instantiate(cfg.transforms)(preprocessing)
-    datamodule = instantiate(cfg.loader)(dataset, preprocessing, train_transform=train_transform)
+    train_transform = build(cfg, "transforms")(preprocessing)
     model = use_channels_last(instantiate(cfg.model))
-    loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
-    module = ReIDModule(
-        model, loss, preprocessing, optimizer=instantiate(cfg.optimizer), scheduler=instantiate(cfg.scheduler)
-    )
-    if cfg.resume is not None:
-        check_architecture(read_checkpoint(Path(cfg.resume)), model)
-    check_writable(run_dir, needed_bytes=2 * checkpoint_bytes(module))
-
-    trainer = instantiate(cfg.trainer)(
+    check_input_size(model, height=preprocessing.height, width=preprocessing.width)
+    optimizer, scheduler = build(cfg, "optimizer"), build(cfg, "scheduler")
+    trainer = build(cfg, "trainer")(
         callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
     )
+    check_not_sweeping(trainer.world_size)
+
+    make_datamodule = build(cfg, "loader")
+    dataset = instantiate(cfg.data)
+    datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
+    datamodule.batch_sampler(world_size=trainer.world_size)  # enough identities for all ranks
+    loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
+    module = ReIDModule(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
+    if cfg.resume is not None:
+        check_resumable(Path(cfg.resume), module, max_epochs=trainer.max_epochs)
+    check_writable(run_dir, needed_bytes=2 * checkpoint_bytes(module))
+
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    trainer.fit(module, datamodule, ckpt_path=cfg.resume, weights_only=True)
-
-    bundle = run_dir / "bundle"
-    if not trainer.is_global_zero or not bundle.exists():  # a debugging run exports nothing
+    try:
+        trainer.fit(module, datamodule, ckpt_path=cfg.resume, weights_only=True)
+    finally:
+        finish_wandb(trainer.loggers)
+    if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
         return None
-    embedder = load_reid_model(bundle, device=trainer.strategy.root_device)
+    if not trainer.checkpoint_callback.best_model_path:
+        raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
+    embedder = load_reid_model(run_dir / "bundle", device=trainer.strategy.root_device)
     result = evaluate_model(
         embedder, dataset, run_dir, batch_size=cfg.loader.eval_batch_size, num_workers=cfg.loader.num_workers
     )

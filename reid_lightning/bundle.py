@@ -114,7 +114,10 @@ def save_bundle(
     unfinished.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, unfinished / WEIGHTS_NAME, metadata={"fingerprint": options.fingerprint})
+        try:
+            save_file(weights, unfinished / WEIGHTS_NAME, metadata={"fingerprint": options.fingerprint})
+        except SafetensorError as error:  # its I/O errors are no OSError
+            raise ReIDError(f"cannot write the bundle to {folder}: {error}. Free some space there.") from error
         (unfinished / OPTS_NAME).write_text(yaml.safe_dump(options.as_dict(), sort_keys=False), encoding="utf-8")
         (unfinished / CARD_NAME).write_text(_model_card(options), encoding="utf-8")
         if folder.exists():
@@ -158,6 +161,8 @@ def load(opts_path: Path | None, checkpoint_path: Path | None) -> LoadedModel:
         if record is None:
             raise ReIDError(f"{checkpoint_path} holds weights only; name the bundle's {OPTS_NAME} beside it as well.")
         options = _options(record, where=str(checkpoint_path))
+    if "pretrained" in options.architecture:  # would read a file or the network of its choice
+        raise ReIDError(f"the architecture in {opts_path or checkpoint_path} is not one of ours: it names pretrained.")
     try:
         model = ReIDModel(**options.architecture)
     except TypeError as error:

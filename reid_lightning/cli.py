@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import errno
 import functools
+import inspect
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -27,6 +30,7 @@ from reid_lightning.errors import ReIDError
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_REPORT = "REID_LIGHTNING_REPORT"
 _WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
 
 
@@ -34,7 +38,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
     """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` and the command line, run, report."""
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-        keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1"
+        keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
 
         def report(error: Exception) -> None:
             message = None if keep_traceback else user_message(error)
@@ -55,15 +59,15 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
         def main() -> None:
             before = os.environ.get(_FULL_ERROR)
             os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
+            if not keep_traceback:
+                os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
             try:
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             except Exception as error:
                 report(error)
             finally:
-                if before is None:
-                    del os.environ[_FULL_ERROR]
-                else:
-                    os.environ[_FULL_ERROR] = before
+                os.environ.pop(_REPORT, None)
+                os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
 
         return main
 
@@ -75,7 +79,9 @@ def user_message(error: BaseException) -> str | None:
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, ReIDError):
-            return str(cause)
+            return str(cause).rsplit("ReIDError: ", 1)[-1].strip()  # a loader process puts its traceback before it
+        if type(cause).__name__ == "MisconfigurationException":  # Lightning's word for what a user asked wrongly
+            return _one_paragraph(cause)
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
             where = cause.filename or "the run directory"
@@ -101,6 +107,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _one_paragraph(error: BaseException) -> str:
     return "\n  ".join(line for line in str(error).splitlines() if line.strip())
+
+
+def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
+    """Instantiate a group that is finished at run time (`_partial_: true`); ReIDError for a key its target lacks."""
+    made = instantiate(cfg[group])
+    try:
+        inspect.signature(made.func).bind_partial(**made.keywords)
+    except TypeError as error:
+        raise ReIDError(f"{group}: {made.func.__qualname__} {error}. Correct the key below {group}=.") from error
+    return made
 
 
 def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reid_lightning import bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 
-FILE_NAMES: Mapping[str, str] = {"onnx": "model.onnx", "pt2": "model.pt2"}
+FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": "model.onnx", "pt2": "model.pt2"}
 BATCH_SIZES = (1, 2, 5)
 TOLERANCE = 1e-4  # largest difference allowed in one number of an L2-normalised embedding
 
@@ -35,10 +36,8 @@ class _Embed(nn.Module):
 
 def check_formats(formats: list[str]) -> None:
     """ReIDError for a format that does not exist or whose packages are not installed."""
-    known = ("safetensors", *FILE_NAMES)
-    unknown = [name for name in formats if name not in known]
-    if unknown or not formats:
-        raise ReIDError(f"formats is {list(formats)}; expected some of {', '.join(known)}.")
+    if isinstance(formats, str) or not formats or any(name not in FILE_NAMES for name in formats):
+        raise ReIDError(f"formats is {formats}; expected a list of some of {', '.join(FILE_NAMES)}.")
     if "onnx" in formats:
         try:
             import onnx  # noqa: F401
@@ -62,18 +61,15 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
         ReIDError: the file differs from eager by more than 1e-4; nothing is kept then.
     """
     embed = _Embed(model.cpu().eval().to(memory_format=torch.contiguous_format))
+    shape = (3, preprocessing.height, preprocessing.width)
     write, reload = {"onnx": (_write_onnx, _reload_onnx), "pt2": (_write_pt2, _reload_pt2)}[kind]
     unfinished = folder / f".{os.getpid()}.{FILE_NAMES[kind]}"
-    generator = torch.Generator().manual_seed(0)
-    shape = (3, preprocessing.height, preprocessing.width)
+    example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     try:
         with _quiet():
-            write(embed, torch.randn(2, *shape, generator=generator), unfinished)
+            write(embed, example, unfinished)
             run = reload(unfinished)
-        difference = 0.0
-        for batch_size in BATCH_SIZES:
-            images = torch.randn(batch_size, *shape, generator=generator)
-            difference = max(difference, float((run(images) - embed(images)).abs().max()))
+        difference = _largest_difference(run, embed, shape)
         if not difference <= TOLERANCE:
             raise ReIDError(
                 f"{FILE_NAMES[kind]} differs from eager by {difference:.2g}; at most {TOLERANCE:g} is accepted, so the "
@@ -83,6 +79,23 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     finally:
         unfinished.unlink(missing_ok=True)
     return difference
+
+
+@torch.no_grad()
+def compare_bundle(model: ReIDModel, folder: Path) -> float:
+    """The largest absolute difference between `model` and the bundle in `folder`, reloaded, as in `export_file`."""
+    loaded = bundle.open_model(folder)
+    shape = (3, loaded.options.preprocessing.height, loaded.options.preprocessing.width)
+    difference = _largest_difference(loaded.model.embed, _Embed(model.cpu().eval()), shape)
+    if not difference <= TOLERANCE:
+        raise ReIDError(f"{folder} differs from eager by {difference:.2g}; at most {TOLERANCE:g} is accepted.")
+    return difference
+
+
+def _largest_difference(run: Callable[[Tensor], Tensor], eager: nn.Module, shape: tuple[int, int, int]) -> float:
+    generator = torch.Generator().manual_seed(1)
+    batches = [torch.randn(size, *shape, generator=generator) for size in BATCH_SIZES]
+    return max(float((run(images) - eager(images)).abs().max()) for images in batches)
 
 
 def _write_onnx(embed: nn.Module, example: Tensor, path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import netrc
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from pytorch_lightning.loggers import WandbLogger
+import wandb
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 _HOST = "api.wandb.ai"
 
@@ -18,6 +20,12 @@ def wandb_logger(
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not has_wandb_key()
     return WandbLogger(save_dir=str(save_dir), project=project, name=name, group=group, offline=offline)
+
+
+def finish_wandb(loggers: Sequence[Logger]) -> None:
+    """Close the W&B run, so that the next job of a sweep starts one of its own."""
+    if any(isinstance(logger, WandbLogger) for logger in loggers):
+        wandb.finish()
 
 
 def has_wandb_key() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from reid_lightning.bundle import check_architecture, training_record
+from reid_lightning.bundle import check_architecture, read_checkpoint, training_record
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
@@ -93,6 +94,29 @@ def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
     rest = [parameter for parameter in trainable if parameter.ndim < 2]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def check_resumable(path: Path, module: ReIDModule, *, max_epochs: int | None) -> None:
+    """ReIDError when the checkpoint at `path` cannot go on as `module`: other network, input, loss or identities, or
+    when it has trained its `max_epochs` already."""
+    checkpoint = read_checkpoint(path)
+    check_architecture(checkpoint, module.model)
+    came, here = checkpoint["reid"]["preprocessing"], module.preprocessing.as_dict()
+    if came != here:
+        raise ReIDError(f"resume={path} was trained with input {came}, this run has {here}; give the same input.*.")
+    finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    epochs = checkpoint["epoch"] + int(finished)
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
+        raise ReIDError(f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that.")
+    saved, state = checkpoint["state_dict"], module.state_dict()
+    different = sorted(
+        key for key in {*saved, *state} if key not in saved or key not in state or saved[key].shape != state[key].shape
+    )
+    if different:
+        raise ReIDError(
+            f"resume={path} was trained with another loss or other identities ({different[0]} differs); give the same "
+            "loss=... and data=..., or use its weights alone with model.pretrained=<checkpoint>."
+        )
 
 
 def use_channels_last(model: nn.Module) -> nn.Module:

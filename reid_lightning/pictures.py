@@ -63,7 +63,7 @@ def ranked_lists(
 ) -> list[RankedList]:
     """The `columns` best matches of the queries in `rows`, junk left out."""
     names = protocol_of(dataset)
-    for side in ("query_ids", "query_cameras"):
+    for side in ("query_ids", "query_cameras", "jk_index"):
         names[side] = None if names[side] is None else [names[side][row] for row in rows]
     found, scores = rank_gallery(
         query_embeddings[list(rows)], gallery_embeddings, **names, metric=result.metric, top_k=columns

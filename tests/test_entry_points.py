@@ -1,5 +1,6 @@
 """The entry points as a user starts them: from another folder, with a command line."""
 
+import csv
 import json
 import math
 import shutil
@@ -38,6 +39,12 @@ def train_process(run_process, tiny):
     return lambda *arguments, **variables: run_process("train.py", *tiny, *FAST, *arguments, **variables)
 
 
+def logged(run, column):
+    """The whole numbers of one column of a run's metrics.csv."""
+    with (run / "logs/metrics.csv").open(newline="") as file:
+        return [int(row[column]) for row in csv.DictReader(file) if row[column]]
+
+
 def error_of(finished):
     """The one message of a run that failed as it should: status 1, no traceback."""
     assert finished.returncode == 1, finished.stdout + finished.stderr
@@ -57,6 +64,7 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert metrics["junk"] == "same identity and same camera"
     assert "mAP" in finished.stdout
     assert "run/bundle" in finished.stdout
+    assert "Traceback" not in finished.stderr
     header = (run / "logs/metrics.csv").read_text().splitlines()[0].split(",")
     assert {"train/id", "train/contrastive", "train/circle", "train/loss", "val/mAP", "val/rank-1"} <= set(header)
 
@@ -78,6 +86,7 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert exported.returncode == 0, exported.stderr
     report = json.loads((tmp_path / "exported/bundle/exports.json").read_text())
     assert report["fingerprint"] == metrics["model"]
+    assert set(report["largest_difference_to_eager"]) == {"safetensors", "onnx", "pt2"}
     assert all(difference <= 1e-4 for difference in report["largest_difference_to_eager"].values())
     for name in ("model.onnx", "model.pt2", "model.safetensors", "opts.yaml"):
         assert (tmp_path / "exported/bundle" / name).is_file()
@@ -86,8 +95,16 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert "another architecture" in error_of(other)
     more = train("hydra.run.dir=more", "resume=run/checkpoints/last.ckpt", "trainer.max_epochs=2")
     assert more.returncode == 0, more.stderr
-    steps = (tmp_path / "more/logs/metrics.csv").read_text()
-    assert "\n1," in steps or ",1," in steps
+    epochs, steps = (logged(tmp_path / "more", name) for name in ("epoch", "step"))
+    assert set(epochs) == {1}
+    assert min(steps) == max(logged(run, "step")) + 1
+
+    other = train("hydra.run.dir=other", "resume=run/checkpoints/last.ckpt", "loss=circle")
+    assert "another loss" in error_of(other)
+    other = train("hydra.run.dir=other", "resume=run/checkpoints/last.ckpt", "input.height=48")
+    assert "input" in error_of(other)
+    over = train("hydra.run.dir=over", "resume=run/checkpoints/last.ckpt")
+    assert "trainer.max_epochs" in error_of(over)
 
 
 @pytest.mark.parametrize("loss", ["id", "contrastive", "circle", "triplet", "id_triplet"])
@@ -142,6 +159,18 @@ def test_a_sweep_trains_once_for_each_choice(run_command, tiny, tmp_path):
     assert (tmp_path / "sweep/1/bundle/opts.yaml").is_file()
 
 
+def test_a_sweep_over_several_processes_is_refused_before_it_hangs(run_command, tiny):
+    finished = run_command("train.py", "-m", *tiny, *FAST, "trainer=ddp_cpu", "loss=id,circle")
+    assert finished.returncode == 1
+    assert "is not supported yet" in finished.stderr
+
+
+def test_a_debugging_run_writes_neither_checkpoint_nor_bundle(train, tmp_path):
+    finished = train("trainer=debug", "hydra.run.dir=run")
+    assert finished.returncode == 0, finished.stderr
+    assert not (tmp_path / "run/bundle").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -157,14 +186,21 @@ def test_a_sweep_trains_once_for_each_choice(run_command, tiny, tmp_path):
         (["trainer=gpu"], ["no GPU", "trainer=cpu"]),
         (["resume=nowhere.ckpt"], ["nowhere.ckpt"]),
         (["input.height=4"], ["input.height"]),
+        (["+optimizer.momentm=0.9"], ["momentm", "optimizer"]),
+        (["+trainer.max_epoch=3"], ["max_epoch", "trainer"]),
+        (["+loader.workers=3"], ["workers", "loader"]),
+        (["model=timm", "model.backbone=swin_tiny_patch4_window7_224"], ["swin_tiny", "64 x 64", "input.height"]),
+        (["loader.num_workers=-1"], ["loader.num_workers"]),
+        (["trainer=ddp_cpu", "loader.identities_per_batch=5"], ["on each of 2 ranks", "identities"]),
         (["hydra.run.dir=/dev/null/run"], ["/dev/null/run", "hydra.run.dir"]),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) and "=" in value[-1] else "",
 )
-def test_mistakes_are_one_clear_message_before_training(run_command, arguments, words, tmp_path):
+def test_mistakes_are_one_clear_message_before_training(run_command, tiny, arguments, words, tmp_path):
     if arguments == ["trainer=gpu"] and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    finished = run_command("train.py", *arguments)
+    fleet = [] if arguments[0].startswith("data=") else [*tiny, "loader.identities_per_batch=4"]
+    finished = run_command("train.py", *fleet, *arguments)
     message = error_of(finished)
     for word in words:
         assert word in message

@@ -76,9 +76,9 @@ def read_csv(
 def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str | None]]]:
     """(line number, our name -> value, None where empty or absent) of every line below the header."""
     reader = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text))
-    header = [name.strip() for name in next(reader, [])]
-    positions = _positions(path, header, columns)
     try:
+        header = [name.strip() for name in next(reader, [])]
+        positions = _positions(path, header, columns)
         for values in reader:
             if not any(value.strip() for value in values):
                 continue

@@ -54,6 +54,15 @@ class ReIDDataModule(pl.LightningDataModule):
         for name in ("query", "gallery"):
             if not getattr(dataset, name):
                 raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
+        integers = {
+            "identities_per_batch": (identities_per_batch, 1),
+            "images_per_identity": (images_per_identity, 1),
+            "eval_batch_size": (eval_batch_size, 1),
+            "num_workers": (num_workers, 0),
+        }
+        for name, (value, least) in integers.items():
+            if not isinstance(value, int) or value < least:
+                raise ReIDError(f"loader.{name} is {value!r}; expected a whole number of {least} or more.")
         self.dataset = dataset
         self.preprocessing = preprocessing
         self.train_transform = train_transform
@@ -83,7 +92,7 @@ class ReIDDataModule(pl.LightningDataModule):
         cameras = [image.camera for image in self.dataset.train]
         return PKBatchSampler(
             [image.identity for image in self.dataset.train],
-            None if None in cameras else cameras,
+            None if set(cameras) == {None} else cameras,
             identities_per_batch=self.identities_per_batch,
             images_per_identity=self.images_per_identity,
             seed=self.seed,

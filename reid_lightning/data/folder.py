@@ -89,7 +89,7 @@ def read_folder(
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
         expression = re.compile(pattern)
-    except re.error as error:
+    except (re.error, TypeError) as error:
         raise ReIDError(f"data.pattern {pattern} is not a regular expression: {error}. Example: {_EXAMPLE}.") from error
     unknown = [group for group in expression.groupindex if group not in GROUPS]
     if unknown or "identity" not in expression.groupindex:
@@ -101,6 +101,10 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return expression
 
 
+def _refuse(error: OSError) -> None:
+    raise ReIDError(f"data.root: the folder {error.filename} cannot be read: {error.strerror}. Give read access to it.")
+
+
 def _walk(root: Path) -> list[str]:
     """Sorted paths of the pictures below `root`, written with "/"; links are followed, each folder once."""
     if not root.is_dir():
@@ -109,7 +113,7 @@ def _walk(root: Path) -> list[str]:
         )
     names: list[str] = []
     visited: set[str] = set()
-    for folder, children, files in os.walk(root, followlinks=True):
+    for folder, children, files in os.walk(root, onerror=_refuse, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
             children.clear()

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reid_lightning.data.images import in_rgb, upright
 from reid_lightning.errors import ReIDError
 
 _INTERPOLATIONS = {
@@ -48,9 +49,8 @@ class Preprocessing:
             object.__setattr__(self, name, values)  # a plain tuple, whatever sequence came from the configuration
 
     def resize(self, image: Image.Image) -> Tensor:
-        """A picture of any size and mode -> uint8 tensor (3, height, width)."""
-        rgb = image if image.mode == "RGB" else image.convert("RGB")
-        resized = rgb.resize((self.width, self.height), _INTERPOLATIONS[self.interpolation])
+        """A picture of any size, mode and EXIF orientation -> uint8 tensor (3, height, width)."""
+        resized = in_rgb(upright(image)).resize((self.width, self.height), _INTERPOLATIONS[self.interpolation])
         return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
 
     def normalise(self, image: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 """Networks that turn a picture of a vehicle into an embedding: backbone, pooling, neck."""
 
-from reid_lightning.models.reid_model import ReIDModel, ReIDOutput
+from reid_lightning.models.reid_model import ReIDModel, ReIDOutput, check_input_size
 
-__all__ = ["ReIDModel", "ReIDOutput"]
+__all__ = ["ReIDModel", "ReIDOutput", "check_input_size"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -81,3 +82,19 @@ class ReIDModel(nn.Module):
         Neither switches to evaluation mode nor turns gradients off: both are the caller's.
         """
         return functional.normalize(self(images).embeddings.float(), dim=1)
+
+
+@torch.no_grad()
+def check_input_size(model: ReIDModel, *, height: int, width: int) -> None:
+    """ReIDError when the network cannot take pictures of this size; some take only the one that they were made for."""
+    training = model.training
+    try:
+        model.eval()(torch.zeros(1, 3, height, width))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        backbone = model.architecture["backbone"]
+        raise ReIDError(
+            f"backbone={backbone!r} cannot take pictures of {height} x {width} ({str(error).splitlines()[0]}). Set "
+            "input.height and input.width to the size it was made for, such as 224."
+        ) from error
+    finally:
+        model.train(training)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from reid_lightning.data.images import load_image
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 
@@ -47,3 +48,22 @@ def test_augmentation_runs_in_order_before_and_after_normalising():
         preprocessing, on_pixels=[lambda pixels: pixels.flip(2)], on_tensor=[lambda tensor: tensor * 2]
     )
     assert torch.equal(transform(PICTURE), preprocessing(PICTURE).flip(2) * 2)
+
+
+def test_a_turned_picture_is_turned_upright_whichever_way_it_comes(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    PICTURE.save(tmp_path / "turned.png", exif=exif)
+    preprocessing = Preprocessing(32, 32)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert torch.equal(preprocessing(turned), preprocessing(load_image(tmp_path / "turned.png")))
+    assert torch.equal(
+        preprocessing(load_image(tmp_path / "turned.png")), preprocessing(PICTURE.rotate(-90, expand=True))
+    )
+
+
+def test_sixteen_bits_of_grey_keep_their_shades():
+    grey = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    expected = Image.fromarray((grey >> 8).astype(np.uint8)).convert("RGB")
+    preprocessing = Preprocessing(32, 32)
+    assert torch.equal(preprocessing(Image.fromarray(grey)), preprocessing(expected))

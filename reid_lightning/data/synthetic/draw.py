@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +66,11 @@ def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None)
             except BaseException:
                 shutil.rmtree(part, ignore_errors=True)
                 raise
+    except BrokenProcessPool as error:
+        raise ReIDError(
+            f"Cannot draw the fleet into {folder}: a drawing process was killed, perhaps for want of memory. Use "
+            "fewer: data.workers=1."
+        ) from error
     except OSError as error:
         raise ReIDError(
             f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "

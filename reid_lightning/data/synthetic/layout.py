@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reid_lightning.data.synthetic.look import VehicleLook
 from reid_lightning.data.synthetic.plan import TEST, TRAIN, FleetPlan
-from reid_lightning.data.synthetic.spec import COLOURS, TYPES
+from reid_lightning.data.veri import COLOURS, TYPES
 
 FOLDERS = {TRAIN: "image_train", TEST: "image_test"}
 QUERY_FOLDER = "image_query"

@@ -13,7 +13,7 @@ import numpy as np
 
 from reid_lightning.data.synthetic.bodies import VehicleModel
 from reid_lightning.data.synthetic.models import MODELS
-from reid_lightning.data.synthetic.spec import COLOURS
+from reid_lightning.data.veri import COLOURS
 
 Colour = tuple[float, float, float]
 """sRGB, each channel 0 to 1."""

@@ -15,9 +15,6 @@ from reid_lightning.errors import ReIDError
 GENERATOR_VERSION = 2
 """Raise it with every change that alters a byte of the output: old caches are then left alone."""
 
-COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black")
-TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
-
 
 @dataclass(frozen=True)
 class FleetSpec:
