@@ -1,6 +1,7 @@
 """Claim: what IBN, PK sampling and each loss are worth, one change at a time, on the drawn fleet.
 
 python benchmarks/ablation.py [runs=runs/ablation] [output=benchmarks/results] [overrides=[data.size=tiny,...]]
+                              [variants=[0,4,5]]: only these rows of the table below
 Runs that are there already (a folder with metrics.json) are not repeated.
 """
 
@@ -35,7 +36,8 @@ def main() -> None:
     arguments = OmegaConf.from_cli()
     runs = Path(arguments.get("runs", "runs/ablation"))
     rows, full = [], None
-    for number, (name, overrides) in enumerate(VARIANTS.items()):
+    chosen = arguments.get("variants", range(len(VARIANTS)))
+    for number, (name, overrides) in [(row, list(VARIANTS.items())[row]) for row in chosen]:
         run = runs / f"{number}"
         if not (run / "metrics.json").exists():
             extra = [*overrides, *arguments.get("overrides", []), f"hydra.run.dir={run}"]
@@ -50,7 +52,9 @@ def main() -> None:
                 "against default": f"{100 * (metrics['mAP'] - full):+.1f}",
             }
         )
-    report("ablation", rows, Path(arguments.get("output", "benchmarks/results")), note="One run each, one seed.")
+    settings = " ".join(arguments.get("overrides", [])) or "the default job"
+    note = f"One run each, one seed; {settings}."
+    report("ablation", rows, Path(arguments.get("output", "benchmarks/results")), note=note)
 
 
 if __name__ == "__main__":
