@@ -25,6 +25,7 @@ from torch import Tensor
 
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
 
 FORMAT = 1
@@ -119,7 +120,7 @@ def save_bundle(
         except SafetensorError as error:  # its I/O errors are no OSError
             raise ReIDError(f"cannot write the bundle to {folder}: {error}. Free some space there.") from error
         (unfinished / OPTS_NAME).write_text(yaml.safe_dump(options.as_dict(), sort_keys=False), encoding="utf-8")
-        (unfinished / CARD_NAME).write_text(_model_card(options), encoding="utf-8")
+        (unfinished / CARD_NAME).write_text(model_card(options.as_dict()), encoding="utf-8")
         if folder.exists():
             replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(replaced)
@@ -275,50 +276,3 @@ def _options(values: Any, *, where: str) -> BundleOptions:
         metrics=dict(values.get("metrics") or {}),
         data=dict(values.get("data") or {}),
     )
-
-
-def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics as people read them: shares in percent, a line for each rank of the CMC."""
-    lines: dict[str, Any] = {}
-    for name, value in metrics.items():
-        shares = {f"rank-{rank}": share for rank, share in value.items()} if name == "cmc" else {name: value}
-        lines |= {key: f"{100 * share:.1f} %" if isinstance(share, float) else share for key, share in shares.items()}
-    return lines
-
-
-def _model_card(options: BundleOptions) -> str:
-    def table(values: Mapping[str, Any]) -> str:
-        return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())])
-
-    return f"""# Vehicle re-identification model `{options.fingerprint}`
-
-Pictures of one vehicle go in, L2-normalised embeddings of {options.embedding_dim} numbers come out; compare them by
-cosine similarity. Only embeddings of this very fingerprint can be compared with each other.
-
-```python
-from reid_lightning.search import load_reid_model
-
-model = load_reid_model("opts.yaml", "model.safetensors", device="cpu")
-embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> (2, {options.embedding_dim})
-```
-
-## Measured
-
-{table(_in_percent(options.metrics))}
-
-## Data
-
-{table(options.data)}
-
-## Architecture
-
-{table(options.architecture)}
-
-## Preprocessing
-
-{table(options.preprocessing.as_dict())}
-
-## Limits
-
-The figures above hold for the data named above. Measure on pictures of your own cameras before you rely on a threshold.
-"""

@@ -1,0 +1,55 @@
+"""The page that travels with a bundle: what the model is, how it was measured, on what, and how to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(options: Mapping[str, Any]) -> str:
+    """The card of a bundle in Markdown; `options` is what its `opts.yaml` holds."""
+
+    def table(values: Mapping[str, Any]) -> str:
+        return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())])
+
+    return f"""# Vehicle re-identification model `{options["fingerprint"]}`
+
+Pictures of one vehicle go in, L2-normalised embeddings of {options["embedding_dim"]} numbers come out; compare them by
+cosine similarity. Only embeddings of this very fingerprint can be compared with each other.
+
+```python
+from reid_lightning.search import load_reid_model
+
+model = load_reid_model("opts.yaml", "model.safetensors", device="cpu")
+embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> (2, {options["embedding_dim"]})
+```
+
+## Measured
+
+{table(_in_percent(options["metrics"]))}
+
+## Data
+
+{table(options["data"])}
+
+## Architecture
+
+{table(options["architecture"])}
+
+## Preprocessing
+
+{table(options["preprocessing"])}
+
+## Limits
+
+The figures above hold for the data named above. Measure on pictures of your own cameras before you rely on a threshold.
+"""
+
+
+def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as people read them: shares in percent, a line for each rank of the CMC."""
+    lines: dict[str, Any] = {}
+    for name, value in metrics.items():
+        shares = {f"rank-{rank}": share for rank, share in value.items()} if name == "cmc" else {name: value}
+        lines |= {key: f"{100 * share:.1f} %" if isinstance(share, float) else share for key, share in shares.items()}
+    return lines
