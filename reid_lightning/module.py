@@ -104,10 +104,6 @@ def check_resumable(path: Path, module: ReIDModule, *, max_epochs: int | None) -
     came, here = checkpoint["reid"]["preprocessing"], module.preprocessing.as_dict()
     if came != here:
         raise ReIDError(f"resume={path} was trained with input {came}, this run has {here}; give the same input.*.")
-    finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-    epochs = checkpoint["epoch"] + int(finished)
-    if max_epochs is not None and 0 <= max_epochs <= epochs:
-        raise ReIDError(f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that.")
     saved, state = checkpoint["state_dict"], module.state_dict()
     different = sorted(
         key for key in {*saved, *state} if key not in saved or key not in state or saved[key].shape != state[key].shape
@@ -117,6 +113,10 @@ def check_resumable(path: Path, module: ReIDModule, *, max_epochs: int | None) -
             f"resume={path} was trained with another loss or other identities ({different[0]} differs); give the same "
             "loss=... and data=..., or use its weights alone with model.pretrained=<checkpoint>."
         )
+    finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
+    epochs = checkpoint["epoch"] + int(finished)
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
+        raise ReIDError(f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that.")
 
 
 def use_channels_last(model: nn.Module) -> nn.Module:
