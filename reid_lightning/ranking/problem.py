@@ -6,7 +6,6 @@ Both evaluation and the listing of matches start here, so that they agree to the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import Index, Names, check_embeddings, check_index, check_pair, number_names
+from reid_lightning.ranking.precision import full_precision
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -115,7 +115,7 @@ class RankingProblem:
         query = self.query[start:end]
         if self.metric == "cosine":
             query = query / self.query_norms[start:end, None].clamp(min=_SMALLEST_NORM)
-        with _full_precision(query.device):
+        with full_precision(query.device):
             torch.mm(query, self.gallery.T, out=out)
         if self._gallery_squares is None:
             return out.div_(self.gallery_norms.clamp(min=_SMALLEST_NORM))
@@ -162,18 +162,3 @@ class _RowLists:
         query = torch.repeat_interleave(lengths)
         first = self.starts[start:end] - (lengths.cumsum(0) - lengths)
         return query, self.rows[first[query] + torch.arange(len(query), device=query.device)]
-
-
-@contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """Products in true float32, whatever autocast and `torch.set_float32_matmul_precision` allow in training."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = "ieee"
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
