@@ -21,7 +21,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 VARIANTS: dict[str, list[str]] = {
     "default (IBN-a, PK, ID + contrastive + circle)": [],
     "IBN-b": ["model=resnet18_ibn_b"],
-    "no IBN": ["model=resnet18"],
+    "no IBN": ["model.ibn=null"],
     "random batches instead of PK": ["loader=random"],
     "loss=id": ["loss=id"],
     "loss=contrastive": ["loss=contrastive"],

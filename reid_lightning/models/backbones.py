@@ -1,4 +1,4 @@
-"""Builds any timm network as a backbone without pooling and classifier, with IBN and the last stride as asked."""
+"""Builds a backbone without a classifier: any timm network, with IBN and the last stride as asked, or torchvision's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import nn
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.models.ibn import apply_ibn
-from reid_lightning.models.pretrained import TIMM, load_pretrained, timm_weights_error
+from reid_lightning.models.pretrained import TIMM, TORCHVISION, load_pretrained, timm_weights_error
+from reid_lightning.models.torchvision_networks import PREFIX, build_torchvision, is_torchvision, torchvision_names
 
 # timm's families that take another picture size than the one in their name only when told so at construction.
 _ANY_SIZE_ON_DEMAND = ("vision_transformer", "deit", "eva")
@@ -24,18 +25,28 @@ _RESNETS = ("resnet",)
 
 
 def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: str | None) -> nn.Module:
-    """The timm network `name` as a module from images (B, 3, H, W) to maps (B, C, H', W') or tokens (B, N, C).
+    """The network `name`, from images (B, 3, H, W) to maps (B, C, H', W'), tokens (B, N, C) or vectors (B, C).
 
-    `ibn`: "a", "b" or None (ResNets only). `last_stride`: 2 leaves the network as it is; 1 keeps the resolution in the
-    last stage of a ResNet, twice the map in both directions. `pretrained`: see `load_pretrained`.
+    `name`: timm's, or "torchvision/<name>" for torchvision's network up to its last linear layer, which takes neither
+    `ibn` nor `last_stride` 1. `ibn`: "a", "b" or None (ResNets only). `last_stride`: 2 leaves the network as it is; 1
+    keeps the resolution in the last stage of a ResNet, twice the map in both directions. `pretrained`: see
+    `load_pretrained`.
     Raises ReIDError for an unknown name (with close matches), an option that the network lacks, or missing weights.
     """
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them all"
-        raise ReIDError(f"backbone={name!r} is no timm network; {hint}")
     if last_stride not in (1, 2):
         raise ReIDError(f"last_stride={last_stride!r}: expected 1 or 2")
+    if is_torchvision(name):
+        return _torchvision_backbone(name, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
+    if not timm.is_model(name):
+        theirs = [PREFIX + name] if name in torchvision_names() else []
+        close = theirs + difflib.get_close_matches(name, timm.list_models(), n=5)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them all"
+        raise ReIDError(f"backbone={name!r} is no timm network; {hint}")
+    if pretrained == TORCHVISION:
+        raise ReIDError(
+            f"pretrained='torchvision' with backbone={name!r}, which is timm's; set model.pretrained=timm, or take "
+            f"torchvision's network with model.backbone={PREFIX}<name>"
+        )
     if pretrained == TIMM and ibn is not None:
         raise ReIDError(
             f"pretrained='timm' with ibn={ibn!r}: timm has no IBN weights; set model.pretrained=ibn_net (the published "
@@ -62,7 +73,7 @@ class OutputFormat:
 
 def output_format(backbone: nn.Module) -> OutputFormat:
     """Finds a backbone's output format by showing it one black picture of its own size, in evaluation mode."""
-    _, height, width = backbone.pretrained_cfg.get("input_size", (3, 224, 224))
+    _, height, width = getattr(backbone, "pretrained_cfg", {}).get("input_size", (3, 224, 224))
     was_training = backbone.training
     backbone.eval()
     with torch.no_grad():
@@ -75,6 +86,19 @@ def output_format(backbone: nn.Module) -> OutputFormat:
     if shape[3] == backbone.num_features != shape[1]:
         return OutputFormat("NHWC", shape[3])
     return OutputFormat("NCHW", shape[1])
+
+
+def _torchvision_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: str | None) -> nn.Module:
+    if ibn is not None or last_stride != 2:
+        raise ReIDError(
+            f"backbone={name!r} with ibn={ibn!r} and last_stride={last_stride}: torchvision's networks are taken as "
+            "they are; set model.ibn=null and model.last_stride=2, or choose a timm ResNet, which can have both"
+        )
+    if pretrained == TIMM:
+        raise ReIDError(f"pretrained='timm' with backbone={name!r}; set model.pretrained=torchvision")
+    backbone = build_torchvision(name)
+    load_pretrained(backbone, pretrained, name=name, ibn=None)
+    return backbone
 
 
 def _create(name: str, *, pretrained: bool) -> nn.Module:

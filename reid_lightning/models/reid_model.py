@@ -24,17 +24,18 @@ class ReIDOutput(NamedTuple):
 
 
 class ReIDModel(nn.Module):
-    """A timm network that gives one embedding a picture.
+    """A timm or torchvision network that gives one embedding a picture.
 
     Args:
-        backbone: a name of timm.list_models(), with or without timm's weight tag.
-        ibn: "a", "b" or None; ResNets only.
-        last_stride: 1 doubles the last map of a ResNet, 2 leaves any network as it is.
+        backbone: a name of timm.list_models(), with or without timm's weight tag; or "torchvision/<name>" for a
+            classification network of torchvision.models, whose second-to-last layer gives the features.
+        ibn: "a", "b" or None; timm's ResNets only.
+        last_stride: 1 doubles the last map of a timm ResNet, 2 leaves any network as it is.
         pooling: "gem" or "avg", for networks that give maps. Networks that give tokens (ViT) are pooled by their class
             token, or the mean of all tokens where there is none; networks that pool themselves are taken as they are.
         neck: "bnneck" or "none".
         embedding_dim: None keeps the backbone's width; a number adds a linear reduction without bias before the neck.
-        pretrained: None, "timm", "ibn_net" or the path of a weights file; for the backbone only.
+        pretrained: None, "timm", "torchvision", "ibn_net" or the path of a weights file; for the backbone only.
 
     Random weights come from torch's global generator. Raises ReIDError for a value that is unknown or does not fit.
     """
@@ -94,7 +95,7 @@ def check_input_size(model: ReIDModel, *, height: int, width: int) -> None:
         backbone = model.architecture["backbone"]
         raise ReIDError(
             f"backbone={backbone!r} cannot take pictures of {height} x {width} ({str(error).splitlines()[0]}). Set "
-            "input.height and input.width to the size it was made for, such as 224."
+            "input.height and input.width to the size it was made for, such as 224 or 299."
         ) from error
     finally:
         model.train(training)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import socket
+from email.message import Message
 from pathlib import Path
 from urllib.error import URLError
 
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 
 from reid_lightning.errors import ReIDError
@@ -76,7 +80,9 @@ class Unsafe:
 
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'ibn_net' or null"):
+    with pytest.raises(
+        ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net' or null"
+    ):
         make(tmp_path / "nowhere.pth")
     (tmp_path / "torn.pth").write_bytes(b"\x80\x02 torn")
     (tmp_path / "torn.safetensors").write_bytes(b"torn")
@@ -124,3 +130,81 @@ def test_weights_that_do_not_exist_are_refused_with_the_choice() -> None:
         make("timm")
     with pytest.raises(ReIDError, match=r"published weights for resnet101, .* not for 'resnet26' with ibn='a'"):
         make("ibn_net", name="resnet26")
+
+
+def make_torchvision(name: str, pretrained: str | Path | None) -> torch.nn.Module:
+    return make(pretrained, ibn=None, name=f"torchvision/{name}")
+
+
+def test_torchvisions_weights_are_taken_from_the_hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    weights = torchvision.models.mobilenet_v3_small().state_dict()
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(weights, tmp_path / "hub" / "checkpoints" / "mobilenet_v3_small-047dcff4.pth")
+    assert same(make_torchvision("mobilenet_v3_small", "torchvision"), weights)
+
+
+def test_a_classifier_of_other_classes_and_auxiliary_ones_are_dropped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(7)
+    weights = torchvision.models.googlenet(num_classes=576, aux_logits=True, init_weights=False).state_dict()
+    torch.save(weights, tmp_path / "veri.pth")
+    with caplog.at_level(logging.INFO):
+        assert same(make_torchvision("googlenet", tmp_path / "veri.pth"), weights)
+    assert "285 tensors loaded, 0 of the backbone missing, 0 in the file unused" in caplog.text
+
+
+def test_keys_of_the_published_densenets_are_translated(tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    weights = torchvision.models.densenet121(num_classes=5).state_dict()
+    old = {
+        key.replace("norm1.", "norm.1.")
+        .replace("norm2.", "norm.2.")
+        .replace("conv1.", "conv.1.")
+        .replace("conv2.", "conv.2.")
+        if "denselayer" in key
+        else key: value
+        for key, value in weights.items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.running_mean" in old
+    torch.save(old, tmp_path / "old.pth")
+    assert same(make_torchvision("densenet121", tmp_path / "old.pth"), weights)
+
+
+def test_without_network_and_file_the_place_of_the_file_is_named_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+
+    def no_network(*args: object, **kwargs: object) -> None:
+        limits.append(socket.getdefaulttimeout())
+        raise URLError("timed out")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", no_network)
+    before = socket.getdefaulttimeout()
+    place = tmp_path / "hub" / "checkpoints" / "mobilenet_v3_small-047dcff4.pth"
+    with pytest.raises(ReIDError, match=rf"could not be had \(.*timed out.*put it at {place}, or .*pretrained=<file>"):
+        make_torchvision("mobilenet_v3_small", "torchvision")
+    assert limits[0] is not None and limits[0] <= 30  # seconds without an answer
+    assert socket.getdefaulttimeout() == before
+
+
+class Response(io.BytesIO):
+    """What urlopen gives, without headers."""
+
+    def info(self) -> Message:
+        return Message()
+
+
+def test_a_damaged_download_is_refused_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "urlopen", lambda request: Response(b"a login page"))
+    with pytest.raises(ReIDError, match=r"mobilenet_v3_small-047dcff4\.pth could not be had \(invalid hash value"):
+        make_torchvision("mobilenet_v3_small", "torchvision")
+    assert list((tmp_path / "hub" / "checkpoints").iterdir()) == []
+    (tmp_path / "hub" / "checkpoints" / "mobilenet_v3_small-047dcff4.pth").touch()
+    with pytest.raises(ReIDError, match=r"mobilenet_v3_small-047dcff4\.pth could not be had"):
+        make_torchvision("mobilenet_v3_small", "torchvision")
