@@ -25,6 +25,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -133,13 +134,9 @@ def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
 
 
 def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` under a temporary name, then rename: readers see the old file or the new one, never a half."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    """Write `text` into a file that appears whole or not at all."""
+    with replacing(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 

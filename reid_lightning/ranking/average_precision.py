@@ -1,71 +1,23 @@
-"""mAP, CMC and mINP of queries against a gallery: exact, fast, in bounded memory.
-
-Only the places of the right answers matter, and a place is a count of higher scores: sorting the bare scores, which
-processors do ten times faster than ordering rows, and a binary search for each right answer find it.
-"""
+"""mAP, CMC and mINP of queries against a gallery: exact, fast, in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import Index, Names
-from reid_lightning.ranking.problem import Chunk, Metric, RankingProblem
+from reid_lightning.ranking.places import places_of_matches
+from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, Chunk, RankingProblem
+from reid_lightning.ranking.result import RetrievalResult
+from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores, Metric, Scores
 
 APDefinition = Literal["step", "trapezoid"]
-
-_BLOCK_ELEMENTS = 1 << 20  # scores sorted at a time on the CPU: about what its caches hold
-
-
-@dataclass(frozen=True)
-class RetrievalResult:
-    """What a ranking scored, with the protocol it was scored under. Shares lie in [0, 1].
-
-    `average_precision` is (queries,) float64 on the CPU, NaN for queries without a right answer; those are counted in
-    `queries_without_match` and are in no mean.
-    """
-
-    mAP: float
-    cmc: Mapping[int, float]
-    mINP: float
-    average_precision: Tensor
-    queries: int
-    gallery: int
-    queries_without_match: int
-    metric: str
-    ap: str
-    junk: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Plain values for JSON and YAML, without the values of single queries."""
-        return {
-            "mAP": self.mAP,
-            "cmc": {str(rank): value for rank, value in self.cmc.items()},
-            "mINP": self.mINP,
-            "protocol": "image to image",
-            "metric": self.metric,
-            "ap": self.ap,
-            "junk": self.junk,
-            "queries": self.queries,
-            "queries_without_match": self.queries_without_match,
-            "gallery": self.gallery,
-        }
-
-    def describe(self) -> str:
-        """The protocol in one line."""
-        unmatched = (
-            f" ({self.queries_without_match:,} without a match, not counted)" if self.queries_without_match else ""
-        )
-        return (
-            f"image to image, {self.metric}, AP as {self.ap}, junk: {self.junk}; "
-            f"{self.queries:,} queries{unmatched}, {self.gallery:,} gallery pictures"
-        )
+Rerank = Callable[..., Tensor]
+"""`rerank(query_embeddings, gallery_embeddings, metric=...)` -> distances (queries, gallery)."""
 
 
 def evaluate_retrieval(
@@ -81,6 +33,7 @@ def evaluate_retrieval(
     metric: Metric = "cosine",
     ap: APDefinition = "step",
     ranks: Sequence[int] = (1, 5, 10),
+    rerank: Rerank | None = None,
 ) -> RetrievalResult:
     """Rank the gallery for every query and score the ranking.
 
@@ -98,6 +51,7 @@ def evaluate_retrieval(
         ap: "step" is the mean precision over the right answers (fast-reid, torchreid, TransReID); "trapezoid" the mean
             of that and the precision one place earlier, (k-1)/(r-1), or 1 at the first place (VeRi-776's own code).
         ranks: places at which the CMC is read.
+        rerank: gives other distances before the ranking is scored: `KReciprocal(k1=20, k2=6, lambda_value=0.3)`.
 
     Ties: a gallery picture before another in `gallery_embeddings` ranks before it, as a stable sort would have it.
 
@@ -107,47 +61,101 @@ def evaluate_retrieval(
     Raises:
         ReIDError: sizes, widths or names do not fit, embeddings are not finite, or no query has a right answer.
     """
-    if ap not in ("step", "trapezoid"):
-        raise ReIDError(f"ap is {ap!r}; expected 'step' or 'trapezoid'.")
-    ranks = sorted({int(rank) for rank in ranks})
-    if not ranks or ranks[0] < 1:
-        raise ReIDError(f"ranks is {ranks}; expected places from 1 upwards.")
+    scores: Scores = EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric)
     problem = RankingProblem(
-        query_embeddings,
-        gallery_embeddings,
+        scores,
         query_ids=query_ids,
         gallery_ids=gallery_ids,
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
         gt_index=gt_index,
         jk_index=jk_index,
-        metric=metric,
     )
-    parts = [_score_chunk(chunk, ap) for chunk in problem]
+    if rerank is not None:
+        problem.scores = reranked(rerank, query_embeddings, gallery_embeddings, metric=metric)
+    return evaluate_problem(problem, ap=ap, ranks=ranks)
+
+
+def evaluate_distances(
+    distances: Tensor,
+    *,
+    query_ids: Names,
+    gallery_ids: Names,
+    query_cameras: Names | None = None,
+    gallery_cameras: Names | None = None,
+    gt_index: Index | None = None,
+    jk_index: Index | None = None,
+    metric: str = "given distances",
+    protocol: str = IMAGE_TO_IMAGE,
+    ap: APDefinition = "step",
+    ranks: Sequence[int] = (1, 5, 10),
+) -> RetrievalResult:
+    """`evaluate_retrieval` for a finished matrix of distances (queries, gallery), lower is closer; `metric` and
+    `protocol` say in words what it holds."""
+    problem = RankingProblem(
+        DistanceScores(distances, metric=metric),
+        query_ids=query_ids,
+        gallery_ids=gallery_ids,
+        query_cameras=query_cameras,
+        gallery_cameras=gallery_cameras,
+        gt_index=gt_index,
+        jk_index=jk_index,
+        protocol=protocol,
+    )
+    return evaluate_problem(problem, ap=ap, ranks=ranks)
+
+
+def reranked(rerank: Rerank, query_embeddings: Tensor, gallery_embeddings: Tensor, *, metric: Metric) -> Scores:
+    """The scores that a re-ranking gives."""
+    distances = rerank(query_embeddings, gallery_embeddings, metric=metric)
+    name = rerank.describe() if hasattr(rerank, "describe") else getattr(rerank, "__name__", type(rerank).__name__)
+    return DistanceScores(distances, metric=f"{metric}, {name}")
+
+
+def evaluate_problem(
+    problem: RankingProblem, *, ap: APDefinition = "step", ranks: Sequence[int] = (1, 5, 10)
+) -> RetrievalResult:
+    """`evaluate_retrieval` for any ranking problem."""
+    ranks = sorted({int(rank) for rank in ranks})
+    if not ranks or ranks[0] < 1:
+        raise ReIDError(f"ranks is {ranks}; expected places from 1 upwards.")
+    parts = [score_chunk(chunk, ap) for chunk in problem]
     precision, first, penalty = (torch.cat(part) for part in zip(*parts, strict=True))
-    matched = ~precision.isnan()
+    matched = first > 0
     if not matched.any():
-        raise ReIDError(
-            f"none of the {len(precision):,} queries has a right answer in the gallery (junk: {problem.junk_rule}). "
-            "Are the identities of both sides written alike, and is each vehicle seen by two cameras?"
-        )
+        raise no_match(problem)
     return RetrievalResult(
         mAP=precision[matched].mean().item(),
         cmc={rank: (first[matched] <= rank).double().mean().item() for rank in ranks},
         mINP=penalty[matched].mean().item(),
         average_precision=precision,
+        first_match=first,
+        inverse_negative_penalty=penalty,
+        identities=problem.query_identity.cpu(),
         queries=len(precision),
         gallery=problem.sizes[1],
         queries_without_match=int((~matched).sum()),
-        metric=metric,
+        metric=problem.scores.metric,
         ap=ap,
         junk=problem.junk_rule,
+        protocol=problem.protocol,
     )
 
 
-def _score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor]:
-    """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU."""
-    places, counts = (part.cpu() for part in _places(chunk))
+def no_match(problem: RankingProblem) -> ReIDError:
+    """What to raise when no query of a problem has a right answer."""
+    return ReIDError(
+        f"none of the {problem.sizes[0]:,} queries has a right answer in the gallery (junk: {problem.junk_rule}). Are "
+        "the identities of both sides written alike, and is each vehicle seen by two cameras?"
+    )
+
+
+def score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor]:
+    """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU; NaN, 0 and NaN without
+    a right answer."""
+    if ap not in ("step", "trapezoid"):
+        raise ReIDError(f"ap is {ap!r}; expected 'step' or 'trapezoid'.")
+    places, counts = places_of_matches(chunk)
     found = torch.arange(1, places.shape[1] + 1, dtype=torch.float64)  # k: right answers up to this one
     precision = found / places
     if ap == "trapezoid":
@@ -156,53 +164,5 @@ def _score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor
     valid = found <= counts[:, None]
     mean = torch.where(counts > 0, (precision * valid).sum(dim=1) / counts.clamp(min=1), torch.nan)
     last = places.gather(1, (counts - 1).clamp(min=0)[:, None]).squeeze(1)
-    return mean, places[:, 0], counts / last.double()
-
-
-def _places(chunk: Chunk) -> tuple[Tensor, Tensor]:
-    """Places (queries, largest number of right answers) of the right answers, from 1, ascending, and how many each
-    query has (queries,); the entries behind them mean nothing."""
-    scores, query, row = chunk.scores, chunk.match_query, chunk.match_row
-    counts = torch.bincount(query, minlength=len(scores))
-    slot = torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
-    width = max(1, int(counts.max()))
-    right = scores.new_full((len(scores), width), -torch.inf)
-    right[query, slot] = scores[query, row]
-    right = right.sort(dim=1, descending=True).values
-    rows = query.new_zeros(right.shape)
-    rows[query, slot] = row
-    valid = torch.arange(width, device=query.device) < counts[:, None]
-    size = max(1, (_BLOCK_ELEMENTS if scores.device.type == "cpu" else scores.numel()) // scores.shape[1])
-    places = [
-        _places_of_block(*block, valid=block_valid)
-        for *block, block_valid in zip(*(part.split(size) for part in (scores, right, rows, valid)), strict=True)
-    ]
-    return torch.cat(places), counts
-
-
-def _places_of_block(scores: Tensor, right: Tensor, rows: Tensor, *, valid: Tensor) -> Tensor:
-    """Places of the scores in `right` (queries, width, descending) among `scores` (queries, gallery).
-
-    Where another picture scores exactly as a right answer, a stable sort of that query's gallery decides, for which
-    `rows` (queries, width) are the gallery rows of the right answers, in any order.
-    """
-    ordered = _ascending(scores)
-    gallery = scores.shape[1]
-    above = gallery - torch.searchsorted(ordered, right, right=True)
-    level = gallery - torch.searchsorted(ordered, right) - above
-    places = above + 1
-    tied = ((level > 1) & valid).any(dim=1).nonzero().squeeze(1)
-    if len(tied):
-        order = scores[tied].sort(dim=1, descending=True, stable=True).indices
-        place_of_row = torch.empty_like(order)
-        place_of_row.scatter_(1, order, torch.arange(1, gallery + 1, device=order.device).expand_as(order))
-        exact = place_of_row.gather(1, rows[tied]).masked_fill(~valid[tied], gallery + 1)
-        places[tied] = exact.sort(dim=1).values
-    return places
-
-
-def _ascending(scores: Tensor) -> Tensor:
-    """A copy with every row in order; numpy's vectorised sort is ten times faster than torch's on the CPU."""
-    if scores.device.type == "cpu":
-        return torch.from_numpy(np.sort(scores.numpy(), axis=1))
-    return scores.sort(dim=1).values
+    penalty = torch.where(counts > 0, counts / last.double(), torch.nan)
+    return mean, places[:, 0] * (counts > 0), penalty

@@ -1,29 +1,29 @@
-"""The checked inputs of a ranking and their similarities, a few queries at a time: memory stays bounded.
+"""Queries, gallery and rules of one ranking, and its scores a few queries at a time: memory stays bounded.
 
-Both evaluation and the listing of matches start here, so that they agree to the last tie.
+Everything that judges or lists a ranking starts here, so that all of it agrees to the last tie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.checks import Index, Names, check_embeddings, check_index, check_pair, number_names
-from reid_lightning.ranking.precision import full_precision
+from reid_lightning.ranking.checks import Index, Names, check_index, number_names
+from reid_lightning.ranking.scores import Scores
 
-Metric = Literal["cosine", "euclidean"]
+IMAGE_TO_IMAGE = "image to image"
+IMAGE_TO_TRACK = "image to track"
+TRACK_TO_TRACK = "track to track"
 
 JUNK_NONE = "none"
 JUNK_CAMERA = "same identity and same camera"
 JUNK_INDEX = "jk_index"
 
 _CHUNK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB of float32; smaller ones make the product slower
-_SMALLEST_NORM = 1e-12  # below it a vector counts as zero, as in torch.nn.functional.normalize
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,24 @@ class Chunk:
 
 
 class RankingProblem:
-    """Queries, gallery and rules of one ranking; iterating gives `Chunk`s.
+    """Scores and rules of one ranking; iterating gives `Chunk`s.
 
-    Args are those of `evaluate_retrieval`; raises ReIDError naming the argument that does not fit.
+    Args:
+        scores: of queries and gallery, whose items are pictures or tracks.
+        query_ids: (queries,) identities, strings or integers; `gallery_ids` (gallery,).
+        query_cameras: (queries,) cameras; `gallery_cameras` (gallery,). With both, gallery items of the query's
+            identity and camera are junk: as if they were not there (Market-1501's and VeRi-776's rule).
+        gt_index: for each query the 0-based gallery rows of its right answers, instead of equal identities.
+        jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule.
+        protocol: "image to image", "image to track" or "track to track".
+
+    Raises:
+        ReIDError: names the argument that does not fit.
     """
 
     def __init__(
         self,
-        query_embeddings: Tensor,
-        gallery_embeddings: Tensor,
+        scores: Scores,
         *,
         query_ids: Names,
         gallery_ids: Names,
@@ -56,23 +65,17 @@ class RankingProblem:
         gallery_cameras: Names | None = None,
         gt_index: Index | None = None,
         jk_index: Index | None = None,
-        metric: Metric = "cosine",
+        protocol: str = IMAGE_TO_IMAGE,
     ) -> None:
-        if metric not in ("cosine", "euclidean"):
-            raise ReIDError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
         if (query_cameras is None) != (gallery_cameras is None):
             missing = "query_cameras" if query_cameras is None else "gallery_cameras"
             raise ReIDError(f"{missing} is missing; give the cameras of both sides or of neither.")
-        self.metric = metric
-        query, self.query_norms = check_embeddings("query_embeddings", query_embeddings)
-        gallery, self.gallery_norms = check_embeddings("gallery_embeddings", gallery_embeddings)
-        check_pair(query, gallery)
-        wider = torch.promote_types(query.dtype, gallery.dtype)
-        self.query, self.gallery = query.to(wider), gallery.to(wider)
-        self._gallery_squares = squared_lengths(self.gallery) if metric == "euclidean" else None
-        on_device = {"device": query.device}
-        query_numbers, gallery_numbers = number_names("ids", query_ids, gallery_ids, self.sizes, **on_device)
-        self._same_identity = _RowLists.of_equal(query_numbers, gallery_numbers)
+        self.scores = scores
+        self.protocol = protocol
+        on_device = {"device": scores.device}
+        self.query_identity, gallery_identity = number_names("ids", query_ids, gallery_ids, self.sizes, **on_device)
+        """(queries,) equal numbers for equal identities."""
+        self._same_identity = _RowLists.of_equal(self.query_identity, gallery_identity)
         self._cameras: tuple[Tensor, Tensor] | None = None
         if query_cameras is not None and gallery_cameras is not None:
             self._cameras = number_names("cameras", query_cameras, gallery_cameras, self.sizes, **on_device)
@@ -85,8 +88,8 @@ class RankingProblem:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Numbers of queries and of gallery pictures."""
-        return len(self.query), len(self.gallery)
+        """Numbers of queries and of gallery items."""
+        return self.scores.sizes
 
     @property
     def junk_rule(self) -> str:
@@ -98,28 +101,25 @@ class RankingProblem:
     def __iter__(self) -> Iterator[Chunk]:
         queries, gallery = self.sizes
         size = min(queries, max(1, _CHUNK_ELEMENTS // gallery))
-        buffer = self.query.new_empty(size, gallery)
+        buffer = self._buffer(size)
         for start in range(0, queries, size):
-            end = min(start + size, queries)
-            scores = self._scores(start, end, out=buffer[: end - start])
-            junk = self._junk_pairs(start, end)
-            if junk is not None:
-                scores[junk] = -torch.inf
-            query, row = self._right.pairs(start, end)
-            kept = ~scores[query, row].isneginf()
-            yield Chunk(start, scores, query[kept], row[kept])
+            yield self._chunk(start, min(start + size, queries), buffer)
 
-    def _scores(self, start: int, end: int, *, out: Tensor) -> Tensor:
-        """Cosine similarities, or -d^2 up to a constant of the query, which ranks as -d does. The gallery is not copied
-        to be normalised: its norms divide the products."""
-        query = self.query[start:end]
-        if self.metric == "cosine":
-            query = query / self.query_norms[start:end, None].clamp(min=_SMALLEST_NORM)
-        with full_precision(query.device):
-            torch.mm(query, self.gallery.T, out=out)
-        if self._gallery_squares is None:
-            return out.div_(self.gallery_norms.clamp(min=_SMALLEST_NORM))
-        return out.mul_(2).sub_(self._gallery_squares)
+    def query(self, number: int) -> Chunk:
+        """One query against the whole gallery."""
+        return self._chunk(number, number + 1, self._buffer(1))
+
+    def _buffer(self, queries: int) -> Tensor:
+        return torch.empty(queries, self.sizes[1], dtype=self.scores.dtype, device=self.scores.device)
+
+    def _chunk(self, start: int, end: int, buffer: Tensor) -> Chunk:
+        scores = self.scores.block(start, end, out=buffer[: end - start])
+        junk = self._junk_pairs(start, end)
+        if junk is not None:
+            scores[junk] = -torch.inf
+        query, row = self._right.pairs(start, end)
+        kept = ~scores[query, row].isneginf()
+        return Chunk(start, scores, query[kept], row[kept])
 
     def _junk_pairs(self, start: int, end: int) -> tuple[Tensor, Tensor] | None:
         if self._junk is not None:
@@ -129,11 +129,6 @@ class RankingProblem:
         query, row = self._same_identity.pairs(start, end)
         same_camera = self._cameras[0][start:end][query] == self._cameras[1][row]
         return query[same_camera], row[same_camera]
-
-
-def squared_lengths(embeddings: Tensor) -> Tensor:
-    """|x|^2 of every row, (pictures,), without a copy of all rows; squaring the root would lose exact ties."""
-    return torch.cat([part.square().sum(dim=1) for part in embeddings.split(1024)])
 
 
 @dataclass(frozen=True)

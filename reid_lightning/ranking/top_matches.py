@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import Index, Names
-from reid_lightning.ranking.problem import Metric, RankingProblem, squared_lengths
+from reid_lightning.ranking.problem import RankingProblem
+from reid_lightning.ranking.scores import EmbeddingScores, Metric
 
 
 def rank_gallery(
@@ -31,26 +34,26 @@ def rank_gallery(
         than k pictures are not junk, rows are -1 and scores -inf. Scores are cosine similarities, or negative Euclidean
         distances.
     """
-    if top_k < 1:
-        raise ReIDError(f"top_k is {top_k}; expected 1 or more.")
     problem = RankingProblem(
-        query_embeddings,
-        gallery_embeddings,
+        EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric),
         query_ids=query_ids,
         gallery_ids=gallery_ids,
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
         jk_index=jk_index,
-        metric=metric,
     )
+    return top_matches(problem, top_k)
+
+
+def top_matches(problem: RankingProblem, top_k: int, *, queries: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
+    """`rank_gallery` for any ranking problem, for all queries or for those in `queries`."""
+    if top_k < 1:
+        raise ReIDError(f"top_k is {top_k}; expected 1 or more.")
     parts = []
-    for chunk in problem:
+    for chunk in problem if queries is None else map(problem.query, queries):
         rows, best = _best(chunk.scores, min(top_k, problem.sizes[1]))
         rows = rows.masked_fill(best.isneginf(), -1)
-        if metric == "euclidean":
-            length = squared_lengths(problem.query[chunk.start : chunk.start + len(best)])
-            best = -(length[:, None] - best).clamp(min=0).sqrt()
-        parts.append((rows.cpu(), best.cpu()))
+        parts.append((rows.cpu(), problem.scores.comparable(chunk.start, best).cpu()))
     all_rows, all_scores = (torch.cat(side) for side in zip(*parts, strict=True))
     return all_rows, all_scores
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking import average_precision, evaluate_retrieval, problem, rank_gallery
+from reid_lightning.ranking import evaluate_distances, evaluate_retrieval, places, problem, rank_gallery
 
 
 def slow_query(scores, right, junk, ap):
@@ -39,12 +39,23 @@ def small_integers(generator, count, dim):
     return torch.randint(-2, 3, (count, dim), generator=generator).double()
 
 
-@pytest.mark.parametrize("seed", range(12))
+WAYS = ["counting", "sorting", "on another device"]
+
+
+def choose_way(way, monkeypatch):
+    """Which of the ways to find places is taken, whatever the sizes."""
+    monkeypatch.setattr(places, "_SORT", 0 if way == "sorting" else 10**9)
+    if way == "on another device":
+        monkeypatch.setattr(places, "_by_counting", places._by_sorting)
+
+
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("ap", ["step", "trapezoid"])
 @pytest.mark.parametrize("dim", [2, 40])
-def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim, monkeypatch):
+@pytest.mark.parametrize("way", WAYS)
+def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim, way, monkeypatch):
     monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 400)  # 3 chunks of at most 6 queries
-    monkeypatch.setattr(average_precision, "_BLOCK_ELEMENTS", 250)  # of blocks of at most 4
+    choose_way(way, monkeypatch)
     generator = torch.Generator().manual_seed(seed)
     query, gallery = small_integers(generator, 17, dim), small_integers(generator, 60, dim)
     query_ids = torch.randint(0, 9, (17,), generator=generator).tolist()
@@ -70,8 +81,30 @@ def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim
     assert result.mINP == pytest.approx(np.mean([one[2] for one in matched]), abs=1e-12)
     for rank in (1, 3, 5):
         assert result.cmc[rank] == pytest.approx(np.mean([one[1] <= rank for one in matched]), abs=1e-12)
+    assert result.num_valid_queries == len(matched)
+    assert result.first_match.tolist() == [0 if one is None else one[1] for one in expected]
     per_query = [np.nan if one is None else one[0] for one in expected]
     np.testing.assert_allclose(result.average_precision.numpy(), per_query, atol=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_large_gallery_with_right_answers_near_the_top_equals_the_slow_loop(way, monkeypatch):
+    # Few pictures reach the score of the last right answer: only those are looked at.
+    choose_way(way, monkeypatch)
+    generator = torch.Generator().manual_seed(0)
+    gallery_ids = torch.randint(0, 40, (1500,), generator=generator).tolist()
+    query_ids = list(range(30))
+    distances = torch.randint(0, 60, (30, 1500), generator=generator)
+    right = torch.tensor(query_ids)[:, None] == torch.tensor(gallery_ids)
+    distances[right] = distances[right] // 10  # ties among right answers, and with wrong ones
+    junk = [[row for row in range(1500) if (row + query) % 7 == 0] for query in range(30)]
+    result = evaluate_distances(distances, query_ids=query_ids, gallery_ids=gallery_ids, jk_index=junk)
+    for query in range(30):
+        is_junk = [row in set(junk[query]) for row in range(1500)]
+        expected = slow_query((-distances[query]).tolist(), right[query].tolist(), is_junk, "step")
+        assert result.average_precision[query].item() == pytest.approx(expected[0], abs=1e-12)
+        assert result.first_match[query].item() == expected[1]
+        assert result.inverse_negative_penalty[query].item() == pytest.approx(expected[2], abs=1e-12)
 
 
 @pytest.mark.parametrize("top_k", [1, 3, 7, 40])
