@@ -57,7 +57,7 @@ class EmbeddingScores:
         self.device = query.device
         self.sizes = len(query), len(gallery)
         self._query, self._gallery = query.to(self.dtype), gallery.to(self.dtype)
-        self._gallery_squares = _squared_lengths(self._gallery) if metric == "euclidean" else None
+        self._gallery_squares = squared_lengths(self._gallery) if metric == "euclidean" else None
 
     def block(self, start: int, end: int, *, out: Tensor) -> Tensor:
         """Cosine similarities, or -d^2 up to a constant of the query, which ranks as -d does. The gallery is not copied
@@ -75,7 +75,7 @@ class EmbeddingScores:
         """Cosine similarities as they are; Euclidean distances with a minus sign."""
         if self.similarity:
             return scores
-        lengths = _squared_lengths(self._query[start : start + len(scores)])
+        lengths = squared_lengths(self._query[start : start + len(scores)])
         return -(lengths[:, None] - scores).clamp(min=0).sqrt()
 
 
@@ -114,6 +114,6 @@ class DistanceScores:
         return scores
 
 
-def _squared_lengths(embeddings: Tensor) -> Tensor:
+def squared_lengths(embeddings: Tensor) -> Tensor:
     """|x|^2 of every row, (pictures,), without a copy of all rows; squaring the root would lose exact ties."""
     return torch.cat([part.square().sum(dim=1) for part in embeddings.split(1024)])
