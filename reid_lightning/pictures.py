@@ -1,101 +1,40 @@
-"""Pictures of rankings: a query a row, then its best matches, framed green when right and red when wrong."""
+"""Pictures of rankings: a query a row, then its best matches, framed green when right and red when wrong.
+
+A number says how good a model is; the rows say what it takes for the same vehicle.
+"""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from torch import Tensor
 
+from reid_lightning.atomic import replacing
 from reid_lightning.data.images import load_image
-from reid_lightning.data.protocol import protocol_of
-from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.ranking import RetrievalResult, rank_gallery
+from reid_lightning.data.records import VehicleImage
+from reid_lightning.ranked_lists import PicturedRanking, RankedList, choose_queries, hardest_lists, ranked_lists
 
 CELL = 96  # pixels of a picture's square
 FRAME = 4
 LINE = 13  # of a caption, which has two
 GAP = 6
-TITLE = 48
+TITLE = 48  # with two lines below the title
 BACKGROUND, TEXT, FAINT = "white", "#222222", "#777777"
 RIGHT, WRONG, QUERY = "#1a9850", "#d73027", "#333333"
 
 
-@dataclass(frozen=True)
-class RankedMatch:
-    """One gallery picture in a ranked list."""
-
-    image: VehicleImage
-    score: float
-    correct: bool
-
-
-@dataclass(frozen=True)
-class RankedList:
-    """A query and its best matches, best first; `average_precision` is NaN without a right answer in the gallery."""
-
-    query: VehicleImage
-    matches: tuple[RankedMatch, ...]
-    average_precision: float
-
-
-def choose_queries(average_precision: Tensor, count: int) -> list[int]:
-    """Rows of `count` queries spread evenly from the worst to the best average precision: honest and deterministic."""
-    scored = (~average_precision.isnan()).nonzero().flatten()
-    ordered = scored[average_precision[scored].sort(stable=True).indices]
-    places = torch.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().long()
-    return ordered[places].tolist()
-
-
-def ranked_lists(
-    dataset: VehicleDataset,
-    query_embeddings: Tensor,
-    gallery_embeddings: Tensor,
-    result: RetrievalResult,
-    *,
-    rows: Sequence[int],
-    columns: int,
-) -> list[RankedList]:
-    """The `columns` best matches of the queries in `rows`, junk left out."""
-    names = protocol_of(dataset)
-    for side in ("query_ids", "query_cameras", "jk_index"):
-        names[side] = None if names[side] is None else [names[side][row] for row in rows]
-    found, scores = rank_gallery(
-        query_embeddings[list(rows)], gallery_embeddings, **names, metric=result.metric, top_k=columns
-    )
-    lists = []
-    for number, row in enumerate(rows):
-        query = dataset.query[row]
-        pairs = zip(found[number].tolist(), scores[number].tolist(), strict=True)
-        images = [(dataset.gallery[place], score) for place, score in pairs if place >= 0]
-        matches = tuple(RankedMatch(image, score, image.identity == query.identity) for image, score in images)
-        lists.append(RankedList(query, matches, float(result.average_precision[row])))
-    return lists
-
-
-def draw_ranked_lists(
-    dataset: VehicleDataset,
-    query_embeddings: Tensor,
-    gallery_embeddings: Tensor,
-    result: RetrievalResult,
-    path: Path,
-    *,
-    queries: int = 8,
-    columns: int = 10,
-) -> Path:
+def draw_ranked_lists(ranking: PicturedRanking, path: Path, *, name: str, queries: int = 8, columns: int = 10) -> Path:
     """Draw `queries` rows, spread from the worst to the best average precision, with `columns` matches each.
 
-    The format is that of the path's ending (.png, .jpg); the file appears whole or not at all.
+    `name` is that of the data. The format is that of the path's ending (.png, .jpg); the file appears whole or not at
+    all.
     """
-    rows = choose_queries(result.average_precision, queries)
-    lists = ranked_lists(dataset, query_embeddings, gallery_embeddings, result, rows=rows, columns=columns)
+    result = ranking.result
+    lists = ranked_lists(ranking, rows=choose_queries(result.average_precision, queries), columns=columns)
     nearest = min(result.cmc)
-    title = f"{dataset.name}: mAP {100 * result.mAP:.1f}, rank-{nearest} {100 * result.cmc[nearest]:.1f}"
+    title = f"{name}: mAP {100 * result.mAP:.1f}, rank-{nearest} {100 * result.cmc[nearest]:.1f}"
     subtitle = (
         f"{len(lists)} queries, evenly spread from the worst (top) to the best average precision (AP); green: the same "
         f"vehicle, red: another\n{result.describe()}"
@@ -103,37 +42,53 @@ def draw_ranked_lists(
     return save_atomically(draw_lists(lists, title=title, subtitle=subtitle, columns=columns), path)
 
 
+def draw_hardest_queries(
+    ranking: PicturedRanking, path: Path, *, name: str, queries: int = 8, confusers: int = 5
+) -> Path:
+    """Draw the `queries` rows of the lowest average precision: what was taken for them, and where the first right
+    answer stands. `name` and the format are as in `draw_ranked_lists`."""
+    lists = hardest_lists(ranking, queries=queries, confusers=confusers)
+    title = f"{name}: the {len(lists)} hardest queries"
+    subtitle = (
+        "Lowest average precision (AP) at the top. Red: the wrong pictures that rank best; green: the right one that "
+        f"ranks best; #: place, junk left out.\n{ranking.result.describe()}"
+    )
+    return save_atomically(draw_lists(lists, title=title, subtitle=subtitle, columns=confusers), path)
+
+
 def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, columns: int) -> Image.Image:
-    """The lists as one picture, about 1,200 pixels wide with 10 columns; `subtitle` may have two lines."""
+    """The lists as one picture, about 1,200 pixels wide with 10 columns; long lines of `subtitle` are broken."""
     step = CELL + 2 * FRAME + GAP
     row_height = CELL + 2 * FRAME + 2 * LINE + GAP
-    width = GAP + (columns + 1) * step + GAP
-    canvas = Image.new("RGB", (width, TITLE + len(lists) * row_height + GAP), BACKGROUND)
+    answers = any(entry.answer for entry in lists)
+    right_edge = GAP + (columns + 1) * step + GAP
+    width = right_edge + answers * (step + GAP)
+    font = ImageFont.load_default(size=11)
+    lines = [part for line in subtitle.splitlines() for part in _broken(line, font, width - 2 * GAP)]
+    header = TITLE + (max(2, len(lines)) - 2) * LINE
+    canvas = Image.new("RGB", (width, header + len(lists) * row_height + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     draw.text((GAP, 2), title, fill=TEXT, font=ImageFont.load_default(size=15))
-    for number, line in enumerate(subtitle.splitlines()):
-        font = ImageFont.load_default(size=11)
-        draw.text((GAP, 20 + number * LINE), _shortened(draw, line, font, width - 2 * GAP), fill=FAINT, font=font)
+    for number, line in enumerate(lines):
+        draw.text((GAP, 20 + number * LINE), line, fill=FAINT, font=font)
     for number, entry in enumerate(lists):
-        top = TITLE + number * row_height
+        top = header + number * row_height
         precision = entry.average_precision
         caption = "no right answer" if math.isnan(precision) else f"query, AP {100 * precision:.1f}"
         _draw_cell(canvas, (GAP, top), entry.query, colour=QUERY, caption=caption)
-        for place, match in enumerate(entry.matches[:columns], start=1):
-            left = GAP + place * step + GAP  # a wider gap behind the query
+        cells = [(GAP + column * step + GAP, match) for column, match in enumerate(entry.matches[:columns], start=1)]
+        if entry.answer is not None:
+            cells.append((right_edge + GAP, entry.answer))
+        for left, match in cells:  # a wider gap behind the query and before the answer
             colour = RIGHT if match.correct else WRONG
-            _draw_cell(canvas, (left, top), match.image, colour=colour, caption=f"{match.score:.3f}")
+            _draw_cell(canvas, (left, top), match.image, colour=colour, caption=f"#{match.place:,}  {match.score:.3f}")
     return canvas
 
 
 def save_atomically(picture: Image.Image, path: Path) -> Path:
-    """Write under a temporary name, then rename."""
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    """Write the picture in the format of the path's ending; it appears whole or not at all."""
+    with replacing(path) as unfinished:
         picture.save(unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -147,6 +102,17 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     font = ImageFont.load_default(size=11)
     draw.text((left, top + side), _shortened(draw, caption, font, side), fill=TEXT, font=font)
     draw.text((left, top + side + LINE), _shortened(draw, _name(image), font, side), fill=FAINT, font=font)
+
+
+def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """The text in lines of at most `width` pixels, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -12,6 +12,7 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from reid_lightning.callbacks.retrieval_metrics import RetrievalMetrics
 from reid_lightning.errors import ReIDError
 from reid_lightning.pictures import draw_ranked_lists
+from reid_lightning.ranked_lists import PicturedRanking
 
 _TAG = "val/ranked_lists"
 
@@ -38,11 +39,12 @@ class RankedLists(pl.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        dataset = trainer.datamodule.dataset
+        embeddings = (side.cpu() for side in callback.metric.ranked)
         path = draw_ranked_lists(
-            trainer.datamodule.dataset,
-            *(embeddings.cpu() for embeddings in callback.metric.ranked),
-            callback.metric.result,
+            PicturedRanking.of_embeddings(dataset, *embeddings, callback.metric.result),
             self.folder / f"ranked_lists_epoch_{trainer.current_epoch:03d}.png",
+            name=dataset.name,
             queries=self.queries,
             columns=self.columns,
         )
