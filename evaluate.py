@@ -1,36 +1,61 @@
-"""Evaluate a bundle or a checkpoint: `python evaluate.py checkpoint=<bundle folder or .ckpt> [data=...]`."""
+"""Evaluate a model, embeddings or a ranking: `python evaluate.py checkpoint=<bundle folder or .ckpt> [data=...]`."""
 
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.bundle import open_model
+from reid_lightning.bundle import open_model, store_calibration
 from reid_lightning.cli import check_writable, entry_point, save_config
 from reid_lightning.distributed import best_device
-from reid_lightning.evaluation import evaluate_model, print_summary
+from reid_lightning.errors import ReIDError
+from reid_lightning.evaluation import print_judgement
 from reid_lightning.search import ReIDEmbedder
 
 
 @entry_point("evaluate")
 def evaluate(cfg: DictConfig) -> float:
-    """Load, embed query and gallery, rank, write `metrics.json` and a picture of ranked lists; returns mAP."""
+    """Embed or read, rank, write `metrics.json`, `ranking.json` and pictures; returns mAP."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    embedder = ReIDEmbedder(open_model(cfg.checkpoint), device=best_device(cfg.device))
-    dataset = instantiate(cfg.data)
+    check_sources(cfg)
+    evaluation = instantiate(cfg.evaluation)
+    if cfg.store_threshold and not evaluation.protocol.absolute:
+        raise ReIDError(
+            "store_threshold=true: expanded or re-ranked scores mean nothing in another gallery; leave it out."
+        )
     save_config(cfg, run_dir)
-    result = evaluate_model(
-        embedder,
-        dataset,
-        run_dir,
-        ranks=cfg.ranks,
-        batch_size=cfg.batch_size,
-        num_workers=cfg.num_workers,
-        columns=cfg.columns,
-    )
-    print_summary(result, dataset, run_dir)
-    return result.mAP
+    if cfg.checkpoint is not None:
+        embedder = ReIDEmbedder(open_model(cfg.checkpoint), device=best_device(cfg.device))
+        dataset = instantiate(cfg.data)
+        title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
+        judgement = evaluation.of_model(embedder, dataset, run_dir)
+    elif cfg.ranking is not None:
+        title = Path(cfg.ranking).name
+        judgement = evaluation.of_ranking(cfg.ranking, run_dir)
+    else:
+        title = f"{Path(cfg.query_embeddings).name} against {Path(cfg.gallery_embeddings).name}"
+        judgement = evaluation.of_files(cfg.query_embeddings, cfg.gallery_embeddings, run_dir)
+    if cfg.store_threshold and judgement.calibration is not None:
+        store_calibration(Path(cfg.checkpoint), judgement.calibration)
+    print_judgement(judgement, run_dir, title=title)
+    return judgement.result.mAP
+
+
+def check_sources(cfg: DictConfig) -> None:
+    """ReIDError unless exactly one of a checkpoint, a pair of embedding files and a ranking is named."""
+    files = [cfg.query_embeddings, cfg.gallery_embeddings]
+    if files.count(None) == 1:
+        raise ReIDError("one of query_embeddings and gallery_embeddings is missing; name both files.")
+    named = [name for name in ("checkpoint", "query_embeddings", "ranking") if cfg[name] is not None]
+    if len(named) != 1:
+        raise ReIDError(
+            f"{'several sources were named: ' + ', '.join(named) if named else 'nothing to evaluate was named'}; "
+            "expected one of checkpoint=<bundle folder or .ckpt>, query_embeddings=<file> with "
+            "gallery_embeddings=<file>, ranking=<ranking.json>."
+        )
+    if cfg.store_threshold and (cfg.checkpoint is None or not Path(cfg.checkpoint).is_dir()):
+        raise ReIDError("store_threshold=true needs checkpoint=<bundle folder> to put the threshold into.")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,12 @@ def export(cfg: DictConfig) -> None:
     check_writable(run_dir, needed_bytes=(1 + len(cfg.formats)) * loaded.weight_bytes)
     save_config(cfg, run_dir)
     folder = bundle.save_bundle(
-        run_dir / "bundle", model, options.preprocessing, metrics=options.metrics, data=options.data
+        run_dir / "bundle",
+        model,
+        options.preprocessing,
+        metrics=options.metrics,
+        data=options.data,
+        calibration=options.calibration,
     )
     differences = {"safetensors": exporters.compare_bundle(model, folder)}  # always there: a bundle is made of it
     for kind in [name for name in exporters.FILE_NAMES if name in cfg.formats and name not in differences]:

@@ -6,10 +6,11 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from reid_lightning.bundle import store_calibration
 from reid_lightning.cli import build, check_writable, entry_point, save_config
 from reid_lightning.distributed import check_accelerator, check_not_sweeping, is_rank_zero
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation import evaluate_model, print_summary
+from reid_lightning.evaluation import print_judgement
 from reid_lightning.loggers import finish_wandb
 from reid_lightning.models import check_input_size
 from reid_lightning.module import ReIDModule, check_resumable, checkpoint_bytes, use_channels_last
@@ -36,6 +37,7 @@ def train(cfg: DictConfig) -> float | None:
     )
     check_not_sweeping(trainer.world_size)
 
+    evaluation = instantiate(cfg.evaluation)
     make_datamodule = build(cfg, "loader")
     dataset = instantiate(cfg.data)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
@@ -57,11 +59,12 @@ def train(cfg: DictConfig) -> float | None:
     if not trainer.checkpoint_callback.best_model_path:
         raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
     embedder = load_reid_model(run_dir / "bundle", device=trainer.strategy.root_device)
-    result = evaluate_model(
-        embedder, dataset, run_dir, batch_size=cfg.loader.eval_batch_size, num_workers=cfg.loader.num_workers
-    )
-    print_summary(result, dataset, run_dir)
-    return result.mAP
+    judgement = evaluation.of_model(embedder, dataset, run_dir)
+    if judgement.calibration is not None:
+        store_calibration(run_dir / "bundle", judgement.calibration)
+    title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
+    print_judgement(judgement, run_dir, title=title)
+    return judgement.result.mAP
 
 
 if __name__ == "__main__":

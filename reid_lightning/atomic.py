@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its ending, to write to; on leaving it becomes `path`, on an error it goes."""
+    """A temporary name beside `path`, with its ending, to write to: it becomes `path` at the end, or goes on errors."""
     unfinished = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield unfinished

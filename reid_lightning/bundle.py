@@ -23,10 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from reid_lightning.atomic import replacing
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
+from reid_lightning.ranking.open_set_result import Calibration
 
 FORMAT = 1
 OPTS_NAME = "opts.yaml"
@@ -41,7 +43,8 @@ class BundleOptions:
     """What `opts.yaml` says.
 
     `architecture` are the constructor arguments of `ReIDModel`; `metrics` and `data` describe how the model was
-    measured and trained; `fingerprint` changes whenever embeddings would.
+    measured and trained; `calibration` holds, by protocol, thresholds as `ranking.Calibration.as_dict` gives them;
+    `fingerprint` changes whenever embeddings would.
     """
 
     architecture: Mapping[str, Any]
@@ -50,6 +53,7 @@ class BundleOptions:
     fingerprint: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    calibration: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for YAML."""
@@ -61,6 +65,7 @@ class BundleOptions:
             "embedding_dim": self.embedding_dim,
             "metrics": dict(self.metrics),
             "data": dict(self.data),
+            "calibration": {protocol: dict(values) for protocol, values in self.calibration.items()},
         }
 
 
@@ -99,7 +104,13 @@ def fingerprint(model: ReIDModel, preprocessing: Preprocessing) -> str:
 
 
 def save_bundle(
-    folder: Path, model: ReIDModel, preprocessing: Preprocessing, *, metrics: Mapping[str, Any], data: Mapping[str, Any]
+    folder: Path,
+    model: ReIDModel,
+    preprocessing: Preprocessing,
+    *,
+    metrics: Mapping[str, Any],
+    data: Mapping[str, Any],
+    calibration: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """Write a bundle into `folder`, replacing an older one only when the new one is complete."""
     options = BundleOptions(
@@ -109,6 +120,7 @@ def save_bundle(
         fingerprint=fingerprint(model, preprocessing),
         metrics=metrics,
         data=data,
+        calibration=calibration or {},
     )
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -119,8 +131,7 @@ def save_bundle(
             save_file(weights, unfinished / WEIGHTS_NAME, metadata={"fingerprint": options.fingerprint})
         except SafetensorError as error:  # its I/O errors are no OSError
             raise ReIDError(f"cannot write the bundle to {folder}: {error}. Free some space there.") from error
-        (unfinished / OPTS_NAME).write_text(yaml.safe_dump(options.as_dict(), sort_keys=False), encoding="utf-8")
-        (unfinished / CARD_NAME).write_text(model_card(options.as_dict()), encoding="utf-8")
+        _write_options(unfinished, options)
         if folder.exists():
             replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(replaced)
@@ -131,6 +142,15 @@ def save_bundle(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def store_calibration(folder: Path, calibration: Calibration) -> None:
+    """Put a threshold into a bundle, in place of an older one of the same protocol."""
+    options = read_options(folder)
+    _write_options(
+        folder,
+        replace(options, calibration={**options.calibration, calibration.protocol: calibration.as_dict()}),
+    )
 
 
 def read_options(path: Path) -> BundleOptions:
@@ -223,6 +243,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+def _write_options(folder: Path, options: BundleOptions) -> None:
+    with replacing(folder / CARD_NAME) as unfinished:
+        unfinished.write_text(model_card(options.as_dict()), encoding="utf-8")
+    with replacing(folder / OPTS_NAME) as unfinished:
+        unfinished.write_text(yaml.safe_dump(options.as_dict(), sort_keys=False), encoding="utf-8")
+
+
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     if path.suffix == ".safetensors":
         if not path.is_file():
@@ -275,4 +302,12 @@ def _options(values: Any, *, where: str) -> BundleOptions:
         fingerprint=str(values.get("fingerprint", "")),
         metrics=dict(values.get("metrics") or {}),
         data=dict(values.get("data") or {}),
+        calibration=_calibrations(values.get("calibration") or {}, where=where),
     )
+
+
+def _calibrations(values: Any, *, where: str) -> dict[str, dict[str, Any]]:
+    try:
+        return {protocol: Calibration(**entry).as_dict() for protocol, entry in values.items()}
+    except (AttributeError, TypeError) as error:
+        raise ReIDError(f"{where}: calibration is not one of ours: {error}") from error

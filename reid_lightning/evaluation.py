@@ -1,91 +1,215 @@
-"""Evaluates a loaded model on a data set: embeddings, mAP/CMC/mINP, `metrics.json` and the ranked-list picture."""
+"""Evaluates a model or files of embeddings under one protocol, and writes everything that people look at afterwards."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.cli import write_atomically
 from reid_lightning.data.picture_dataset import PictureDataset
-from reid_lightning.data.protocol import protocol_of
-from reid_lightning.data.records import Split, VehicleDataset
+from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import draw_ranked_lists
-from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
+from reid_lightning.ranking.average_precision import evaluate_problem
+from reid_lightning.ranking.checks import Index
+from reid_lightning.ranking.curves import CameraPairMap, camera_pair_map
+from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
+from reid_lightning.ranking.open_set import open_set_of
+from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult, calibrate_threshold
+from reid_lightning.ranking.protocols import EvaluationProtocol, Ranking
+from reid_lightning.ranking.result import RetrievalResult
+from reid_lightning.ranking.table import EmbeddingTable
+from reid_lightning.report import draw_pictures, draw_plots, print_table, result_table
 from reid_lightning.search import ReIDEmbedder
+from reid_lightning.track_table import write_track_table
+
+_log = logging.getLogger(__name__)
+
+_RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def embed_pictures(
     embedder: ReIDEmbedder, images: Split, *, batch_size: int = 64, num_workers: int = 0, title: str = "embedding"
 ) -> Tensor:
-    """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU. Shows progress."""
+    """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU, as the network gives them, not
+    normalised: lengths matter to Euclidean distances and to RSCR. Shows progress."""
     loader = DataLoader(PictureDataset(images, embedder.preprocessing), batch_size=batch_size, num_workers=num_workers)
-    parts = [embedder.embed(pictures, batch_size=batch_size) for pictures, _ in track(loader, title, transient=True)]
-    return torch.cat(parts)
+    options = {"batch_size": batch_size, "normalize": False}
+    return torch.cat([embedder.embed(pictures, **options) for pictures, _ in track(loader, title, transient=True)])
 
 
-def evaluate_model(
-    embedder: ReIDEmbedder,
-    dataset: VehicleDataset,
-    run_dir: Path,
-    *,
-    ranks: Sequence[int] = (1, 5, 10),
-    batch_size: int = 64,
-    num_workers: int = 0,
-    columns: int = 10,
-) -> RetrievalResult:
-    """Image-to-image evaluation on the data set's own query and gallery pictures.
+def table_of(images: Sequence[VehicleImage], embeddings: Tensor, *, model: str = "") -> EmbeddingTable:
+    """Embeddings (images, dim) with the names that the records give; a picture is called by its path. Where only some
+    pictures have a track, the others are tracks of one picture.
 
-    Pictures of the query's identity and camera are junk (VeRi's protocol); where cameras are unknown nothing is.
-    Writes `metrics.json` and `pictures/ranked_lists.png` into `run_dir`.
+    Raises:
+        ReIDError: some pictures have a camera and some have none.
     """
-    for name in ("query", "gallery"):
-        if not getattr(dataset, name):
-            raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
-    options = {"batch_size": batch_size, "num_workers": num_workers}
-    query = embed_pictures(embedder, dataset.query, title="embedding queries", **options)
-    gallery = embed_pictures(embedder, dataset.gallery, title="embedding the gallery", **options)
-    result = evaluate_retrieval(query, gallery, **protocol_of(dataset), ranks=ranks)
-    metrics = {**result.as_dict(), "data": dataset.name, "model": embedder.options.fingerprint}
+    names = tuple(str(image.path) for image in images)
+    identities = tuple(image.identity for image in images)
+    unknown = [image for image in images if image.camera is None]
+    if 0 < len(unknown) < len(images):
+        raise ReIDError(
+            f"{len(unknown):,} of {len(images):,} pictures have no camera, such as {unknown[0].path}; the rest have "
+            "one. Give all of them a camera, or none."
+        )
+    cameras = None if unknown else tuple(str(image.camera) for image in images)
+    tracked = any(image.track is not None for image in images)
+    tracks = tuple(image.track or str(image.path) for image in images) if tracked else None
+    return EmbeddingTable(embeddings, identities, cameras, tracks, names, model)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation found. `open_set` is None where there are no pairs of different vehicles, `calibration` also
+    where scores mean something in this gallery only, `camera_pairs` where cameras are unknown."""
+
+    result: RetrievalResult
+    open_set: OpenSetResult | None = None
+    calibration: Calibration | None = None
+    camera_pairs: CameraPairMap | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How models and embeddings are judged; each method writes `metrics.json` and more into a run directory.
+
+    Args:
+        protocol: what is ranked against what, see `ranking.protocols`.
+        batch_size: pictures a forward pass; `num_workers`: processes that read pictures.
+        false_match_rate: share of pairs of different vehicles that the calibrated threshold may let through.
+        pictures: whether to draw ranked lists, hardest queries and plots.
+        columns: matches a row in the picture of ranked lists.
+        save_embeddings: the form to keep the embeddings in; None: they are not kept.
+        track_table: whether to rank tracks in all the ways of arXiv 1910.09458 too, into `track_table.csv`.
+    """
+
+    protocol: EvaluationProtocol
+    batch_size: int
+    num_workers: int
+    false_match_rate: float
+    pictures: bool
+    columns: int
+    save_embeddings: Literal["json", "safetensors", "npz"] | None
+    track_table: bool
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_match_rate < 1:
+            raise ReIDError(f"evaluation.false_match_rate is {self.false_match_rate}; expected a share such as 0.001.")
+        forms = (None, "json", "safetensors", "npz")
+        if self.save_embeddings not in forms:
+            raise ReIDError(f"evaluation.save_embeddings is {self.save_embeddings!r}; expected one of {forms}.")
+
+    def of_model(self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path) -> Judgement:
+        """Embed the data set's query and gallery pictures and judge the ranking."""
+        tables = []
+        for name, title in (("query", "embedding queries"), ("gallery", "embedding the gallery")):
+            images = getattr(dataset, name)
+            if not images:
+                raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
+            options = {"batch_size": self.batch_size, "num_workers": self.num_workers}
+            embeddings = embed_pictures(embedder, images, title=title, **options)
+            tables.append(table_of(images, embeddings, model=embedder.options.fingerprint))
+        images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
+        index = {"gt_index": dataset.gt_index, "jk_index": dataset.jk_index}
+        queries = self.protocol.queries(*tables)
+        judgement = self._judge(queries, tables[1], run_dir, name=dataset.name, images=images, **index)
+        if self.track_table:
+            write_track_table(*tables, run_dir, model=embedder.options.architecture["backbone"].rsplit("/")[-1])
+        return judgement
+
+    def of_files(self, query: str | Path, gallery: str | Path, run_dir: Path) -> Judgement:
+        """Judge the ranking of two files of embeddings."""
+        tables = [read_embeddings(path) for path in (query, gallery)]
+        models = [table.model for table in tables]
+        if all(models) and models[0] != models[1]:
+            raise ReIDError(
+                f"{query} was embedded by model {models[0]}, {gallery} by {models[1]}; embeddings of different models "
+                "cannot be compared. Embed both with one model."
+            )
+        judgement = self._judge(*tables, run_dir, name=f"{Path(query).name} against {Path(gallery).name}")
+        if self.track_table:
+            write_track_table(*tables, run_dir, model=models[1] or Path(gallery).stem)
+        return judgement
+
+    def of_ranking(self, path: str | Path, run_dir: Path) -> Judgement:
+        """Score a finished ranking."""
+        result = evaluate_problem(read_ranking(path), ap=self.protocol.ap, ranks=self.protocol.ranks)
+        judgement = Judgement(result)
+        _write_metrics(judgement, run_dir, data=Path(path).name)
+        return judgement
+
+    def _judge(
+        self,
+        query: EmbeddingTable,
+        gallery: EmbeddingTable,
+        run_dir: Path,
+        *,
+        name: str,
+        images: Mapping[str, VehicleImage] | None = None,
+        **index: Index | None,
+    ) -> Judgement:
+        protocol = self.protocol
+        ranking = protocol.rank(query, gallery, **index)
+        judgement = self._measure(ranking)
+        if self.save_embeddings is not None:
+            for side, table in (("query", query), ("gallery", gallery)):
+                write_embeddings(run_dir / f"{side}_embeddings.{self.save_embeddings}", table)
+        aggregation = getattr(protocol, "aggregation", None)
+        write_ranking(
+            run_dir / "ranking.json", ranking, metric=protocol.metric, aggregation=aggregation, top_k=protocol.top_k
+        )
+        if self.pictures:
+            folder = run_dir / "pictures"
+            folder.mkdir(exist_ok=True)
+            draw_plots(ranking, folder, **vars(judgement))
+            if images is not None:
+                draw_pictures(ranking, judgement.result, folder, name=name, images=images, columns=self.columns)
+        _write_metrics(judgement, run_dir, data=name, model=gallery.model)
+        return judgement
+
+    def _measure(self, ranking: Ranking) -> Judgement:
+        result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
+        open_set = calibration = camera_pairs = None
+        try:
+            open_set = open_set_of(ranking.problem, false_match_rates=sorted({*_RATES, self.false_match_rate}))
+        except ReIDError as error:  # no pairs of different vehicles: a gallery of one
+            _log.warning("no threshold: %s", error)
+        if open_set is not None and self.protocol.absolute:
+            calibration = calibrate_threshold(open_set, false_match_rate=self.false_match_rate)
+        cameras = ranking.query.cameras, ranking.gallery.cameras
+        if all(cameras):
+            camera_pairs = camera_pair_map(
+                ranking.problem, query_cameras=cameras[0], gallery_cameras=cameras[1], ap=self.protocol.ap
+            )
+        return Judgement(result, open_set, calibration, camera_pairs)
+
+
+def _write_metrics(judgement: Judgement, run_dir: Path, *, data: str, model: str = "") -> None:
+    result = judgement.result
+    metrics = {**result.as_dict(), "confidence_95": result.confidence_intervals(), "data": data, "model": model}
+    for name in ("calibration", "open_set", "camera_pairs"):
+        part = getattr(judgement, name)
+        metrics[name] = None if part is None else part.as_dict()
     write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    pictures = run_dir / "pictures"
-    pictures.mkdir(exist_ok=True)
-    draw_ranked_lists(dataset, query, gallery, result, pictures / "ranked_lists.png", columns=columns)
-    return result
 
 
-def print_summary(result: RetrievalResult, dataset: VehicleDataset, run_dir: Path) -> None:
-    """A table of the result, and where everything was written."""
-    console = Console()
-    table = Table(title=f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures")
-    for column in ("mAP", *(f"rank-{rank}" for rank in result.cmc), "mINP"):
-        table.add_column(column, justify="right")
-    table.add_row(*(f"{100 * value:.2f}" for value in (result.mAP, *result.cmc.values(), result.mINP)))
-    table.caption = result.describe()
-    console.print(table)
-    for path in written_files(run_dir):
-        console.print(f"[dim]wrote[/dim] {path}", soft_wrap=True, highlight=False)
-
-
-def written_files(run_dir: Path) -> list[Path]:
-    """What a user wants to find again, as far as this run wrote it."""
-    names = (
-        "config.yaml",
-        "metrics.json",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "bundle",
-        "pictures/ranked_lists.png",
-        "logs/metrics.csv",
-        "tensorboard",
-        "wandb",
-    )
-    return [run_dir / name for name in names if (run_dir / name).exists()]
+def print_judgement(judgement: Judgement, run_dir: Path, *, title: str) -> None:
+    """A table of the result, the threshold, and where everything was written."""
+    lines, calibration = [], judgement.calibration
+    if calibration is not None:
+        lines.append(
+            f"threshold {calibration.threshold:.4f}: lets through {calibration.measured_false_match_rate:.2g} of "
+            f"{calibration.different_pairs:,} pairs of different vehicles (asked: {calibration.false_match_rate:g}) "
+            f"and {100 * calibration.true_match_rate:.1f} % of {calibration.same_pairs:,} pairs of one vehicle"
+        )
+        lines += [f"warning: {calibration.warning}"] if calibration.warning else []
+    print_table(result_table(judgement.result, title=title), run_dir, *lines)

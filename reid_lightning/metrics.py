@@ -1,8 +1,15 @@
-"""Retrieval quality as a torchmetrics Metric: the functions of `ranking`, exact under DDP."""
+"""Retrieval quality as torchmetrics Metrics: the functions of `ranking`, exact under DDP.
+
+Rows 0 .. q-1 are the queries, the gallery follows. Every process may bring any rows in any order; rows that a
+distributed sampler repeats count once, so that any number of ranks gives the result of one. Embeddings stay on their
+device, in float32, until `compute`.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,24 +19,18 @@ from torchmetrics.utilities.data import dim_zero_cat
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
-from reid_lightning.ranking.average_precision import APDefinition
+from reid_lightning.ranking import OpenSetResult, RetrievalResult, evaluate_open_set, evaluate_retrieval
+from reid_lightning.ranking.average_precision import APDefinition, evaluate_problem
 from reid_lightning.ranking.checks import Index
+from reid_lightning.ranking.protocols import EvaluationProtocol
+from reid_lightning.ranking.table import EmbeddingTable
 
 
-class RetrievalMetric(Metric):
-    """Collects embeddings by row and ranks them when asked.
-
-    Rows 0 .. q-1 are the queries, the gallery follows. Every process may bring any rows in any order; rows that a
-    distributed sampler repeats count once, so that any number of ranks gives the result of one. Embeddings stay on
-    their device, in float32, until `compute`.
+class EmbeddingMetric(Metric, ABC):
+    """Collects embeddings by row; a metric says in `_evaluate` what they are worth.
 
     Args:
-        query_ids: (q,) identities; `gallery_ids` (g,).
-        query_cameras: (q,) or None; `gallery_cameras` (g,) or None.
-        gt_index: for each query the right gallery rows, `jk_index` the junk ones, instead of identities and cameras.
-        ap: "step" or "trapezoid", as in `evaluate_retrieval`.
-        ranks: of the CMC.
+        queries: number of queries, the first rows; `gallery`: number of gallery pictures, the rows behind them.
         kwargs: torchmetrics' own arguments.
     """
 
@@ -40,36 +41,17 @@ class RetrievalMetric(Metric):
     parts: list[Tensor]
     rows: list[Tensor]
 
-    def __init__(
-        self,
-        *,
-        query_ids: Sequence[str],
-        gallery_ids: Sequence[str],
-        query_cameras: Sequence[str] | None = None,
-        gallery_cameras: Sequence[str] | None = None,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
-        ap: APDefinition = "step",
-        ranks: Sequence[int] = (1, 5, 10),
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, queries: int, gallery: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.protocol = {
-            "query_ids": query_ids,
-            "gallery_ids": gallery_ids,
-            "query_cameras": query_cameras,
-            "gallery_cameras": gallery_cameras,
-            "gt_index": gt_index,
-            "jk_index": jk_index,
-            "ap": ap,
-            "ranks": tuple(ranks),
-        }
+        self.sizes = queries, gallery
         self.ranked: tuple[Tensor, Tensor] | None = None
         """Query and gallery embeddings of the last `compute`, of all ranks: for pictures of the ranking."""
-        self.result: RetrievalResult | None = None
-        """What the last `compute` found, in full."""
         self.add_state("parts", default=[], dist_reduce_fx="cat")
         self.add_state("rows", default=[], dist_reduce_fx="cat")
+
+    @abstractmethod
+    def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
+        """Named values from query (q, dim) and gallery (g, dim) embeddings."""
 
     def update(self, embeddings: Tensor, rows: Tensor) -> None:
         """Add embeddings (batch, dim) of the pictures in `rows` (batch,)."""
@@ -82,11 +64,9 @@ class RetrievalMetric(Metric):
         self.rows.append(rows.detach().to(embeddings.device, torch.long))
 
     def compute(self) -> dict[str, Tensor]:
-        """mAP, mINP and rank-k over the rows of all ranks, as shares; the full result is in `result`."""
+        """The values over the rows of all ranks, as float64 tensors."""
         self.ranked = self._by_row()
-        self.result = evaluate_retrieval(*self.ranked, **self.protocol)
-        values = {"mAP": self.result.mAP, "mINP": self.result.mINP}
-        values |= {f"rank-{rank}": share for rank, share in self.result.cmc.items()}
+        values = self._evaluate(*self.ranked)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any | None = None) -> None:
@@ -101,8 +81,8 @@ class RetrievalMetric(Metric):
 
     def _by_row(self) -> tuple[Tensor, Tensor]:
         """Query (q, dim) and gallery (g, dim) embeddings, each row once; ReIDError for missing or wrong rows."""
-        queries = len(self.protocol["query_ids"])
-        total = queries + len(self.protocol["gallery_ids"])
+        queries, gallery = self.sizes
+        total = queries + gallery
         if len(self.rows) == 0:  # a list, or the one tensor that a sync leaves
             raise ReIDError("no embedding was added; expected one for each query and gallery picture.")
         rows = dim_zero_cat(self.rows)
@@ -119,3 +99,101 @@ class RetrievalMetric(Metric):
             )
         everything = parts[chosen]
         return everything[:queries], everything[queries:]
+
+
+class RetrievalMetric(EmbeddingMetric):
+    """mAP, mINP and rank-k, image to image, as shares; the full result of the last `compute` is in `result`.
+
+    Arguments are those of `ranking.evaluate_retrieval`.
+    """
+
+    def __init__(
+        self,
+        *,
+        query_ids: Sequence[str],
+        gallery_ids: Sequence[str],
+        query_cameras: Sequence[str] | None = None,
+        gallery_cameras: Sequence[str] | None = None,
+        gt_index: Index | None = None,
+        jk_index: Index | None = None,
+        ap: APDefinition = "step",
+        ranks: Sequence[int] = (1, 5, 10),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
+        self.protocol = {
+            "query_ids": query_ids,
+            "gallery_ids": gallery_ids,
+            "query_cameras": query_cameras,
+            "gallery_cameras": gallery_cameras,
+            "gt_index": gt_index,
+            "jk_index": jk_index,
+            "ap": ap,
+            "ranks": tuple(ranks),
+        }
+        self.result: RetrievalResult | None = None
+
+    def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
+        self.result = evaluate_retrieval(query, gallery, **self.protocol)
+        return _named(self.result)
+
+
+class TrackRetrievalMetric(EmbeddingMetric):
+    """The same for tracks; the full result of the last `compute` is in `result`.
+
+    Args:
+        protocol: `ranking.protocols.ImageToTrack` or `TrackToTrack`.
+        query: identities, tracks and cameras of the query pictures; its embeddings do not matter. `gallery` likewise.
+            A query track's pictures are those of the gallery where it holds the track, as in VeRi-776.
+    """
+
+    def __init__(
+        self, protocol: EvaluationProtocol, *, query: EmbeddingTable, gallery: EmbeddingTable, **kwargs: Any
+    ) -> None:
+        super().__init__(queries=len(query.identities), gallery=len(gallery.identities), **kwargs)
+        self.protocol = protocol
+        self.names = query, gallery
+        self.result: RetrievalResult | None = None
+
+    def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
+        tables = [replace(names, embeddings=side) for names, side in zip(self.names, (query, gallery), strict=True)]
+        ranking = self.protocol.rank(self.protocol.queries(*tables), tables[1])
+        self.result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
+        return _named(self.result)
+
+
+class OpenSetMetric(EmbeddingMetric):
+    """The share of same pairs accepted at each rate of false matches, image to image: `TPR@FPR=0.001`; the full result
+    of the last `compute` is in `result`.
+
+    Arguments are those of `ranking.evaluate_open_set`.
+    """
+
+    def __init__(
+        self,
+        *,
+        query_ids: Sequence[str],
+        gallery_ids: Sequence[str],
+        query_cameras: Sequence[str] | None = None,
+        gallery_cameras: Sequence[str] | None = None,
+        false_match_rates: Sequence[float] = (1e-4, 1e-3, 1e-2),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
+        self.protocol = {
+            "query_ids": query_ids,
+            "gallery_ids": gallery_ids,
+            "query_cameras": query_cameras,
+            "gallery_cameras": gallery_cameras,
+            "false_match_rates": tuple(false_match_rates),
+        }
+        self.result: OpenSetResult | None = None
+
+    def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
+        self.result = evaluate_open_set(query, gallery, **self.protocol)
+        return {f"TPR@FPR={point.asked_rate:g}": point.true_match_rate for point in self.result.match_points}
+
+
+def _named(result: RetrievalResult) -> dict[str, float]:
+    ranks = {f"rank-{rank}": share for rank, share in result.cmc.items()}
+    return {"mAP": result.mAP, "mINP": result.mINP, **ranks}

@@ -28,6 +28,10 @@ embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> 
 
 {table(_in_percent(options["metrics"]))}
 
+## Threshold
+
+{_thresholds(options["calibration"])}
+
 ## Data
 
 {table(options["data"])}
@@ -44,6 +48,22 @@ embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> 
 
 The figures above hold for the data named above. Measure on pictures of your own cameras before you rely on a threshold.
 """
+
+
+def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
+    """What a search may take for the same vehicle, a line for each protocol."""
+    if not calibration:
+        return "None was calibrated: `python evaluate.py checkpoint=<this folder> data=<yours> store_threshold=true`."
+    lines = []
+    for protocol, values in calibration.items():
+        bound = "at least" if values["similarity"] else "at most"
+        lines.append(
+            f"- {protocol}, {values['metric']}: {bound} {values['threshold']:.4f} lets through "
+            f"{values['measured_false_match_rate']:.2g} of {values['different_pairs']:,} pairs of different vehicles "
+            f"and {100 * values['true_match_rate']:.1f} % of {values['same_pairs']:,} pairs of one vehicle."
+            + (f" Not to be trusted: {values['warning']}" if values["warning"] else "")
+        )
+    return "\n".join(lines)
 
 
 def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,11 @@ import torch
 from torch import distributed, multiprocessing
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.metrics import RetrievalMetric
-from reid_lightning.ranking import evaluate_retrieval
+from reid_lightning.metrics import OpenSetMetric, RetrievalMetric, TrackRetrievalMetric
+from reid_lightning.ranking import evaluate_open_set, evaluate_retrieval
+from reid_lightning.ranking.average_precision import evaluate_problem
+from reid_lightning.ranking.protocols import ImageToTrack, TrackToTrack
+from reid_lightning.ranking.table import EmbeddingTable
 
 QUERIES, GALLERY, DIM = 7, 24, 6
 
@@ -71,6 +74,42 @@ def test_index_files_and_the_trapezoid_are_handed_on():
     assert metric.result.ap == "trapezoid"
 
 
+def tables():
+    """The case's names with tracks: pictures of one vehicle and camera; query tracks lie in the gallery."""
+    embeddings, names = case()
+    sides = {}
+    for side, part in (("query", embeddings[:QUERIES]), ("gallery", embeddings[QUERIES:])):
+        ids, cameras = tuple(names[f"{side}_ids"]), tuple(names[f"{side}_cameras"])
+        tracks = tuple("_".join(pair) for pair in zip(ids, cameras, strict=True))
+        sides[side] = EmbeddingTable(part, ids, cameras, tracks)
+    return sides
+
+
+@pytest.mark.parametrize("protocol", [ImageToTrack(metric="med"), TrackToTrack(metric="mcd", aggregation="mean")])
+def test_tracks_are_judged_as_their_protocol_does(protocol):
+    sides = tables()
+    metric = TrackRetrievalMetric(protocol, **sides)
+    rows = torch.randperm(QUERIES + GALLERY, generator=torch.Generator().manual_seed(1))
+    for part in rows.split(4):
+        metric.update(case()[0][part], part)
+    values = metric.compute()
+    queries = protocol.queries(*sides.values())
+    expected = evaluate_problem(protocol.rank(queries, sides["gallery"]).problem)
+    assert metric.result.as_dict() == expected.as_dict()
+    assert values["mAP"].item() == expected.mAP
+    assert expected.protocol == ("image to track" if isinstance(protocol, ImageToTrack) else "track to track")
+
+
+def test_open_set_quality_is_that_of_the_function():
+    embeddings, names = case()
+    metric = OpenSetMetric(**names, false_match_rates=(0.05, 0.2))
+    metric.update(embeddings, torch.arange(len(embeddings)))
+    values = metric.compute()
+    expected = evaluate_open_set(embeddings[:QUERIES], embeddings[QUERIES:], **names, false_match_rates=(0.05, 0.2))
+    assert values["TPR@FPR=0.05"].item() == expected.match_points[0].true_match_rate
+    assert metric.result.match_points == expected.match_points
+
+
 def run_rank(rank, folder):
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
@@ -81,6 +120,10 @@ def run_rank(rank, folder):
     for part in rows.split(5 if rank == 0 else 16):
         metric.update(embeddings[part], part)
     metric.compute()
+    others = [OpenSetMetric(**names, false_match_rates=(0.1,)), TrackRetrievalMetric(TrackToTrack(), **tables())]
+    for other in others:
+        other.update(embeddings[rows], rows)
+    others = [{name: value.item() for name, value in other.compute().items()} for other in others]
     idle = RetrievalMetric(**names)  # one rank is given nothing, or both
     if rank == 0:
         idle.update(embeddings, torch.arange(31))
@@ -90,7 +133,7 @@ def run_rank(rank, folder):
     idle.reset()
     with pytest.raises(ReIDError, match="no embedding was added"):
         idle.compute()
-    torch.save({"results": results, "ranked": ranked}, folder / f"{rank}.pt")
+    torch.save({"results": results, "ranked": ranked, "others": others}, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
@@ -100,9 +143,14 @@ def test_two_ranks_give_the_result_of_one_to_the_last_digit(tmp_path):
     multiprocessing.start_processes(run_rank, (tmp_path,), nprocs=2, start_method="forkserver")
     embeddings, names = case()
     expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
+    others = [OpenSetMetric(**names, false_match_rates=(0.1,)), TrackRetrievalMetric(TrackToTrack(), **tables())]
+    for other in others:
+        other.update(embeddings, torch.arange(31))
+    others = [{name: value.item() for name, value in other.compute().items()} for other in others]
     for rank in range(2):
         came = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for values, average_precision in came["results"]:
             assert values == expected.as_dict()
             assert average_precision.tolist() == pytest.approx(expected.average_precision.tolist(), abs=0, nan_ok=True)
         assert torch.equal(came["ranked"], embeddings)
+        assert came["others"] == others

@@ -47,7 +47,7 @@ def evaluate_retrieval(
             identity and camera are junk: as if they were not there (Market-1501's and VeRi-776's rule).
         gt_index: for each query the 0-based gallery rows of its right answers, instead of equal identities.
         jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule.
-        metric: "cosine" (a zero vector is equally far from everything) or "euclidean".
+        metric: "cosine" or "euclidean".
         ap: "step" is the mean precision over the right answers (fast-reid, torchreid, TransReID); "trapezoid" the mean
             of that and the precision one place earlier, (k-1)/(r-1), or 1 at the first place (VeRi-776's own code).
         ranks: places at which the CMC is read.
@@ -59,7 +59,8 @@ def evaluate_retrieval(
     Person Re-identification: A Survey and Outlook", TPAMI 2021.
 
     Raises:
-        ReIDError: sizes, widths or names do not fit, embeddings are not finite, or no query has a right answer.
+        ReIDError: sizes, widths or names do not fit, embeddings are not finite, or zero under "cosine", or no query
+            has a right answer.
     """
     scores: Scores = EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric)
     problem = RankingProblem(
@@ -151,8 +152,8 @@ def no_match(problem: RankingProblem) -> ReIDError:
 
 
 def score_chunk(chunk: Chunk, ap: APDefinition) -> tuple[Tensor, Tensor, Tensor]:
-    """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU; NaN, 0 and NaN without
-    a right answer."""
+    """(AP, place of the first right answer, inverse negative penalty), each (queries,) on the CPU; NaN, 0 and NaN
+    without a right answer."""
     if ap not in ("step", "trapezoid"):
         raise ReIDError(f"ap is {ap!r}; expected 'step' or 'trapezoid'.")
     places, counts = places_of_matches(chunk)

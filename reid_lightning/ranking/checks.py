@@ -32,11 +32,27 @@ def check_embeddings(name: str, embeddings: Tensor) -> tuple[Tensor, Tensor]:
     norms = torch.linalg.vector_norm(real, dim=1)
     largest = torch.finfo(real.dtype).max ** 0.5 / 4  # so that no product and no squared distance overflows
     if not (norms <= largest).all():
-        row = int((~(norms <= largest)).nonzero()[0])
-        if torch.isfinite(real[row]).all():
-            raise ReIDError(f"{name} holds numbers too large for {real.dtype}, first in row {row}; scale them down.")
-        raise ReIDError(f"{name} holds NaN or infinity, first in row {row}; the model that made it is broken.")
+        rows = (~(norms <= largest)).nonzero().flatten()
+        if torch.isfinite(real[rows[0]]).all():
+            raise ReIDError(f"{name} holds numbers too large for {real.dtype}, {_in_rows(rows)}; scale them down.")
+        raise ReIDError(f"{name} holds NaN or infinity, {_in_rows(rows)}; the model that made it is broken.")
     return real, norms
+
+
+def check_directions(name: str, norms: Tensor, *, smallest: float) -> None:
+    """ReIDError for vectors shorter than `smallest`, which have no direction that a cosine could compare."""
+    rows = (norms < smallest).nonzero().flatten()
+    if len(rows):
+        raise ReIDError(
+            f"{name} holds zero vectors, {_in_rows(rows)}: they have no cosine similarity to anything. Look at what "
+            "the model sees there, leave these pictures out, or use metric='euclidean'."
+        )
+
+
+def _in_rows(rows: Tensor) -> str:
+    named = ", ".join(map(str, rows[:5].tolist()))
+    more = f" and {len(rows) - 5:,} more" if len(rows) > 5 else ""
+    return f"in row{'s' if len(rows) > 1 else ''} {named}{more}"
 
 
 def check_pair(query: Tensor, gallery: Tensor) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.checks import check_embeddings, check_pair
+from reid_lightning.ranking.checks import check_directions, check_embeddings, check_pair
 from reid_lightning.ranking.precision import full_precision
 
 Metric = Literal["cosine", "euclidean"]
@@ -42,7 +42,10 @@ class EmbeddingScores:
 
     Args:
         query: (queries, dim), any floating type; computed in float32 (float64 stays). `gallery`: (gallery, dim).
-        metric: "cosine" (a zero vector is equally far from everything) or "euclidean".
+        metric: "cosine" or "euclidean".
+
+    Raises:
+        ReIDError: sizes do not fit, numbers are not finite, or a vector is zero under "cosine".
     """
 
     def __init__(self, query: Tensor, gallery: Tensor, *, metric: Metric = "cosine") -> None:
@@ -53,6 +56,9 @@ class EmbeddingScores:
         query, self._query_norms = check_embeddings("query_embeddings", query)
         gallery, self._gallery_norms = check_embeddings("gallery_embeddings", gallery)
         check_pair(query, gallery)
+        if self.similarity:
+            check_directions("query_embeddings", self._query_norms, smallest=SMALLEST_NORM)
+            check_directions("gallery_embeddings", self._gallery_norms, smallest=SMALLEST_NORM)
         self.dtype = torch.promote_types(query.dtype, gallery.dtype)
         self.device = query.device
         self.sizes = len(query), len(gallery)
@@ -64,11 +70,11 @@ class EmbeddingScores:
         to be normalised: its norms divide the products."""
         query = self._query[start:end]
         if self.similarity:
-            query = query / self._query_norms[start:end, None].clamp(min=SMALLEST_NORM)
+            query = query / self._query_norms[start:end, None]
         with full_precision(self.device):
             torch.mm(query, self._gallery.T, out=out)
         if self.similarity:
-            return out.div_(self._gallery_norms.clamp(min=SMALLEST_NORM))
+            return out.div_(self._gallery_norms)
         return out.mul_(2).sub_(self._gallery_squares)
 
     def comparable(self, start: int, scores: Tensor) -> Tensor:

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from reid_lightning.bundle import BundleOptions, LoadedModel, load
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
 
 class ReIDEmbedder:
@@ -32,14 +34,21 @@ class ReIDEmbedder:
         """Numbers in one embedding."""
         return self.options.embedding_dim
 
+    @property
+    def threshold(self) -> float | None:
+        """The calibrated cosine similarity from which on two pictures count as one vehicle; None: none was stored."""
+        stored = self.options.calibration.get(IMAGE_TO_IMAGE, {})
+        return stored.get("threshold") if stored.get("metric") == "cosine" else None
+
     @torch.inference_mode()
-    def embed(self, images: Sequence[Image.Image] | Tensor, *, batch_size: int = 32) -> Tensor:
+    def embed(self, images: Sequence[Image.Image] | Tensor, *, batch_size: int = 32, normalize: bool = True) -> Tensor:
         """Embed pictures.
 
         Args:
             images: PIL pictures of any size and mode (preprocessed as in training), or a preprocessed tensor
                 (N, 3, height, width).
             batch_size: pictures a forward pass.
+            normalize: False gives the embeddings as the network does, whose lengths matter to MED and RSCR.
 
         Returns:
             (N, dim) float32 on the CPU, each row of length 1. Their dot products are cosine similarities.
@@ -58,11 +67,12 @@ class ReIDEmbedder:
                 came = type(images if wrong is None else wrong).__name__
                 raise ReIDError(f"images holds a {came}; expected a list of PIL pictures or a tensor (N, 3, H, W).")
         parts = [self._embed_batch(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
-        return torch.cat(parts) if parts else torch.empty(0, self.embedding_dim)
+        embeddings = torch.cat(parts) if parts else torch.empty(0, self.embedding_dim)
+        return functional.normalize(embeddings, dim=1) if normalize else embeddings
 
     def _embed_batch(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
         batch = images if isinstance(images, Tensor) else torch.stack([self.preprocessing(image) for image in images])
-        return self.model.embed(batch.to(self.device)).cpu()
+        return self.model(batch.to(self.device)).embeddings.float().cpu()
 
 
 def load_reid_model(

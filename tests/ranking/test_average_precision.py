@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking import evaluate_distances, evaluate_retrieval, places, problem, rank_gallery
+from reid_lightning.ranking import KReciprocal, evaluate_distances, evaluate_retrieval, places, problem, rank_gallery
 
 
 def slow_query(scores, right, junk, ap):
@@ -188,11 +188,61 @@ def test_index_files_give_what_the_camera_rule_gives():
     assert (by_rule.junk, by_index.junk) == ("same identity and same camera", "jk_index")
 
 
-def test_zero_vectors_and_any_kind_of_names_are_ranked():
-    result = evaluate_retrieval(torch.zeros(1, 3), torch.randn(4, 3), query_ids=["a"], gallery_ids=["a", "b", "c", "d"])
-    assert result.mAP == 1.0  # all scores tie at 0, and the right answer stands first in the gallery
-    names = evaluate_retrieval(torch.ones(1, 3), torch.ones(2, 3), query_ids=("x",), gallery_ids=("y", "x"))
-    assert names.mAP == 0.5
+def test_when_all_scores_tie_the_order_of_the_gallery_decides():
+    for metric, query in (("cosine", torch.ones(1, 3)), ("euclidean", torch.zeros(1, 3))):
+        names = {"query_ids": ("x",), "gallery_ids": ("y", "x")}
+        assert evaluate_retrieval(query, torch.ones(2, 3), **names, metric=metric).mAP == 0.5
+
+
+def test_zero_vectors_have_no_cosine_and_are_named():
+    names = {"query_ids": [0] * 3, "gallery_ids": [0] * 9}
+    ones = torch.ones(3, 4)
+    with pytest.raises(ReIDError, match="query_embeddings holds zero vectors, in row 1: "):
+        evaluate_retrieval(ones * torch.tensor([[1], [0], [2]]), torch.ones(9, 4), **names)
+    gallery = torch.ones(9, 4)
+    gallery[[0, 2, 3, 4, 6, 7, 8]] = 0
+    with pytest.raises(ReIDError, match="gallery_embeddings holds zero vectors, in rows 0, 2, 3, 4, 6 and 2 more: "):
+        evaluate_retrieval(ones, gallery, **names)
+    assert evaluate_retrieval(ones, gallery, **names, metric="euclidean").mAP == 1
+    gallery[1:3, 0] = torch.tensor([torch.nan, torch.inf])
+    with pytest.raises(ReIDError, match="gallery_embeddings holds NaN or infinity, in rows 1, 2; "):
+        evaluate_retrieval(ones, gallery, **names)
+
+
+def test_a_reranking_decides_the_order_and_is_named():
+    def reversed_order(query, gallery, *, metric):
+        assert metric == "euclidean"
+        return -torch.cdist(query, gallery)
+
+    query, gallery = torch.tensor([[0.0]]), torch.tensor([[1.0], [2.0], [3.0]])
+    names = {"query_ids": ["a"], "gallery_ids": ["a", "b", "c"]}
+    assert evaluate_retrieval(query, gallery, **names, metric="euclidean").mAP == 1
+    result = evaluate_retrieval(query, gallery, **names, metric="euclidean", rerank=reversed_order)
+    assert result.mAP == pytest.approx(1 / 3)
+    assert result.metric == "euclidean, reversed_order"
+    with pytest.raises(ReIDError, match="none of the 1 queries"):
+        evaluate_retrieval(query + 1, gallery, query_ids=["z"], gallery_ids=["a", "b", "c"], rerank=KReciprocal(k1=1))
+
+
+@pytest.mark.parametrize("distances", [torch.zeros(0, 3), torch.zeros(3), torch.full((2, 3), torch.nan), [[1.0]]])
+def test_bad_distances_are_named(distances):
+    with pytest.raises(ReIDError, match="distances"):
+        evaluate_distances(distances, query_ids=[1, 2], gallery_ids=[1, 2, 3])
+
+
+def test_confidence_intervals_surround_the_values_and_draw_vehicles():
+    generator = torch.Generator().manual_seed(0)
+    distances = torch.rand(60, 200, generator=generator)
+    names = {"query_ids": [row % 6 for row in range(60)], "gallery_ids": [row % 6 for row in range(200)]}
+    result = evaluate_distances(distances, **names)
+    intervals = result.confidence_intervals()
+    assert set(intervals) == {"mAP", "mINP", "rank-1", "rank-5", "rank-10"}
+    assert intervals["mAP"][0] < result.mAP < intervals["mAP"][1]
+    assert result.confidence_intervals() == intervals
+    narrower = result.confidence_intervals(level=0.5)["mAP"]
+    assert intervals["mAP"][0] < narrower[0] < narrower[1] < intervals["mAP"][1]
+    together = evaluate_distances(distances[:1].expand(60, -1), query_ids=[0] * 60, gallery_ids=names["gallery_ids"])
+    assert together.confidence_intervals()["mAP"] == pytest.approx((together.mAP, together.mAP))  # one vehicle only
 
 
 def test_cosine_is_free_of_length_and_equals_normalised_products():
@@ -252,7 +302,7 @@ def test_unmatched_queries_are_told():
         ({"gallery_embeddings": torch.empty(0, 2)}, "gallery_embeddings"),
         (
             {"gallery_embeddings": torch.tensor([[1.0, 0.0], [3e38, 0.0]])},
-            "too large for torch.float32, first in row",
+            "too large for torch.float32, in row 1;",
         ),
         ({"gallery_embeddings": [[1.0, 0.0]]}, "gallery_embeddings is list"),
         ({"query_ids": ["1", "2"]}, "'1' and gallery_ids 1, which never match"),

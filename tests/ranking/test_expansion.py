@@ -126,5 +126,5 @@ def test_mistakes_are_refused() -> None:
     with pytest.raises(ReIDError, match="must come from one model"):
         alpha_query_expansion(query, gallery[:, :3])
     query[3, 1] = torch.inf
-    with pytest.raises(ReIDError, match="query_embeddings holds NaN or infinity, first in row 3"):
+    with pytest.raises(ReIDError, match="query_embeddings holds NaN or infinity, in row 3"):
         alpha_query_expansion(query, gallery)

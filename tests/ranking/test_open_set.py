@@ -279,7 +279,8 @@ def test_junk_counts_nowhere(metric):
 
 def test_gt_index_decides_what_is_the_same():
     names = {"query_ids": [0, 0], "gallery_ids": [0, 0, 0]}
-    result = evaluate_open_set(torch.eye(2), torch.eye(3)[:, :2], **names, gt_index=[[0], [1]])
+    gallery = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    result = evaluate_open_set(torch.eye(2), gallery, **names, gt_index=[[0], [1]])
     assert (result.same_pairs, result.different_pairs) == (2, 4)
     assert result.auc == 1
 

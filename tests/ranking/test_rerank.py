@@ -225,7 +225,7 @@ def test_embeddings_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ReIDError, match=r"gallery_embeddings is \(0, 8\)"):
         k_reciprocal_rerank(query, gallery[:0])
     gallery[4, 2] = torch.nan
-    with pytest.raises(ReIDError, match="gallery_embeddings holds NaN or infinity, first in row 4"):
+    with pytest.raises(ReIDError, match="gallery_embeddings holds NaN or infinity, in row 4"):
         k_reciprocal_rerank(query, gallery)
 
 

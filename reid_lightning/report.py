@@ -1,0 +1,115 @@
+"""What people look at after an evaluation: pictures, plots, a table on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from reid_lightning.data.records import VehicleImage
+from reid_lightning.pictures import draw_hardest_queries, draw_ranked_lists
+from reid_lightning.plots import (
+    plot_camera_pairs,
+    plot_cmc,
+    plot_precision_recall,
+    plot_roc,
+    plot_score_histogram,
+    save_figure,
+)
+from reid_lightning.ranked_lists import PicturedRanking
+from reid_lightning.ranking.curves import CameraPairMap, cmc_curve, precision_recall_curve
+from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult
+from reid_lightning.ranking.protocols import Ranking
+from reid_lightning.ranking.result import RetrievalResult
+
+_CMC_RANKS = 50
+
+
+def draw_pictures(
+    ranking: Ranking,
+    result: RetrievalResult,
+    folder: Path,
+    *,
+    name: str,
+    images: Mapping[str, VehicleImage],
+    columns: int,
+) -> None:
+    """Draw ranked lists and hardest queries into `folder`; `images` maps the ranking's picture names to records."""
+    sides = [[images[picture] for picture in side.pictures] for side in (ranking.query, ranking.gallery)]
+    pictured = PicturedRanking(ranking.problem, result, *sides)
+    draw_ranked_lists(pictured, folder / "ranked_lists.png", name=name, columns=columns)
+    draw_hardest_queries(pictured, folder / "hardest_queries.png", name=name)
+
+
+def draw_plots(
+    ranking: Ranking,
+    folder: Path,
+    *,
+    result: RetrievalResult,
+    camera_pairs: CameraPairMap | None,
+    open_set: OpenSetResult | None,
+    calibration: Calibration | None,
+) -> None:
+    """Plot precision and recall, the CMC and, where given, camera pairs, the scores and the ROC into `folder`."""
+    caption = result.describe()
+    curve = precision_recall_curve(ranking.problem)
+    save_figure(plot_precision_recall(curve, mAP=result.mAP, caption=caption), folder / "precision_recall.png")
+    cmc = cmc_curve(result.first_match, ranks=min(_CMC_RANKS, result.gallery))
+    marked = [rank for rank in result.cmc if rank <= len(cmc)]
+    save_figure(plot_cmc(cmc, marked=marked, caption=caption), folder / "cmc.png")
+    if camera_pairs is not None:
+        save_figure(plot_camera_pairs(camera_pairs, caption=caption), folder / "camera_pairs.png")
+    if open_set is not None:
+        threshold = None if calibration is None else calibration.threshold
+        score = "cosine similarity" if open_set.similarity else f"distance ({open_set.metric})"
+        histogram, caption = open_set.histogram, open_set.describe()
+        figure = plot_score_histogram(
+            histogram.edges, histogram.same, histogram.different, threshold=threshold, score=score, caption=caption
+        )
+        save_figure(figure, folder / "scores.png")
+        marked = {point.asked_rate: point.true_match_rate for point in open_set.match_points}
+        curve = open_set.curve
+        figure = plot_roc(curve.false_match_rate, curve.true_match_rate, marked=marked, caption=caption)
+        save_figure(figure, folder / "roc.png")
+
+
+def written_files(run_dir: Path) -> list[Path]:
+    """What a user wants to find again, as far as this run wrote it."""
+    names = (
+        "config.yaml",
+        "metrics.json",
+        "ranking.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "bundle",
+        "pictures",
+        "track_table.csv",
+        "logs/metrics.csv",
+        "tensorboard",
+        "wandb",
+    )
+    return [run_dir / name for name in names if (run_dir / name).exists()]
+
+
+def result_table(result: RetrievalResult, *, title: str) -> Table:
+    """mAP, rank-k and mINP in percent, each with its 95 % confidence interval below it."""
+    values = {"mAP": result.mAP, **{f"rank-{rank}": share for rank, share in result.cmc.items()}, "mINP": result.mINP}
+    intervals = result.confidence_intervals()
+    table = Table(title=title, caption=f"{result.describe()}\nbelow: 95 % confidence over the choice of vehicles")
+    for column in values:
+        table.add_column(column, justify="right")
+    table.add_row(*(f"{100 * value:.2f}" for value in values.values()))
+    table.add_row(*("{:.1f}-{:.1f}".format(*(100 * end for end in intervals[name])) for name in values), style="dim")
+    return table
+
+
+def print_table(table: Table, run_dir: Path, *lines: str) -> None:
+    """The table, further lines, and where everything was written."""
+    console = Console()
+    console.print(table)
+    for line in lines:
+        console.print(line, highlight=False)
+    for path in written_files(run_dir):
+        console.print(f"[dim]wrote[/dim] {path}", soft_wrap=True, highlight=False)

@@ -1,0 +1,125 @@
+"""The table of arXiv 1910.09458: networks x MED, MCD, RSCR x image to track, track to track x aggregations.
+
+Each job of a sweep fills its network's rows; when the sweep ends they become one CSV, one Markdown table and one plot.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from hydra.experimental.callback import Callback
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from rich.progress import track
+
+from reid_lightning.cli import write_atomically
+from reid_lightning.plots import new_figure, save_figure
+from reid_lightning.ranking.average_precision import evaluate_problem
+from reid_lightning.ranking.problem import IMAGE_TO_TRACK, TRACK_TO_TRACK
+from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, TrackToTrack
+from reid_lightning.ranking.table import EmbeddingTable
+from reid_lightning.ranking.tracks import Aggregation
+
+NAME = "track_table"
+SHORT = {IMAGE_TO_TRACK: "I2T", TRACK_TO_TRACK: "T2T"}
+
+Row = dict[str, str]
+
+
+def write_track_table(query: EmbeddingTable, gallery: EmbeddingTable, run_dir: Path, *, model: str) -> Path:
+    """Rank tracks in all the paper's ways and write `track_table.csv`, a row for each way.
+
+    Args:
+        query: query pictures with tracks; `gallery` likewise.
+        model: the network's name in the table.
+    """
+    ways: list[EvaluationProtocol] = []
+    for metric in ("med", "mcd", "rscr"):
+        ways.append(ImageToTrack(metric=metric))
+        for aggregation in get_args(Aggregation) if metric != "rscr" else ("min",):  # which RSCR does not look at
+            ways.append(TrackToTrack(metric=metric, aggregation=aggregation))
+    rows = []
+    for way in track(ways, "ranking tracks", transient=True):
+        ranking = way.rank(way.queries(query, gallery), gallery)
+        result = evaluate_problem(ranking.problem, ap=way.ap, ranks=(1, 5))
+        rows.append(
+            {
+                "model": model,
+                "protocol": result.protocol,
+                "metric": way.metric,
+                "aggregation": way.aggregation if isinstance(way, TrackToTrack) and way.metric != "rscr" else "",
+                "mAP": f"{100 * result.mAP:.2f}",
+                "rank-1": f"{100 * result.cmc[1]:.2f}",
+                "rank-5": f"{100 * result.cmc[5]:.2f}",
+                "queries": str(result.queries),
+                "gallery tracks": str(result.gallery),
+                "ap": result.ap,
+                "junk": result.junk,
+            }
+        )
+    return _write_csv(run_dir / f"{NAME}.csv", rows)
+
+
+class CollectTrackTables(Callback):
+    """Hydra callback: joins the jobs' `track_table.csv` into the sweep's `track_table.csv`, `.md` and `.png`."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Does nothing where no job filled a table."""
+        folder = Path(config.hydra.sweep.dir)
+        jobs = {path.parent.name: _read_csv(path) for path in sorted(folder.glob(f"*/{NAME}.csv"))}
+        jobs_of = Counter(rows[0]["model"] for rows in jobs.values())
+        for job, rows in jobs.items():
+            if jobs_of[rows[0]["model"]] > 1:  # one network several times: the job tells them apart
+                rows[:] = [{**row, "model": f"{row['model']} ({job})"} for row in rows]
+        if jobs:
+            collect([row for rows in jobs.values() for row in rows], folder)
+
+
+def collect(rows: Sequence[Row], folder: Path) -> None:
+    """Write the rows of all networks as CSV, Markdown and a plot."""
+    _write_csv(folder / f"{NAME}.csv", rows)
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    values: dict[str, dict[str, Row]] = {}  # way -> network -> row
+    for row in rows:
+        way = f"{SHORT[row['protocol']]} {row['metric'].upper()} {row['aggregation']}".strip()
+        values.setdefault(way, {})[row["model"]] = row
+    lines = ["| | " + " | ".join(models) + " |", "| --- |" + " ---: |" * len(models)]
+    for way, cells in values.items():
+        shown = [f"{cells[model]['mAP']} / {cells[model]['rank-1']}" if model in cells else "" for model in models]
+        lines.append(f"| {way} | " + " | ".join(shown) + " |")
+    sizes = dict.fromkeys((row["protocol"], row["queries"], row["gallery tracks"]) for row in rows)
+    note = f"AP as {rows[0]['ap']}, junk: {rows[0]['junk']}; " + "; ".join(
+        f"{protocol} ({SHORT[protocol]}): {queries} queries, {tracks} gallery tracks"
+        for protocol, queries, tracks in sizes
+    )
+    write_atomically(folder / f"{NAME}.md", "\n".join([*lines, "", f"mAP / rank-1 in percent. {note}."]) + "\n")
+    save_figure(_plot(models, values, caption=f"{note}."), folder / f"{NAME}.png")
+
+
+def _plot(models: Sequence[str], values: Mapping[str, Mapping[str, Row]], *, caption: str) -> Figure:
+    figure, axes = new_figure("mAP by distance and aggregation", caption)
+    for model in models:
+        points = [(place, float(cells[model]["mAP"])) for place, cells in enumerate(values.values()) if model in cells]
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1, label=model)
+    axes.set_xticks(range(len(values)), list(values), rotation=35, ha="right")
+    axes.set(ylabel="mAP, percent", ylim=(0, None))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(models), frameon=False)
+    return figure
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_atomically(path, text.getvalue())
+
+
+def _read_csv(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

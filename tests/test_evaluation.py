@@ -1,0 +1,227 @@
+"""evaluate.py as a user starts it, on bundles of random weights and on files of embeddings from elsewhere."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from reid_lightning import bundle
+from reid_lightning.data.synthetic import read_synthetic
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.models import ReIDModel
+from reid_lightning.ranking.files import read_embeddings
+from reid_lightning.search import load_reid_model
+
+
+@pytest.fixture
+def saved(small_model, tmp_path):
+    return bundle.save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
+
+
+@pytest.fixture
+def evaluate(run_command, fleet_root):
+    common = [f"data.root={fleet_root}", "data.size=tiny", "evaluation.num_workers=0", "hydra.run.dir=run"]
+    return lambda *arguments, sweep=False: run_command("evaluate.py", *(["-m"] if sweep else []), *common, *arguments)
+
+
+def metrics_of(finished, folder):
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def error_of(finished):
+    assert finished.returncode == 1, finished.stdout
+    assert "Traceback" not in finished.stderr
+    return finished.stderr.split("error: ")[1]
+
+
+def draw_tracks(seed):
+    """Features as the paper's authors write them: vehicles 1..4 on camera `seed`, one to four pictures a track."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.rand(4, 6, generator=torch.Generator().manual_seed(9))
+    return {
+        f"{vehicle:04d}_c{seed:03d}": (
+            centres[vehicle] + 0.3 * torch.rand(1 + vehicle, 6, generator=generator)
+        ).tolist()
+        for vehicle in range(4)
+    }
+
+
+def cosine_distance(one, other):
+    product = sum(a * b for a, b in zip(one, other, strict=True))
+    return 1 - product / math.sqrt(sum(a * a for a in one) * sum(b * b for b in other))
+
+
+def mean_mcd_50(query, track):
+    nearest = sorted(min(cosine_distance(one, other) for other in track) for one in query)
+    kept = nearest[: len(nearest) // 2 + 1]
+    return sum(kept) / len(kept)
+
+
+def test_files_of_embeddings_are_ranked_track_to_track(evaluate, tmp_path):
+    query, gallery = draw_tracks(1), {**draw_tracks(2), **draw_tracks(3)}
+    (tmp_path / "q.json").write_text(json.dumps(query))
+    (tmp_path / "g.json").write_text(json.dumps(gallery))
+    finished = evaluate(
+        "query_embeddings=q.json",
+        "gallery_embeddings=g.json",
+        "protocol=track_to_track",
+        "protocol.metric=mcd",
+        "protocol.aggregation=mean50",
+    )
+    metrics = metrics_of(finished, tmp_path / "run")
+    ranking = json.loads((tmp_path / "run/ranking.json").read_text())
+    assert (ranking["metric"], ranking["aggregation"]) == ("MCD", "mean50")
+    precisions = []
+    for name, pictures in query.items():
+        expected = sorted((mean_mcd_50(pictures, track), other) for other, track in gallery.items())
+        listed = ranking["tracks"][name]["ranking"]
+        assert [listed[str(place)]["id"] for place in range(1, 9)] == [other for _, other in expected]
+        distances = [listed[str(place)]["distance"] for place in range(1, 9)]
+        assert distances == pytest.approx([distance for distance, _ in expected], abs=1e-6)
+        places = [place for place, (_, other) in enumerate(expected, start=1) if other[:4] == name[:4]]
+        precisions.append(sum(found / place for found, place in enumerate(places, start=1)) / len(places))
+    assert metrics["mAP"] == pytest.approx(sum(precisions) / 4, abs=1e-9)
+    assert metrics["protocol"] == "track to track"
+    assert metrics["metric"] == "mcd mean50"
+    low, high = metrics["confidence_95"]["mAP"]
+    assert low <= metrics["mAP"] <= high
+    assert "mcd mean50" in finished.stdout
+    for name in ("precision_recall", "cmc", "camera_pairs", "scores", "roc"):
+        Image.open(tmp_path / f"run/pictures/{name}.png").verify()
+
+    scored = evaluate("ranking=run/ranking.json", "hydra.run.dir=scored")
+    assert metrics_of(scored, tmp_path / "scored")["mAP"] == metrics["mAP"]
+
+
+def test_a_bundle_is_evaluated_with_everything_that_people_look_at(evaluate, saved, fleet_root, tmp_path):
+    finished = evaluate("checkpoint=bundle", "evaluation.save_embeddings=npz")
+    metrics = metrics_of(finished, tmp_path / "run")
+    dataset = read_synthetic(root=fleet_root, size="tiny")
+    assert (metrics["queries"], metrics["gallery"]) == (len(dataset.query), len(dataset.gallery))
+    assert metrics["open_set"]["same_pairs"] + metrics["open_set"]["different_pairs"] > 0
+    assert metrics["calibration"]["similarity"] is True
+    cameras = {image.camera for image in dataset.query}
+    assert set(metrics["camera_pairs"]["query_cameras"]) == cameras
+    names = ("ranked_lists", "hardest_queries", "precision_recall", "cmc", "camera_pairs", "scores", "roc")
+    for name in names:
+        Image.open(tmp_path / f"run/pictures/{name}.png").verify()
+    assert f"{100 * metrics['mAP']:.2f}" in finished.stdout
+    ranking = json.loads((tmp_path / "run/ranking.json").read_text())
+    assert len(ranking["tracks"]) == len(dataset.query)
+
+    again = evaluate(
+        "query_embeddings=run/query_embeddings.npz",
+        "gallery_embeddings=run/gallery_embeddings.npz",
+        "hydra.run.dir=again",
+        "evaluation.pictures=false",
+    )
+    values = metrics_of(again, tmp_path / "again")
+    for name in ("mAP", "cmc", "mINP", "junk", "queries", "gallery", "calibration", "camera_pairs", "model"):
+        assert values[name] == metrics[name], name
+    assert not (tmp_path / "again/pictures").exists()
+
+
+@pytest.mark.parametrize("protocol", ["image_to_track", "track_to_track"])
+def test_a_data_sets_own_tracks_are_ranked(evaluate, saved, fleet_root, tmp_path, protocol):
+    finished = evaluate("checkpoint=bundle", f"protocol={protocol}", "protocol.metric=med")
+    metrics = metrics_of(finished, tmp_path / "run")
+    dataset = read_synthetic(root=fleet_root, size="tiny")
+    assert metrics["gallery"] == len({image.track for image in dataset.gallery})
+    tracks = {image.track for image in dataset.query}
+    assert metrics["queries"] == (len(tracks) if protocol == "track_to_track" else len(dataset.query))
+    Image.open(tmp_path / "run/pictures/ranked_lists.png").verify()
+
+
+def test_reranking_and_expansion_are_chosen_on_the_command_line(evaluate, saved, tmp_path):
+    finished = evaluate("checkpoint=bundle", "protocol/rerank=k_reciprocal", "protocol/expansion=alpha")
+    metrics = metrics_of(finished, tmp_path / "run")
+    assert "k-reciprocal re-ranking (k1=20, k2=6, lambda=0.3)" in metrics["metric"]
+    assert "alpha" in metrics["metric"]
+    assert metrics["calibration"] is None
+    plain = metrics_of(evaluate("checkpoint=bundle", "hydra.run.dir=plain"), tmp_path / "plain")
+    assert plain["mAP"] != metrics["mAP"]
+
+
+def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_path):
+    assert load_reid_model(saved).threshold is None
+    before = load_reid_model(saved).options.fingerprint
+    metrics_of(evaluate("checkpoint=bundle"), tmp_path / "run")
+    assert load_reid_model(saved).threshold is None
+    finished = evaluate("checkpoint=bundle", "store_threshold=true", "evaluation.false_match_rate=0.05")
+    metrics = metrics_of(finished, tmp_path / "run")
+    came = load_reid_model(saved)
+    assert came.threshold == metrics["calibration"]["threshold"]
+    assert came.options.fingerprint == before
+    assert came.options.calibration["image to image"]["false_match_rate"] == 0.05
+    assert f"{came.threshold:.4f}" in (saved / "model_card.md").read_text()
+    assert metrics["calibration"]["measured_false_match_rate"] <= 0.05
+
+    options = yaml.safe_load((saved / "opts.yaml").read_text())
+    options["calibration"] = {"image to image": {"threshhold": 1}}
+    (saved / "opts.yaml").write_text(yaml.safe_dump(options))
+    assert "calibration is not one of ours" in error_of(evaluate("checkpoint=bundle"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "nothing to evaluate was named"),
+        (["checkpoint=x", "ranking=y"], "several sources were named: checkpoint, ranking"),
+        (["query_embeddings=q.json"], "name both files"),
+        (["query_embeddings=q.json", "gallery_embeddings=g.json"], "no file of embeddings at q.json"),
+        (["ranking=nothing.json"], "nothing.json cannot be read"),
+        (["ranking=nothing.json", "protocol.metrc=mcd"], "metrc"),
+        (["ranking=x.json", "store_threshold=true"], "store_threshold=true needs checkpoint"),
+        (["checkpoint=bundle", "evaluation.false_match_rate=7"], "false_match_rate is 7"),
+        (["checkpoint=bundle", "evaluation.save_embeddings=csv"], "save_embeddings is 'csv'"),
+        (["checkpoint=bundle", "protocol.metric=cosin"], "'cosin'"),
+    ],
+)
+def test_mistakes_are_one_message(evaluate, saved, tmp_path, arguments, message):
+    assert message in error_of(evaluate(*arguments))
+    assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_embeddings_of_two_models_are_not_compared(evaluate, small_model, saved, tmp_path):
+    with torch.no_grad():
+        next(small_model.parameters()).add_(1)
+    bundle.save_bundle(tmp_path / "other", small_model, Preprocessing(32, 32), metrics={}, data={})
+    options = ["evaluation.save_embeddings=safetensors", "evaluation.pictures=false"]
+    for name in ("bundle", "other"):
+        metrics_of(evaluate(f"checkpoint={name}", f"hydra.run.dir={name}_run", *options), tmp_path / f"{name}_run")
+    model = read_embeddings(tmp_path / "bundle_run/query_embeddings.safetensors").model
+    mixed = evaluate(
+        "query_embeddings=bundle_run/query_embeddings.safetensors",
+        "gallery_embeddings=other_run/gallery_embeddings.safetensors",
+    )
+    assert f"by model {model}" in error_of(mixed)
+
+
+def test_one_sweep_fills_the_papers_table(evaluate, saved, tmp_path):
+    torch.manual_seed(1)
+    other = ReIDModel("resnet18", ibn=None, last_stride=2, embedding_dim=16).eval()
+    bundle.save_bundle(tmp_path / "other", other, Preprocessing(32, 32), metrics={}, data={})
+    finished = evaluate("checkpoint=bundle,other", "evaluation.track_table=true", "hydra.sweep.dir=sweep", sweep=True)
+    assert finished.returncode == 0, finished.stderr
+    with (tmp_path / "sweep/track_table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    ways = [(row["protocol"], row["metric"], row["aggregation"]) for row in rows if row["model"] == "resnet18 (0)"]
+    aggregations = ["min", "mean", "med", "mean50", "med50"]
+    expected = []
+    for metric in ("med", "mcd"):
+        expected += [("image to track", metric, ""), *(("track to track", metric, one) for one in aggregations)]
+    expected += [("image to track", "rscr", ""), ("track to track", "rscr", "")]
+    assert ways == expected
+    assert [row["model"] for row in rows] == ["resnet18 (0)"] * 14 + ["resnet18 (1)"] * 14
+    assert len({row["mAP"] for row in rows}) > 10  # lengths count: MED, MCD and RSCR are not the same ranking
+    table = (tmp_path / "sweep/track_table.md").read_text()
+    row = next(row for row in rows if row["metric"] == "mcd" and row["aggregation"] == "mean50")
+    assert f"{row['mAP']} / {row['rank-1']}" in next(line for line in table.splitlines() if "T2T MCD mean50" in line)
+    Image.open(tmp_path / "sweep/track_table.png").verify()
+    values = json.loads((tmp_path / "sweep/0/metrics.json").read_text())
+    assert values["protocol"] == "image to image"

@@ -1,0 +1,28 @@
+"""The README's Python runs as it stands."""
+
+import re
+
+import torch
+from PIL import Image
+
+from reid_lightning import bundle
+from reid_lightning.data.transforms import Preprocessing
+
+
+def blocks(project):
+    return re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), flags=re.DOTALL)
+
+
+def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    bundle.save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (40, 30), "red").save(f"car_{name}.jpg")
+    torch.manual_seed(0)
+    found = blocks(project)
+    assert len(found) == 2
+    for block in found:
+        exec(compile(block, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "image to image, cosine, AP as step, junk: none; 20 queries, 300 gallery pictures" in printed
+    assert "torch.Size([2, 50])" in printed
