@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.bundle import open_model, store_calibration
+from reid_lightning.bundle import open_model
 from reid_lightning.cli import check_writable, entry_point, save_config
 from reid_lightning.distributed import best_device
 from reid_lightning.errors import ReIDError
@@ -29,16 +29,17 @@ def evaluate(cfg: DictConfig) -> float:
         embedder = ReIDEmbedder(open_model(cfg.checkpoint), device=best_device(cfg.device))
         dataset = instantiate(cfg.data)
         title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
-        judgement = evaluation.of_model(embedder, dataset, run_dir)
+        bundle = Path(cfg.checkpoint) if cfg.store_threshold else None
+        judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=bundle)
     elif cfg.ranking is not None:
         title = Path(cfg.ranking).name
         judgement = evaluation.of_ranking(cfg.ranking, run_dir)
     else:
         title = f"{Path(cfg.query_embeddings).name} against {Path(cfg.gallery_embeddings).name}"
         judgement = evaluation.of_files(cfg.query_embeddings, cfg.gallery_embeddings, run_dir)
-    if cfg.store_threshold and judgement.calibration is not None:
-        store_calibration(Path(cfg.checkpoint), judgement.calibration)
     print_judgement(judgement, run_dir, title=title)
+    if cfg.store_threshold and judgement.calibration is None:
+        raise ReIDError("store_threshold=true: no pairs of different vehicles, so there is no threshold to store.")
     return judgement.result.mAP
 
 

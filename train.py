@@ -6,7 +6,6 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from reid_lightning.bundle import store_calibration
 from reid_lightning.cli import build, check_writable, entry_point, save_config
 from reid_lightning.distributed import check_accelerator, check_not_sweeping, is_rank_zero
 from reid_lightning.errors import ReIDError
@@ -40,6 +39,7 @@ def train(cfg: DictConfig) -> float | None:
     evaluation = instantiate(cfg.evaluation)
     make_datamodule = build(cfg, "loader")
     dataset = instantiate(cfg.data)
+    evaluation.check(dataset)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
     datamodule.batch_sampler(world_size=trainer.world_size)  # enough identities for all ranks
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
@@ -59,9 +59,7 @@ def train(cfg: DictConfig) -> float | None:
     if not trainer.checkpoint_callback.best_model_path:
         raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
     embedder = load_reid_model(run_dir / "bundle", device=trainer.strategy.root_device)
-    judgement = evaluation.of_model(embedder, dataset, run_dir)
-    if judgement.calibration is not None:
-        store_calibration(run_dir / "bundle", judgement.calibration)
+    judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_judgement(judgement, run_dir, title=title)
     return judgement.result.mAP

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import pickle
 import shutil
@@ -43,7 +44,8 @@ class BundleOptions:
     """What `opts.yaml` says.
 
     `architecture` are the constructor arguments of `ReIDModel`; `metrics` and `data` describe how the model was
-    measured and trained; `calibration` holds, by protocol, thresholds as `ranking.Calibration.as_dict` gives them;
+    measured and trained; `calibration` holds thresholds as `ranking.Calibration.as_dict` gives them, by protocol and
+    metric;
     `fingerprint` changes whenever embeddings would.
     """
 
@@ -145,12 +147,10 @@ def save_bundle(
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:
-    """Put a threshold into a bundle, in place of an older one of the same protocol."""
+    """Put a threshold into a bundle, in place of an older one of the same protocol and metric."""
     options = read_options(folder)
-    _write_options(
-        folder,
-        replace(options, calibration={**options.calibration, calibration.protocol: calibration.as_dict()}),
-    )
+    stored = {**options.calibration, f"{calibration.protocol}, {calibration.metric}": calibration.as_dict()}
+    _write_options(folder, replace(options, calibration=stored))
 
 
 def read_options(path: Path) -> BundleOptions:
@@ -308,6 +308,11 @@ def _options(values: Any, *, where: str) -> BundleOptions:
 
 def _calibrations(values: Any, *, where: str) -> dict[str, dict[str, Any]]:
     try:
-        return {protocol: Calibration(**entry).as_dict() for protocol, entry in values.items()}
+        calibrations = {name: Calibration(**entry) for name, entry in values.items()}
+        for calibration in calibrations.values():
+            rates = (calibration.threshold, calibration.measured_false_match_rate, calibration.true_match_rate)
+            if not all(isinstance(rate, float | int) and math.isfinite(rate) for rate in rates):
+                raise TypeError(f"threshold and rates are {rates}; expected finite numbers")
+        return {name: calibration.as_dict() for name, calibration in calibrations.items()}
     except (AttributeError, TypeError) as error:
         raise ReIDError(f"{where}: calibration is not one of ours: {error}") from error

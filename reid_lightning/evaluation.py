@@ -14,17 +14,17 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from reid_lightning.bundle import store_calibration
 from reid_lightning.cli import write_atomically
 from reid_lightning.data.picture_dataset import PictureDataset
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.average_precision import evaluate_problem
-from reid_lightning.ranking.checks import Index
 from reid_lightning.ranking.curves import CameraPairMap, camera_pair_map
 from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
 from reid_lightning.ranking.open_set import open_set_of
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult, calibrate_threshold
-from reid_lightning.ranking.protocols import EvaluationProtocol, Ranking
+from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, Ranking
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.report import draw_pictures, draw_plots, print_table, result_table
@@ -102,28 +102,47 @@ class Evaluation:
     track_table: bool
 
     def __post_init__(self) -> None:
-        if not 0 < self.false_match_rate < 1:
-            raise ReIDError(f"evaluation.false_match_rate is {self.false_match_rate}; expected a share such as 0.001.")
+        if not isinstance(self.false_match_rate, float) or not 0 < self.false_match_rate < 1:
+            raise ReIDError(
+                f"evaluation.false_match_rate is {self.false_match_rate!r}; expected a share such as 0.001."
+            )
+        for name in ("batch_size", "columns"):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ReIDError(f"evaluation.{name} is {getattr(self, name)!r}; expected a whole number of 1 or more.")
         forms = (None, "json", "safetensors", "npz")
         if self.save_embeddings not in forms:
             raise ReIDError(f"evaluation.save_embeddings is {self.save_embeddings!r}; expected one of {forms}.")
 
-    def of_model(self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path) -> Judgement:
-        """Embed the data set's query and gallery pictures and judge the ranking."""
-        tables = []
-        for name, title in (("query", "embedding queries"), ("gallery", "embedding the gallery")):
-            images = getattr(dataset, name)
-            if not images:
+    def check(self, dataset: VehicleDataset) -> None:
+        """ReIDError for a data set that cannot be judged so, before anything is embedded or trained."""
+        for name in ("query", "gallery"):
+            if not getattr(dataset, name):
                 raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
+        sides = (dataset.query, dataset.gallery)
+        tables = [table_of(images, torch.zeros(len(images), 1)) for images in sides]
+        self.protocol.check(*tables, gt_index=dataset.gt_index, jk_index=dataset.jk_index)
+        if self.track_table:
+            ImageToTrack().check(*tables)
+
+    def of_model(
+        self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None = None
+    ) -> Judgement:
+        """Embed the data set's query and gallery pictures and judge the ranking. The calibrated threshold, if there is
+        one, goes into `bundle` as well."""
+        self.check(dataset)
+        tables = []
+        for images, title in ((dataset.query, "embedding queries"), (dataset.gallery, "embedding the gallery")):
             options = {"batch_size": self.batch_size, "num_workers": self.num_workers}
             embeddings = embed_pictures(embedder, images, title=title, **options)
             tables.append(table_of(images, embeddings, model=embedder.options.fingerprint))
-        images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
         index = {"gt_index": dataset.gt_index, "jk_index": dataset.jk_index}
-        queries = self.protocol.queries(*tables)
-        judgement = self._judge(queries, tables[1], run_dir, name=dataset.name, images=images, **index)
-        if self.track_table:
-            write_track_table(*tables, run_dir, model=embedder.options.architecture["backbone"].rsplit("/")[-1])
+        ranking = self.protocol.rank(*tables, **index)
+        judgement = self._judge(ranking, run_dir, data=dataset.name, model=embedder.options.fingerprint)
+        if bundle is not None and judgement.calibration is not None:
+            store_calibration(bundle, judgement.calibration)
+        images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
+        name = embedder.options.architecture["backbone"].rsplit("/")[-1]
+        self._write_rest(ranking, judgement, tables, run_dir, data=dataset.name, model=name, images=images)
         return judgement
 
     def of_files(self, query: str | Path, gallery: str | Path, run_dir: Path) -> Judgement:
@@ -135,46 +154,48 @@ class Evaluation:
                 f"{query} was embedded by model {models[0]}, {gallery} by {models[1]}; embeddings of different models "
                 "cannot be compared. Embed both with one model."
             )
-        judgement = self._judge(*tables, run_dir, name=f"{Path(query).name} against {Path(gallery).name}")
-        if self.track_table:
-            write_track_table(*tables, run_dir, model=models[1] or Path(gallery).stem)
+        ranking = self.protocol.rank(*tables)
+        data = f"{Path(query).name} against {Path(gallery).name}"
+        judgement = self._judge(ranking, run_dir, data=data, model=models[1])
+        self._write_rest(ranking, judgement, tables, run_dir, data=data, model=Path(gallery).stem)
         return judgement
 
     def of_ranking(self, path: str | Path, run_dir: Path) -> Judgement:
-        """Score a finished ranking."""
+        """Score a finished ranking; of the protocol only `ap` and `ranks` apply."""
         result = evaluate_problem(read_ranking(path), ap=self.protocol.ap, ranks=self.protocol.ranks)
         judgement = Judgement(result)
-        _write_metrics(judgement, run_dir, data=Path(path).name)
+        _write_metrics(judgement, run_dir, data=Path(path).name, model="")
         return judgement
 
-    def _judge(
+    def _judge(self, ranking: Ranking, run_dir: Path, *, data: str, model: str) -> Judgement:
+        judgement = self._measure(ranking)
+        _write_metrics(judgement, run_dir, data=data, model=model)
+        return judgement
+
+    def _write_rest(
         self,
-        query: EmbeddingTable,
-        gallery: EmbeddingTable,
+        ranking: Ranking,
+        judgement: Judgement,
+        tables: Sequence[EmbeddingTable],
         run_dir: Path,
         *,
-        name: str,
+        data: str,
+        model: str,
         images: Mapping[str, VehicleImage] | None = None,
-        **index: Index | None,
-    ) -> Judgement:
-        protocol = self.protocol
-        ranking = protocol.rank(query, gallery, **index)
-        judgement = self._measure(ranking)
+    ) -> None:
+        """Everything beside the metrics, which are safe by then."""
         if self.save_embeddings is not None:
-            for side, table in (("query", query), ("gallery", gallery)):
+            for side, table in zip(("query", "gallery"), tables, strict=True):
                 write_embeddings(run_dir / f"{side}_embeddings.{self.save_embeddings}", table)
-        aggregation = getattr(protocol, "aggregation", None)
-        write_ranking(
-            run_dir / "ranking.json", ranking, metric=protocol.metric, aggregation=aggregation, top_k=protocol.top_k
-        )
+        write_ranking(run_dir / "ranking.json", ranking, top_k=self.protocol.top_k)
+        if self.track_table:
+            write_track_table(*tables, run_dir, model=model, protocol=self.protocol)
         if self.pictures:
             folder = run_dir / "pictures"
             folder.mkdir(exist_ok=True)
             draw_plots(ranking, folder, **vars(judgement))
             if images is not None:
-                draw_pictures(ranking, judgement.result, folder, name=name, images=images, columns=self.columns)
-        _write_metrics(judgement, run_dir, data=name, model=gallery.model)
-        return judgement
+                draw_pictures(ranking, judgement.result, folder, name=data, images=images, columns=self.columns)
 
     def _measure(self, ranking: Ranking) -> Judgement:
         result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
@@ -193,7 +214,7 @@ class Evaluation:
         return Judgement(result, open_set, calibration, camera_pairs)
 
 
-def _write_metrics(judgement: Judgement, run_dir: Path, *, data: str, model: str = "") -> None:
+def _write_metrics(judgement: Judgement, run_dir: Path, *, data: str, model: str) -> None:
     result = judgement.result
     metrics = {**result.as_dict(), "confidence_95": result.confidence_intervals(), "data": data, "model": model}
     for name in ("calibration", "open_set", "camera_pairs"):

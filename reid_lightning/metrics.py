@@ -157,7 +157,7 @@ class TrackRetrievalMetric(EmbeddingMetric):
 
     def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
         tables = [replace(names, embeddings=side) for names, side in zip(self.names, (query, gallery), strict=True)]
-        ranking = self.protocol.rank(self.protocol.queries(*tables), tables[1])
+        ranking = self.protocol.rank(*tables)
         self.result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
         return _named(self.result)
 

@@ -55,10 +55,10 @@ def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
     if not calibration:
         return "None was calibrated: `python evaluate.py checkpoint=<this folder> data=<yours> store_threshold=true`."
     lines = []
-    for protocol, values in calibration.items():
+    for name, values in calibration.items():
         bound = "at least" if values["similarity"] else "at most"
         lines.append(
-            f"- {protocol}, {values['metric']}: {bound} {values['threshold']:.4f} lets through "
+            f"- {name}: {bound} {values['threshold']:.4f} lets through "
             f"{values['measured_false_match_rate']:.2g} of {values['different_pairs']:,} pairs of different vehicles "
             f"and {100 * values['true_match_rate']:.1f} % of {values['same_pairs']:,} pairs of one vehicle."
             + (f" Not to be trusted: {values['warning']}" if values["warning"] else "")

@@ -20,6 +20,7 @@ from reid_lightning.plots import (
 )
 from reid_lightning.ranked_lists import PicturedRanking
 from reid_lightning.ranking.curves import CameraPairMap, cmc_curve, precision_recall_curve
+from reid_lightning.ranking.files import SUFFIXES
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult
 from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
@@ -86,6 +87,7 @@ def written_files(run_dir: Path) -> list[Path]:
         "bundle",
         "pictures",
         "track_table.csv",
+        *(f"{side}_embeddings{suffix}" for side in ("query", "gallery") for suffix in SUFFIXES),
         "logs/metrics.csv",
         "tensorboard",
         "wandb",

@@ -31,32 +31,37 @@ SHORT = {IMAGE_TO_TRACK: "I2T", TRACK_TO_TRACK: "T2T"}
 Row = dict[str, str]
 
 
-def write_track_table(query: EmbeddingTable, gallery: EmbeddingTable, run_dir: Path, *, model: str) -> Path:
+def write_track_table(
+    query: EmbeddingTable, gallery: EmbeddingTable, run_dir: Path, *, model: str, protocol: EvaluationProtocol
+) -> Path:
     """Rank tracks in all the paper's ways and write `track_table.csv`, a row for each way.
 
     Args:
         query: query pictures with tracks; `gallery` likewise.
         model: the network's name in the table.
+        protocol: whose AP definition and junk rule apply (index files name pictures: the camera rule instead).
     """
+    rules = {"ap": protocol.ap, "junk": "none" if protocol.junk == "none" else "camera"}
     ways: list[EvaluationProtocol] = []
     for metric in ("med", "mcd", "rscr"):
-        ways.append(ImageToTrack(metric=metric))
+        ways.append(ImageToTrack(metric=metric, **rules))
         for aggregation in get_args(Aggregation) if metric != "rscr" else ("min",):  # which RSCR does not look at
-            ways.append(TrackToTrack(metric=metric, aggregation=aggregation))
+            ways.append(TrackToTrack(metric=metric, aggregation=aggregation, **rules))
     rows = []
     for way in track(ways, "ranking tracks", transient=True):
-        ranking = way.rank(way.queries(query, gallery), gallery)
+        ranking = way.rank(query, gallery)
         result = evaluate_problem(ranking.problem, ap=way.ap, ranks=(1, 5))
         rows.append(
             {
                 "model": model,
                 "protocol": result.protocol,
-                "metric": way.metric,
-                "aggregation": way.aggregation if isinstance(way, TrackToTrack) and way.metric != "rscr" else "",
+                "metric": ranking.metric,
+                "aggregation": ranking.aggregation or "",
                 "mAP": f"{100 * result.mAP:.2f}",
                 "rank-1": f"{100 * result.cmc[1]:.2f}",
                 "rank-5": f"{100 * result.cmc[5]:.2f}",
                 "queries": str(result.queries),
+                "queries without match": str(result.queries_without_match),
                 "gallery tracks": str(result.gallery),
                 "ap": result.ap,
                 "junk": result.junk,
@@ -71,7 +76,7 @@ class CollectTrackTables(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Does nothing where no job filled a table."""
         folder = Path(config.hydra.sweep.dir)
-        jobs = {path.parent.name: _read_csv(path) for path in sorted(folder.glob(f"*/{NAME}.csv"))}
+        jobs = {path.parent.name: _read_csv(path) for path in sorted(folder.glob(f"*/{NAME}.csv"), key=_job)}
         jobs_of = Counter(rows[0]["model"] for rows in jobs.values())
         for job, rows in jobs.items():
             if jobs_of[rows[0]["model"]] > 1:  # one network several times: the job tells them apart
@@ -92,10 +97,11 @@ def collect(rows: Sequence[Row], folder: Path) -> None:
     for way, cells in values.items():
         shown = [f"{cells[model]['mAP']} / {cells[model]['rank-1']}" if model in cells else "" for model in models]
         lines.append(f"| {way} | " + " | ".join(shown) + " |")
-    sizes = dict.fromkeys((row["protocol"], row["queries"], row["gallery tracks"]) for row in rows)
+    columns = ("protocol", "queries", "queries without match", "gallery tracks")
+    sizes = dict.fromkeys(tuple(row[column] for column in columns) for row in rows)
     note = f"AP as {rows[0]['ap']}, junk: {rows[0]['junk']}; " + "; ".join(
-        f"{protocol} ({SHORT[protocol]}): {queries} queries, {tracks} gallery tracks"
-        for protocol, queries, tracks in sizes
+        f"{protocol} ({SHORT[protocol]}): {queries} queries ({without} without a match), {tracks} gallery tracks"
+        for protocol, queries, without, tracks in sizes
     )
     write_atomically(folder / f"{NAME}.md", "\n".join([*lines, "", f"mAP / rank-1 in percent. {note}."]) + "\n")
     save_figure(_plot(models, values, caption=f"{note}."), folder / f"{NAME}.png")
@@ -110,6 +116,11 @@ def _plot(models: Sequence[str], values: Mapping[str, Mapping[str, Row]], *, cap
     axes.set(ylabel="mAP, percent", ylim=(0, None))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(models), frameon=False)
     return figure
+
+
+def _job(path: Path) -> tuple[int, str]:
+    """Sorts job 2 before job 10."""
+    return len(path.parent.name), path.parent.name
 
 
 def _write_csv(path: Path, rows: Sequence[Row]) -> Path:

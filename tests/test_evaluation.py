@@ -94,8 +94,8 @@ def test_files_of_embeddings_are_ranked_track_to_track(evaluate, tmp_path):
     for name in ("precision_recall", "cmc", "camera_pairs", "scores", "roc"):
         Image.open(tmp_path / f"run/pictures/{name}.png").verify()
 
-    scored = evaluate("ranking=run/ranking.json", "hydra.run.dir=scored")
-    assert metrics_of(scored, tmp_path / "scored")["mAP"] == metrics["mAP"]
+    scored = metrics_of(evaluate("ranking=run/ranking.json", "hydra.run.dir=scored"), tmp_path / "scored")
+    assert (scored["mAP"], scored["metric"]) == (metrics["mAP"], metrics["metric"])
 
 
 def test_a_bundle_is_evaluated_with_everything_that_people_look_at(evaluate, saved, fleet_root, tmp_path):
@@ -103,7 +103,10 @@ def test_a_bundle_is_evaluated_with_everything_that_people_look_at(evaluate, sav
     metrics = metrics_of(finished, tmp_path / "run")
     dataset = read_synthetic(root=fleet_root, size="tiny")
     assert (metrics["queries"], metrics["gallery"]) == (len(dataset.query), len(dataset.gallery))
-    assert metrics["open_set"]["same_pairs"] + metrics["open_set"]["different_pairs"] > 0
+    pairs = [(query, other) for query in dataset.query for other in dataset.gallery]
+    same = [(query, other) for query, other in pairs if query.identity == other.identity]
+    assert metrics["open_set"]["same_pairs"] == sum(query.camera != other.camera for query, other in same)
+    assert metrics["open_set"]["different_pairs"] == len(pairs) - len(same)
     assert metrics["calibration"]["similarity"] is True
     cameras = {image.camera for image in dataset.query}
     assert set(metrics["camera_pairs"]["query_cameras"]) == cameras
@@ -131,9 +134,30 @@ def test_a_data_sets_own_tracks_are_ranked(evaluate, saved, fleet_root, tmp_path
     finished = evaluate("checkpoint=bundle", f"protocol={protocol}", "protocol.metric=med")
     metrics = metrics_of(finished, tmp_path / "run")
     dataset = read_synthetic(root=fleet_root, size="tiny")
-    assert metrics["gallery"] == len({image.track for image in dataset.gallery})
-    tracks = {image.track for image in dataset.query}
-    assert metrics["queries"] == (len(tracks) if protocol == "track_to_track" else len(dataset.query))
+    embeddings = {}
+    for image in (*dataset.query, *dataset.gallery):
+        with Image.open(image.path) as picture:
+            embeddings[image.path] = load_reid_model(saved).embed([picture.convert("RGB")], normalize=False)[0]
+    tracks = {}
+    for image in dataset.gallery:
+        tracks.setdefault((image.identity, image.camera, image.track), []).append(embeddings[image.path])
+    if protocol == "image_to_track":
+        queries = [(image.identity, image.camera, [embeddings[image.path]]) for image in dataset.query]
+    else:  # the query pictures lie in the gallery, with the rest of their tracks
+        keys = dict.fromkeys((image.identity, image.camera, image.track) for image in dataset.query)
+        queries = [(identity, camera, tracks[identity, camera, track]) for identity, camera, track in keys]
+    precisions = []
+    for identity, camera, pictures in queries:
+        distances = []
+        for (other, its_camera, _), track in tracks.items():
+            nearest = sorted(min((one - two).norm().item() for two in track) for one in pictures)
+            nearest = nearest[: len(nearest) // 2 + 1]
+            if (other, its_camera) != (identity, camera):
+                distances.append((sum(nearest) / len(nearest), other == identity))
+        places = [place for place, (_, right) in enumerate(sorted(distances), start=1) if right]
+        precisions.append(sum(found / place for found, place in enumerate(places, start=1)) / len(places))
+    assert (metrics["queries"], metrics["gallery"]) == (len(queries), len(tracks))
+    assert metrics["mAP"] == pytest.approx(sum(precisions) / len(precisions), abs=1e-6)
     Image.open(tmp_path / "run/pictures/ranked_lists.png").verify()
 
 
@@ -157,14 +181,28 @@ def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_p
     came = load_reid_model(saved)
     assert came.threshold == metrics["calibration"]["threshold"]
     assert came.options.fingerprint == before
-    assert came.options.calibration["image to image"]["false_match_rate"] == 0.05
+    assert came.options.calibration["image to image, cosine"]["false_match_rate"] == 0.05
+    metrics_of(evaluate("checkpoint=bundle", "store_threshold=true", "protocol.metric=euclidean"), tmp_path / "run")
+    assert load_reid_model(saved).threshold == came.threshold
     assert f"{came.threshold:.4f}" in (saved / "model_card.md").read_text()
     assert metrics["calibration"]["measured_false_match_rate"] <= 0.05
 
     options = yaml.safe_load((saved / "opts.yaml").read_text())
-    options["calibration"] = {"image to image": {"threshhold": 1}}
-    (saved / "opts.yaml").write_text(yaml.safe_dump(options))
-    assert "calibration is not one of ours" in error_of(evaluate("checkpoint=bundle"))
+    for wrong in ({"threshhold": 1}, {**metrics["calibration"], "threshold": None}):
+        options["calibration"] = {"image to image, cosine": wrong}
+        (saved / "opts.yaml").write_text(yaml.safe_dump(options))
+        assert "calibration is not one of ours" in error_of(evaluate("checkpoint=bundle"))
+
+
+def test_a_picture_that_cannot_be_drawn_costs_neither_metrics_nor_threshold(evaluate, saved, tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("reid_lightning.evaluation.draw_plots", fail)
+    finished = evaluate("checkpoint=bundle", "store_threshold=true")
+    assert "No space left" in error_of(finished)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert load_reid_model(saved).threshold == metrics["calibration"]["threshold"]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +218,9 @@ def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_p
         (["checkpoint=bundle", "evaluation.false_match_rate=7"], "false_match_rate is 7"),
         (["checkpoint=bundle", "evaluation.save_embeddings=csv"], "save_embeddings is 'csv'"),
         (["checkpoint=bundle", "protocol.metric=cosin"], "'cosin'"),
+        (["checkpoint=bundle", "protocol.ranks=5"], "ranks is 5"),
+        (["checkpoint=bundle", "protocol.top_k=0"], "top_k is 0"),
+        (["checkpoint=bundle", "evaluation.columns=0"], "evaluation.columns is 0"),
     ],
 )
 def test_mistakes_are_one_message(evaluate, saved, tmp_path, arguments, message):

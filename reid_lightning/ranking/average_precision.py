@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Literal
 
 import torch
@@ -117,9 +118,7 @@ def evaluate_problem(
     problem: RankingProblem, *, ap: APDefinition = "step", ranks: Sequence[int] = (1, 5, 10)
 ) -> RetrievalResult:
     """`evaluate_retrieval` for any ranking problem."""
-    ranks = sorted({int(rank) for rank in ranks})
-    if not ranks or ranks[0] < 1:
-        raise ReIDError(f"ranks is {ranks}; expected places from 1 upwards.")
+    ranks = check_ranks(ranks)
     parts = [score_chunk(chunk, ap) for chunk in problem]
     precision, first, penalty = (torch.cat(part) for part in zip(*parts, strict=True))
     matched = first > 0
@@ -141,6 +140,14 @@ def evaluate_problem(
         junk=problem.junk_rule,
         protocol=problem.protocol,
     )
+
+
+def check_ranks(ranks: Sequence[int]) -> list[int]:
+    """The ranks, ascending, none twice; ReIDError for anything but whole numbers from 1 upwards."""
+    whole = not isinstance(ranks, str) and isinstance(ranks, Sequence)
+    if not whole or not ranks or not all(isinstance(rank, Integral) and rank >= 1 for rank in ranks):
+        raise ReIDError(f"ranks is {ranks!r}; expected a list of places, whole numbers from 1 upwards.")
+    return sorted(set(ranks))
 
 
 def no_match(problem: RankingProblem) -> ReIDError:

@@ -22,8 +22,9 @@ TRACK_TO_TRACK = "track to track"
 JUNK_NONE = "none"
 JUNK_CAMERA = "same identity and same camera"
 JUNK_INDEX = "jk_index"
+JUNK_ITSELF = "the query itself"
 
-_CHUNK_ELEMENTS = 1 << 24  # similarities held at a time: 64 MiB of float32; smaller ones make the product slower
+_CHUNK_ELEMENTS = 1 << 25  # similarities held at a time: 128 MiB of float32; fewer make the product slower
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class RankingProblem:
         query_cameras: (queries,) cameras; `gallery_cameras` (gallery,). With both, gallery items of the query's
             identity and camera are junk: as if they were not there (Market-1501's and VeRi-776's rule).
         gt_index: for each query the 0-based gallery rows of its right answers, instead of equal identities.
-        jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule.
+        jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule; `jk_name` says in
+            words what they are.
         protocol: "image to image", "image to track" or "track to track".
 
     Raises:
@@ -65,6 +67,7 @@ class RankingProblem:
         gallery_cameras: Names | None = None,
         gt_index: Index | None = None,
         jk_index: Index | None = None,
+        jk_name: str = JUNK_INDEX,
         protocol: str = IMAGE_TO_IMAGE,
     ) -> None:
         if (query_cameras is None) != (gallery_cameras is None):
@@ -82,6 +85,7 @@ class RankingProblem:
         self._right = self._same_identity
         if gt_index is not None:
             self._right = _RowLists.of_index(*check_index("gt_index", gt_index, self.sizes, **on_device))
+        self._jk_name = jk_name
         self._junk: _RowLists | None = None
         if jk_index is not None:
             self._junk = _RowLists.of_index(*check_index("jk_index", jk_index, self.sizes, **on_device))
@@ -95,7 +99,7 @@ class RankingProblem:
     def junk_rule(self) -> str:
         """In words, for everything that prints a result."""
         if self._junk is not None:
-            return JUNK_INDEX
+            return self._jk_name
         return JUNK_NONE if self._cameras is None else JUNK_CAMERA
 
     def __iter__(self) -> Iterator[Chunk]:

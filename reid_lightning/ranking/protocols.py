@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.average_precision import APDefinition, Rerank, reranked
+from reid_lightning.ranking.average_precision import APDefinition, Rerank, check_ranks, reranked
 from reid_lightning.ranking.checks import Index
-from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, IMAGE_TO_TRACK, TRACK_TO_TRACK, RankingProblem
+from reid_lightning.ranking.problem import (
+    IMAGE_TO_IMAGE,
+    IMAGE_TO_TRACK,
+    JUNK_ITSELF,
+    TRACK_TO_TRACK,
+    RankingProblem,
+)
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores, Metric, Scores
 from reid_lightning.ranking.table import EmbeddingTable, TrackTable, whole_query_tracks
 from reid_lightning.ranking.tracks import Aggregation, TrackMetric, Variant, track_distances
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """A ranking problem with the names of its items: pictures, or tracks, each with the name of a picture of it."""
-
-    problem: RankingProblem
-    query: Items
-    gallery: Items
-
-
-@dataclass(frozen=True)
 class Items:
-    """(items,) names, vehicles, cameras where known, and one picture of each."""
+    """(items,) names, vehicles, cameras where known, and the name of a picture of each: pictures, or tracks."""
 
     names: tuple[str, ...]
     identities: tuple[str, ...]
@@ -38,7 +35,7 @@ class Items:
     @classmethod
     def of_pictures(cls, table: EmbeddingTable) -> Items:
         """Every picture an item; pictures without names are called by identity and row."""
-        names = table.names or tuple(f"{identity}_{row}" for row, identity in enumerate(table.identities))
+        names = table.names or tuple(f"{identity}/{row}" for row, identity in enumerate(table.identities))
         return cls(names, table.identities, table.cameras, names)
 
     @classmethod
@@ -47,10 +44,22 @@ class Items:
         return cls(table.names, table.identities, table.cameras, table.pictures)
 
 
+@dataclass(frozen=True)
+class Ranking:
+    """A ranking problem with the names of its items, and of the distance and aggregation that it ranks by."""
+
+    problem: RankingProblem
+    query: Items
+    gallery: Items
+    metric: str
+    aggregation: str | None
+
+
 class EvaluationProtocol(Protocol):
     """What evaluation needs of a protocol; its other attributes are its own."""
 
     ap: APDefinition
+    junk: str
     ranks: Sequence[int]
     top_k: int | None
 
@@ -58,21 +67,11 @@ class EvaluationProtocol(Protocol):
     def absolute(self) -> bool:
         """Whether scores mean the same in another gallery, as a threshold needs."""
 
-    def queries(self, query: EmbeddingTable, gallery: EmbeddingTable) -> EmbeddingTable:
-        """The pictures that make the queries, out of a data set's query and gallery pictures."""
+    def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
+        """ReIDError for tables that `rank` would refuse, whatever their embeddings are."""
 
-    def rank(
-        self,
-        query: EmbeddingTable,
-        gallery: EmbeddingTable,
-        *,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
-    ) -> Ranking:
-        """The ranking of the gallery for the queries."""
-
-    def describe(self) -> str:
-        """Its distance in words."""
+    def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
+        """The ranking of the gallery for the queries; `index` may hold `gt_index` and `jk_index`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,24 +97,21 @@ class ImageToImage:
     expansion: Callable[..., Tensor] | None = None
     rerank: Rerank | None = None
 
+    def __post_init__(self) -> None:
+        _check(self, metric=("cosine", "euclidean"), junk=("camera", "index", "none"))
+
     @property
     def absolute(self) -> bool:
         """Expansion and re-ranking make a pair's score depend on the rest of the gallery."""
         return self.expansion is None and self.rerank is None
 
-    def queries(self, query: EmbeddingTable, gallery: EmbeddingTable) -> EmbeddingTable:
-        """The query pictures."""
-        return query
+    def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
+        """The junk rule must be known."""
+        self._rules(query, gallery, **index)
 
-    def rank(
-        self,
-        query: EmbeddingTable,
-        gallery: EmbeddingTable,
-        *,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
-    ) -> Ranking:
+    def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
         """`gt_index` and `jk_index` are used with junk="index" only."""
+        rules = self._rules(query, gallery, **index)
         queries = query.embeddings
         if self.expansion is not None:
             queries = self.expansion(queries, gallery.embeddings)
@@ -123,21 +119,26 @@ class ImageToImage:
             scores: Scores = EmbeddingScores(queries, gallery.embeddings, metric=self.metric)
         else:
             scores = reranked(self.rerank, queries, gallery.embeddings, metric=self.metric)
-        scores.metric = self.describe()
-        if self.junk == "index":
-            if gt_index is None or jk_index is None:
-                raise ReIDError("protocol.junk=index, but the data has no gt_index and jk_index; use junk=camera.")
-            rules: dict[str, object] = {"gt_index": gt_index, "jk_index": jk_index}
-        else:
-            rules = _camera_rule(self.junk, query.cameras, gallery.cameras)
-            if self.junk == "camera" and not rules:
-                rules = {"jk_index": _itself(query, gallery)}
-        return _ranking(scores, Items.of_pictures(query), Items.of_pictures(gallery), rules, protocol=IMAGE_TO_IMAGE)
-
-    def describe(self) -> str:
-        """Metric, expansion and re-ranking in words."""
         steps = [step.describe() for step in (self.expansion, self.rerank) if step is not None]
-        return ", ".join([self.metric, *steps])
+        scores.metric = ", ".join([self.metric, *steps])
+        sides = Items.of_pictures(query), Items.of_pictures(gallery)
+        return _ranking(scores, *sides, rules, protocol=IMAGE_TO_IMAGE, metric=self.metric)
+
+    def _rules(
+        self,
+        query: EmbeddingTable,
+        gallery: EmbeddingTable,
+        *,
+        gt_index: Index | None = None,
+        jk_index: Index | None = None,
+    ) -> dict[str, object]:
+        if self.junk != "index":
+            rules = _camera_rule(self.junk, query.cameras, gallery.cameras)
+            itself = _itself(query, gallery) if self.junk == "camera" and not rules else None
+            return rules if itself is None else {"jk_index": itself, "jk_name": JUNK_ITSELF}
+        if gt_index is None or jk_index is None:
+            raise ReIDError("protocol.junk=index, but the data has no gt_index and jk_index; use junk=camera.")
+        return {"gt_index": gt_index, "jk_index": jk_index}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,35 +155,28 @@ class ImageToTrack:
     top_k: int | None = None
     absolute: ClassVar[bool] = True
 
-    def queries(self, query: EmbeddingTable, gallery: EmbeddingTable) -> EmbeddingTable:
-        """The query pictures."""
-        return query
+    def __post_init__(self) -> None:
+        _check(self, metric=get_args(TrackMetric), junk=("camera", "none"))
 
-    def rank(
-        self,
-        query: EmbeddingTable,
-        gallery: EmbeddingTable,
-        *,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
-    ) -> Ranking:
-        """The index files name pictures, so they do not apply."""
+    def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
+        """The gallery needs tracks; index files name pictures, so they do not apply."""
+        _camera_rule(self.junk, query.cameras, gallery.by_track().cameras)
+
+    def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
+        """Index files name pictures, so they do not apply."""
         tracks = gallery.by_track()
-        singles = query.embeddings.split(1)
-        scores = DistanceScores(
-            track_distances(singles, tracks.embeddings, metric=self.metric, aggregation="min"), metric=self.describe()
-        )
         rules = _camera_rule(self.junk, query.cameras, tracks.cameras)
-        return _ranking(scores, Items.of_pictures(query), Items.of_tracks(tracks), rules, protocol=IMAGE_TO_TRACK)
-
-    def describe(self) -> str:
-        """The metric."""
-        return self.metric
+        singles = query.embeddings.split(1)
+        distances = track_distances(singles, tracks.embeddings, metric=self.metric, aggregation="min")
+        scores = DistanceScores(distances, metric=self.metric)
+        sides = Items.of_pictures(query), Items.of_tracks(tracks)
+        return _ranking(scores, *sides, rules, protocol=IMAGE_TO_TRACK, metric=self.metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackToTrack:
-    """Every query track against every gallery track (arXiv 1910.09458, section 3).
+    """Every query track against every gallery track (arXiv 1910.09458, section 3). A query track takes in the gallery's
+    pictures of it, see `whole_query_tracks`.
 
     Args:
         metric: "med", "mcd" or "rscr".
@@ -202,51 +196,68 @@ class TrackToTrack:
     top_k: int | None = None
     absolute: ClassVar[bool] = True
 
-    def queries(self, query: EmbeddingTable, gallery: EmbeddingTable) -> EmbeddingTable:
-        """All pictures of the query pictures' tracks, which may lie in the gallery."""
-        return whole_query_tracks(query, gallery)
+    def __post_init__(self) -> None:
+        choices = {"metric": get_args(TrackMetric), "aggregation": get_args(Aggregation), "variant": get_args(Variant)}
+        _check(self, **choices, junk=("camera", "none"))
 
-    def rank(
-        self,
-        query: EmbeddingTable,
-        gallery: EmbeddingTable,
-        *,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
-    ) -> Ranking:
-        """The index files name pictures, so they do not apply."""
-        queries, tracks = query.by_track(), gallery.by_track()
-        distances = track_distances(
-            queries.embeddings,
-            tracks.embeddings,
-            metric=self.metric,
-            aggregation=self.aggregation,
-            variant=self.variant,
-        )
+    def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
+        """Both sides need tracks; index files name pictures, so they do not apply."""
+        _camera_rule(self.junk, query.by_track().cameras, gallery.by_track().cameras)
+
+    def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
+        """Index files name pictures, so they do not apply."""
+        _camera_rule(self.junk, query.cameras, gallery.cameras)
+        queries, tracks = whole_query_tracks(query, gallery).by_track(), gallery.by_track()
         rules = _camera_rule(self.junk, queries.cameras, tracks.cameras)
-        scores = DistanceScores(distances, metric=self.describe())
-        return _ranking(scores, Items.of_tracks(queries), Items.of_tracks(tracks), rules, protocol=TRACK_TO_TRACK)
+        options = {"metric": self.metric, "aggregation": self.aggregation, "variant": self.variant}
+        distances = track_distances(queries.embeddings, tracks.embeddings, **options)
+        aggregation = None if self.metric == "rscr" else self.aggregation
+        variant = "" if self.variant == "paper" or aggregation is None else f"({self.variant} variant)"
+        scores = DistanceScores(distances, metric=" ".join(filter(None, (self.metric, aggregation, variant))))
+        sides = Items.of_tracks(queries), Items.of_tracks(tracks)
+        return _ranking(scores, *sides, rules, protocol=TRACK_TO_TRACK, metric=self.metric, aggregation=aggregation)
 
-    def describe(self) -> str:
-        """Metric, aggregation and variant in words."""
-        if self.metric == "rscr":
-            return self.metric
-        return f"{self.metric} {self.aggregation}" + ("" if self.variant == "paper" else f" ({self.variant} variant)")
 
-
-def _ranking(scores: Scores, query: Items, gallery: Items, rules: Mapping[str, object], *, protocol: str) -> Ranking:
+def _ranking(
+    scores: Scores,
+    query: Items,
+    gallery: Items,
+    rules: Mapping[str, object],
+    *,
+    protocol: str,
+    metric: str,
+    aggregation: str | None = None,
+) -> Ranking:
     names = {"query_ids": query.identities, "gallery_ids": gallery.identities}
-    return Ranking(RankingProblem(scores, **names, **rules, protocol=protocol), query, gallery)
+    problem = RankingProblem(scores, **names, **rules, protocol=protocol)
+    return Ranking(problem, query, gallery, metric, aggregation)
+
+
+def _check(protocol: EvaluationProtocol, **choices: Sequence[str]) -> None:
+    """Mistakes in a protocol's settings, before anything is embedded."""
+    for name, allowed in {**choices, "ap": get_args(APDefinition)}.items():
+        came = getattr(protocol, name)
+        if came not in allowed:
+            raise ReIDError(f"protocol.{name} is {came!r}; expected one of {', '.join(allowed)}.")
+    check_ranks(protocol.ranks)
+    if protocol.top_k is not None and (not isinstance(protocol.top_k, int) or protocol.top_k < 1):
+        raise ReIDError(
+            f"protocol.top_k is {protocol.top_k!r}; expected a whole number from 1 upwards, or null for all."
+        )
 
 
 def _camera_rule(
     junk: str, query_cameras: tuple[str, ...] | None, gallery_cameras: tuple[str, ...] | None
 ) -> dict[str, object]:
-    if junk not in ("camera", "none"):
-        raise ReIDError(f"protocol.junk is {junk!r}; expected 'camera' or 'none' ('index' for pictures).")
-    if junk == "none" or query_cameras is None or gallery_cameras is None:
+    if junk == "none":
         return {}
-    return {"query_cameras": query_cameras, "gallery_cameras": gallery_cameras}
+    if (query_cameras is None) != (gallery_cameras is None):
+        side = "queries" if query_cameras is None else "gallery"
+        raise ReIDError(
+            f"the cameras of the {side} are unknown, those of the other side are known, so junk cannot be told. Give "
+            "both, or use protocol.junk=none. In JSON every track needs a name such as 0002_c002."
+        )
+    return {} if query_cameras is None else {"query_cameras": query_cameras, "gallery_cameras": gallery_cameras}
 
 
 def _itself(query: EmbeddingTable, gallery: EmbeddingTable) -> Index | None:

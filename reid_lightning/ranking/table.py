@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
+
+TrackKey = tuple[str, str, str]
+"""Vehicle, camera ("" where unknown) and name: data sets that number the tracks of each vehicle anew need all three."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,7 @@ class EmbeddingTable:
     """One embedding a picture: (pictures, dim), with (pictures,) names beside it.
 
     `tracks` groups pictures of one vehicle from one camera; the same name is the same track. `names` tell pictures
-    apart in rankings. `model` is the fingerprint of the bundle that embedded, "" where unknown.
+    apart. `model` is the fingerprint of the bundle that embedded, "" where unknown.
     """
 
     embeddings: Tensor
@@ -38,41 +43,34 @@ class EmbeddingTable:
         def pick(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
             return None if values is None else tuple(values[row] for row in rows)
 
-        return EmbeddingTable(
-            self.embeddings[list(rows)],
-            tuple(self.identities[row] for row in rows),
-            pick(self.cameras),
-            pick(self.tracks),
-            pick(self.names),
-            self.model,
-        )
+        identities = tuple(self.identities[row] for row in rows)
+        columns = (pick(self.cameras), pick(self.tracks), pick(self.names))
+        return EmbeddingTable(self.embeddings[list(rows)], identities, *columns, self.model)
 
-    def by_track(self) -> TrackTable:
-        """The tracks, in the order of their first pictures.
-
-        Raises:
-            ReIDError: there are no tracks, or one holds pictures of two vehicles or cameras.
-        """
+    def track_keys(self) -> list[TrackKey]:
+        """The track of each picture; ReIDError where there are none."""
         if self.tracks is None:
             raise ReIDError(
                 "these pictures have no tracks, so tracks cannot be ranked; use protocol=image_to_image, or data with "
                 "tracks (VeRi-776's test_track.txt, a `track` column or group)."
             )
-        rows_of: dict[str, list[int]] = {}
-        for row, track in enumerate(self.tracks):
-            rows_of.setdefault(track, []).append(row)
-        for track, rows in rows_of.items():
-            for kind, values in (("vehicles", self.identities), ("cameras", self.cameras)):
-                found = sorted({values[row] for row in rows}) if values is not None else []
-                if len(found) > 1:
-                    raise ReIDError(f"track {track!r} holds pictures of several {kind}: {', '.join(found[:3])}.")
+        cameras = self.cameras or ("",) * len(self.identities)
+        return list(zip(self.identities, cameras, self.tracks, strict=True))
+
+    def by_track(self) -> TrackTable:
+        """The tracks, in the order of their first pictures; ReIDError where there are none."""
+        rows_of: dict[TrackKey, list[int]] = {}
+        for row, key in enumerate(self.track_keys()):
+            rows_of.setdefault(key, []).append(row)
+        times = Counter(name for _, _, name in rows_of)
+        names = tuple(key[2] if times[key[2]] == 1 else "_".join(filter(None, key)) for key in rows_of)
         first = [rows[0] for rows in rows_of.values()]
         return TrackTable(
-            tuple(rows_of),
+            names,
             tuple(self.embeddings[rows] for rows in rows_of.values()),
             tuple(self.identities[row] for row in first),
             None if self.cameras is None else tuple(self.cameras[row] for row in first),
-            tuple(rows_of) if self.names is None else tuple(self.names[row] for row in first),
+            names if self.names is None else tuple(self.names[row] for row in first),
         )
 
 
@@ -89,23 +87,29 @@ class TrackTable:
 
 
 def whole_query_tracks(query: EmbeddingTable, gallery: EmbeddingTable) -> EmbeddingTable:
-    """The pictures of the query pictures' tracks.
+    """The query pictures, and before them the gallery's pictures of the same tracks, none twice.
 
-    VeRi-776's queries are single pictures out of tracks whose pictures lie in the gallery; where the gallery has none
-    of a track, the query pictures are all there is of it.
+    VeRi-776's queries are single pictures out of tracks whose pictures lie in the gallery. Pictures of one track are
+    the same when their file names are; where pictures have no names, a query track is what the queries hold of it.
     """
-    tracks = dict.fromkeys(query.by_track().names)
-    in_gallery = [row for row, track in enumerate(gallery.tracks or ()) if track in tracks]
-    found = gallery.rows(in_gallery)
-    there = set(found.tracks or ())
-    rest = query.rows([row for row, track in enumerate(query.tracks or ()) if track not in there])
-    joined = EmbeddingTable(
-        torch.cat([found.embeddings, rest.embeddings]),
-        found.identities + rest.identities,
-        None if found.cameras is None or rest.cameras is None else found.cameras + rest.cameras,
-        (found.tracks or ()) + (rest.tracks or ()),
-        None if found.names is None or rest.names is None else found.names + rest.names,
-        query.model,
-    )
-    order = {track: place for place, track in enumerate(tracks)}
-    return joined.rows(sorted(range(len(joined.identities)), key=lambda row: order[joined.tracks[row]]))
+    keys = query.track_keys()
+    if query.names is None or gallery.names is None or gallery.tracks is None:
+        return query
+    pictures: dict[TrackKey, dict[str, tuple[int, int]]] = {key: {} for key in keys}
+    for side, table in ((1, gallery), (0, query)):
+        for row, (key, name) in enumerate(zip(table.track_keys(), table.names, strict=True)):
+            if key in pictures:
+                pictures[key].setdefault(PurePath(name).name, (side, row))
+    wanted = [place for of_track in pictures.values() for place in of_track.values()]
+    both = _joined(query, gallery)
+    return both.rows([row + side * len(query.identities) for side, row in wanted])
+
+
+def _joined(first: EmbeddingTable, second: EmbeddingTable) -> EmbeddingTable:
+    def join(name: str) -> tuple[str, ...] | None:
+        sides = getattr(first, name), getattr(second, name)
+        return None if None in sides else sides[0] + sides[1]
+
+    columns = (join("cameras"), join("tracks"), join("names"))
+    embeddings = torch.cat([first.embeddings, second.embeddings])
+    return EmbeddingTable(embeddings, first.identities + second.identities, *columns, first.model)

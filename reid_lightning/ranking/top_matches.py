@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -47,15 +47,21 @@ def rank_gallery(
 
 def top_matches(problem: RankingProblem, top_k: int, *, queries: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """`rank_gallery` for any ranking problem, for all queries or for those in `queries`."""
+    parts = [part[1:] for part in matches_by_chunk(problem, top_k, queries=queries)]
+    all_rows, all_scores = (torch.cat(side) for side in zip(*parts, strict=True))
+    return all_rows, all_scores
+
+
+def matches_by_chunk(
+    problem: RankingProblem, top_k: int, *, queries: Sequence[int] | None = None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """The same a few queries at a time: the first one's number, rows and scores."""
     if top_k < 1:
         raise ReIDError(f"top_k is {top_k}; expected 1 or more.")
-    parts = []
     for chunk in problem if queries is None else map(problem.query, queries):
         rows, best = _best(chunk.scores, min(top_k, problem.sizes[1]))
         rows = rows.masked_fill(best.isneginf(), -1)
-        parts.append((rows.cpu(), problem.scores.comparable(chunk.start, best).cpu()))
-    all_rows, all_scores = (torch.cat(side) for side in zip(*parts, strict=True))
-    return all_rows, all_scores
+        yield chunk.start, rows.cpu(), problem.scores.comparable(chunk.start, best).cpu()
 
 
 def _best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:

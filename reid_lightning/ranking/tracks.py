@@ -16,7 +16,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.precision import full_precision
 from reid_lightning.ranking.scores import SMALLEST_NORM
 from reid_lightning.ranking.sparse_coding import squared_residuals
-from reid_lightning.ranking.track_blocks import Tracks, block_pairs, check_tracks
+from reid_lightning.ranking.track_blocks import TrackBlock, Tracks, block_pairs, check_tracks
 
 TrackMetric = Literal["med", "mcd", "rscr"]
 Aggregation = Literal["min", "mean", "med", "mean50", "med50"]
@@ -103,15 +103,20 @@ def _aggregated(
         centre = torch.stack([track.to(dtype).mean(dim=0) for track in gallery_tracks]).mean(dim=0)
         distances, prepare = _euclidean, partial(Tensor.sub_, other=centre)  # shorter vectors cancel less
     limit = _BLOCK_BYTES // dtype.itemsize
+    values = partial(_minima, limit=limit)
+    if variant == "released":
+        limit //= 2  # they are copied to be sorted
+        values = _running_minima
     for query, gallery in block_pairs(query_tracks, gallery_tracks, prepare, dtype=dtype, limit=limit):
-        if variant == "paper":
-            values = _minima(query.images, gallery.images, distances, limit)
-        else:
-            values = _running_minima(query.images, gallery.images, distances)
-        ordered = _sorted(values)
-        for name, result in results.items():
-            result[query.tracks[:, None], gallery.tracks] = _AGGREGATE[name](ordered)
+        _aggregate(values(query.images, gallery.images, distances), query, gallery, results)
     return results
+
+
+def _aggregate(values: Tensor, query: TrackBlock, gallery: TrackBlock, results: dict[str, Tensor]) -> None:
+    """Write the aggregations of `values` (values, query tracks, gallery tracks) into `results`, by their names."""
+    ordered = _sorted(values)
+    for name, result in results.items():
+        result[query.tracks[:, None], gallery.tracks] = _AGGREGATIONS[name](ordered)
 
 
 def _minima(query: Tensor, gallery: Tensor, distances: Distances, limit: int) -> Tensor:
@@ -149,7 +154,7 @@ def _euclidean(rows: Tensor, gallery: Tensor) -> Tensor:
         squares = torch.addmm(torch.linalg.vector_norm(columns, dim=1).square(), rows, columns.T, alpha=-2)
     near = (squares.add_(lengths) < _NEAR * lengths).nonzero()
     found = squares.clamp_(min=0).sqrt_()
-    for pairs in near.split(max(1, _BLOCK_BYTES // (8 * rows.shape[1]))):
+    for pairs in near.split(1024):
         row, column = pairs.unbind(dim=1)
         found[row, column] = torch.linalg.vector_norm(rows[row] - columns[column], dim=1)
     return found.view(len(rows), *gallery.shape[:2])
@@ -172,7 +177,7 @@ def _median(ordered: Tensor) -> Tensor:
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-_AGGREGATE: dict[str, Callable[[Tensor], Tensor]] = {
+_AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "min": lambda ordered: ordered[0],
     "mean": lambda ordered: ordered.mean(dim=0),
     "med": _median,

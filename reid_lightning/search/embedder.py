@@ -37,8 +37,7 @@ class ReIDEmbedder:
     @property
     def threshold(self) -> float | None:
         """The calibrated cosine similarity from which on two pictures count as one vehicle; None: none was stored."""
-        stored = self.options.calibration.get(IMAGE_TO_IMAGE, {})
-        return stored.get("threshold") if stored.get("metric") == "cosine" else None
+        return self.options.calibration.get(f"{IMAGE_TO_IMAGE}, cosine", {}).get("threshold")
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image.Image] | Tensor, *, batch_size: int = 32, normalize: bool = True) -> Tensor:

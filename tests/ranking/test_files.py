@@ -48,6 +48,47 @@ def test_the_seeds_json_is_written_and_read(tmp_path):
     came = read_embeddings(path)
     assert torch.equal(came.embeddings, whole.embeddings)
     assert (came.identities, came.cameras, came.tracks) == (whole.identities, whole.cameras, whole.tracks)
+    assert came.names is None  # JSON names no pictures
+
+
+@pytest.mark.parametrize(
+    ("identity", "camera", "track"),
+    [("1", None, "12_passage"), ("1", "c1", "1_c12"), ("van", "3", "x"), ("a", None, "a_c1"), ("7", "c2", "7_c2_t9")],
+)
+def test_any_track_name_says_its_vehicle_and_camera_in_json(tmp_path, identity, camera, track):
+    whole = EmbeddingTable(torch.ones(2, 3), (identity,) * 2, camera and (camera,) * 2, (track,) * 2)
+    came = read_embeddings(write_embeddings(tmp_path / "q.json", whole))
+    assert (came.identities, came.cameras) == (whole.identities, whole.cameras)
+    assert len(set(came.tracks)) == 1
+
+
+@pytest.mark.parametrize(("identity", "camera"), [("van_3", "c1"), ("van", "left"), ("van_c1", None)])
+def test_names_that_json_cannot_hold_are_refused(tmp_path, identity, camera):
+    whole = EmbeddingTable(torch.ones(1, 3), (identity,), camera and (camera,), ("t",))
+    with pytest.raises(ReIDError, match="safetensors"):
+        write_embeddings(tmp_path / "q.json", whole)
+    assert list(tmp_path.iterdir()) == []
+    came = read_embeddings(write_embeddings(tmp_path / "q.npz", whole))
+    assert (came.identities, came.cameras) == (whole.identities, whole.cameras)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_binary_files_keep_the_precision(tmp_path, dtype):
+    whole = EmbeddingTable((torch.arange(6).view(2, 3) / 3).to(dtype), ("a", "b"))
+    for name in ("q.npz", "q.safetensors"):
+        came = read_embeddings(write_embeddings(tmp_path / name, whole)).embeddings
+        assert torch.equal(came.double(), whole.embeddings.double())
+        assert came.dtype == (torch.float32 if (name, dtype) == ("q.npz", torch.bfloat16) else dtype)
+
+
+def test_whole_numbers_are_names_too_and_other_things_are_not(tmp_path):
+    path = tmp_path / "q.npz"
+    np.savez(path, embeddings=np.ones((2, 3), dtype=np.float32), identities=np.array([7, 8]), tracks=np.array([1, 2]))
+    assert read_embeddings(path).identities == ("7", "8")
+    for wrong in (np.array([0.5, 1.5]), np.array("ab"), np.array([b"a", b"b"]), np.array([["a"], ["b"]])):
+        np.savez(path, embeddings=np.ones((2, 3), dtype=np.float32), identities=wrong)
+        with pytest.raises(ReIDError, match=r"q\.npz: identities is"):
+            read_embeddings(path)
 
 
 def test_the_seeds_own_file_is_read(tmp_path):
@@ -78,8 +119,11 @@ def test_pictures_without_tracks_become_tracks_of_their_own_in_json(tmp_path):
     ("text", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "holds no tracks"),
-        ("{}", "holds no tracks"),
+        ("[]", "no tracks in it"),
+        ("{}", "no tracks in it"),
+        ('{"a_c1": [[1]], "a_c1": [[2]]}', "'a_c1' twice"),
+        ('{"a_c1": 5}', r"'a_c1' has shape \(\)"),
+        ('{"a_c1": [[1' + "0" * 400 + "]]}", "'a_c1'"),
         ('{"a_c1": [[1, 2], [3]]}', "'a_c1'"),
         ('{"a_c1": [[1, 2]], "b_c1": [[1, 2, 3]]}', r"'b_c1' has shape \(1, 3\); expected \(pictures, 2\)"),
         ('{"a_c1": [[1, NaN]]}', "'a_c1' holds NaN"),
@@ -101,10 +145,10 @@ def test_other_files_are_refused(tmp_path):
         read_embeddings(tmp_path / "q.json")
     for name in ("q.safetensors", "q.npz"):
         (tmp_path / name).write_bytes(b"damaged")
-        with pytest.raises(ReIDError, match="is no file of embeddings"):
+        with pytest.raises(ReIDError, match="not a file of embeddings"):
             read_embeddings(tmp_path / name)
     np.savez(tmp_path / "pickled.npz", embeddings=np.array([{}], dtype=object), identities=np.array(["a"]))
-    with pytest.raises(ReIDError, match="is no file of embeddings"):
+    with pytest.raises(ReIDError, match="not a file of embeddings"):
         read_embeddings(tmp_path / "pickled.npz")
     np.savez(tmp_path / "short.npz", embeddings=np.zeros((2, 3), dtype=np.float32), identities=np.array(["a"]))
     with pytest.raises(ReIDError, match="identities has 1 entries for 2 embeddings"):
@@ -114,17 +158,32 @@ def test_other_files_are_refused(tmp_path):
 @pytest.mark.parametrize("protocol", [TrackToTrack(), ImageToImage(top_k=None), ImageToImage(junk="none", top_k=None)])
 def test_a_ranking_read_back_scores_as_it_did(tmp_path, protocol):
     ranking = protocol.rank(table(0), table(1))
-    path = write_ranking(tmp_path / "ranking.json", ranking, metric="mcd", aggregation="mean50")
+    path = write_ranking(tmp_path / "ranking.json", ranking)
     expected = evaluate_problem(ranking.problem)
     came = evaluate_problem(read_ranking(path))
     assert came.average_precision.tolist() == pytest.approx(expected.average_precision.tolist(), nan_ok=True, abs=0)
     assert came.queries == expected.queries
-    assert came.protocol == expected.protocol
+    assert (came.protocol, came.metric, came.junk) == (expected.protocol, expected.metric, expected.junk)
+
+
+def test_a_shortened_ranking_is_not_scored(tmp_path):
+    path = write_ranking(tmp_path / "ranking.json", ImageToImage().rank(table(0), table(1)), top_k=3)
+    assert all(len(entry["ranking"]) == 3 for entry in json.loads(path.read_text())["tracks"].values())
+    with pytest.raises(ReIDError, match="first 3 of each ranking"):
+        read_ranking(path)
+
+
+def test_items_of_one_name_are_told_apart(tmp_path):
+    query = EmbeddingTable(torch.eye(3), tuple("abc"), names=("same", "same", "other"))
+    gallery = EmbeddingTable(torch.eye(3), tuple("abc"), names=("x", "x", "x"))
+    ranking = ImageToImage(junk="none").rank(query, gallery)
+    came = evaluate_problem(read_ranking(write_ranking(tmp_path / "ranking.json", ranking)))
+    assert (came.queries, came.gallery, came.mAP) == (3, 3, 1.0)
 
 
 def test_the_ranking_file_has_the_seeds_keys(tmp_path):
     ranking = TrackToTrack(metric="med", aggregation="min").rank(table(0), table(1))
-    path = write_ranking(tmp_path / "ranking.json", ranking, metric="med", aggregation="min", top_k=3)
+    path = write_ranking(tmp_path / "ranking.json", ranking, top_k=3)
     content = json.loads(path.read_text())
     assert content["metric"] == "MED"
     assert content["aggregation"] == "min"
@@ -143,7 +202,7 @@ def test_cosine_distances_are_one_minus_the_similarity(tmp_path):
     query = EmbeddingTable(torch.tensor([[1.0, 0.0]]), ("a",), names=("q",))
     gallery = EmbeddingTable(torch.tensor([[3.0, 4.0], [2.0, 0.0]]), ("a", "b"), names=("g1", "g2"))
     ranking = ImageToImage().rank(query, gallery)
-    content = json.loads(write_ranking(tmp_path / "ranking.json", ranking, metric="cosine").read_text())
+    content = json.loads(write_ranking(tmp_path / "ranking.json", ranking).read_text())
     listed = content["tracks"]["q"]["ranking"]
     assert [listed[place]["id"] for place in ("1", "2")] == ["g2", "g1"]
     assert [listed[place]["distance"] for place in ("1", "2")] == pytest.approx([0.0, 0.4])
@@ -156,6 +215,16 @@ def test_cosine_distances_are_one_minus_the_similarity(tmp_path):
         ('{"tracks": {"q": {"class": "a", "ranking": {"2": {"id": "g", "class": "a"}}}}}', "query 'q'"),
         ('{"tracks": {"q": {"ranking": {}}}}', "query 'q'"),
         ('{"tracks": {"q": {"class": "a", "ranking": {}}}}', "ranks nothing"),
+        (
+            '{"tracks": {"q": {"class": "a", "ranking": {"1": {"id": "g", "class": "a"}, '
+            '"2": {"id": "g", "class": "a"}}}}}',
+            "listed twice",
+        ),
+        (
+            '{"tracks": {"q": {"class": "a", "ranking": {"1": {"id": "g", "class": "a"}}}, '
+            '"r": {"class": "a", "ranking": {"1": {"id": "g", "class": "b"}}}}}',
+            "query 'r': 'g' is of two classes",
+        ),
     ],
 )
 def test_mistakes_in_a_ranking_name_the_query(tmp_path, text, message):
