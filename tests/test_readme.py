@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands."""
+"""The Python in README and docs/protocols.md runs as it stands."""
 
 import re
 
@@ -7,10 +7,12 @@ from PIL import Image
 
 from reid_lightning import bundle
 from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.ranking.files import read_embeddings
 
 
 def blocks(project):
-    return re.findall(r"```python\n(.*?)```", (project / "README.md").read_text(), flags=re.DOTALL)
+    texts = [(project / name).read_text() for name in ("README.md", "docs/protocols.md")]
+    return [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
 
 def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, capsys):
@@ -20,9 +22,10 @@ def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, ca
         Image.new("RGB", (40, 30), "red").save(f"car_{name}.jpg")
     torch.manual_seed(0)
     found = blocks(project)
-    assert len(found) == 2
+    assert len(found) == 3
     for block in found:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, "documentation", "exec"), {})
     printed = capsys.readouterr().out
     assert "image to image, cosine, AP as step, junk: none; 20 queries, 300 gallery pictures" in printed
     assert "torch.Size([2, 50])" in printed
+    assert read_embeddings("q.npz").identities == ("blue van", "taxi 7")

@@ -10,7 +10,7 @@ from reid_lightning.ranking.rerank import KReciprocal, k_reciprocal_rerank
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores
 from reid_lightning.ranking.top_matches import rank_gallery
-from reid_lightning.ranking.tracks import track_distances
+from reid_lightning.ranking.tracks import track_distances, track_distances_all
 
 __all__ = [
     "Calibration",
@@ -33,4 +33,5 @@ __all__ = [
     "precision_recall_curve",
     "rank_gallery",
     "track_distances",
+    "track_distances_all",
 ]
