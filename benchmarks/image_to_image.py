@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 
 from reid_lightning.ranking import evaluate_retrieval
 
-CHUNK = 1 << 24  # similarities at a time, as ours
+CHUNK = 1 << 25  # similarities at a time, as ours
 
 
 def matrix_product(drawn: Embeddings) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_embeddings, check_pair
 from reid_lightning.ranking.neighbours import SmallestOfRows
-from reid_lightning.ranking.precision import full_precision
+from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.scores import SMALLEST_NORM
 
 _CHUNK_ELEMENTS = 1 << 22  # similarities held at a time: 16 MiB of float32
@@ -88,11 +88,10 @@ def alpha_query_expansion(
     check_pair(query, gallery)
     dtype = torch.promote_types(query.dtype, gallery.dtype)
     query = functional.normalize(query.to(dtype), eps=SMALLEST_NORM)
-    gallery, lengths = gallery.to(dtype), gallery_norms.to(dtype).clamp(min=SMALLEST_NORM)
+    gallery, lengths = gallery.to(dtype).contiguous(), gallery_norms.to(dtype).clamp(min=SMALLEST_NORM)
     parts = []
     for part in query.split(max(1, _CHUNK_ELEMENTS // len(gallery))):
-        with full_precision(query.device):
-            distances = (part @ gallery.T).div_(-lengths)
+        distances = product(part, gallery).div_(-lengths)
         nearest = SmallestOfRows(len(part), min(top_k, len(gallery)), like=distances)
         nearest.offer(distances, row=0, column=0)
         weights = (-nearest.values).clamp_(min=0).pow_(alpha) / lengths[nearest.columns]

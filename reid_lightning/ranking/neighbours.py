@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid_lightning.ranking.precision import full_precision
+from reid_lightning.ranking.precision import product
 
 _BLOCK = 1024  # pictures on each side of a block: 4 MiB of float32, and large enough for the product's full speed
 
@@ -55,9 +55,8 @@ def nearest_neighbours(embeddings: Tensor, squares: Tensor, *, count: int, corne
 
 
 def _distances(embeddings: Tensor, squares: Tensor, rows: slice, columns: slice) -> Tensor:
-    with full_precision(embeddings.device):
-        block = torch.addmm(squares[columns], embeddings[rows], embeddings[columns].T, alpha=-2)
-    return block.add_(squares[rows, None]).clamp_(min=0)
+    block = product(embeddings[rows], embeddings[columns]).mul_(-2)
+    return block.add_(squares[columns]).add_(squares[rows, None]).clamp_(min=0)
 
 
 def _fill_corner(corner: Tensor, block: Tensor, *, row: int, column: int) -> None:

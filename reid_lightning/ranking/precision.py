@@ -1,16 +1,37 @@
-"""Products in true float32, whatever autocast and `torch.set_float32_matmul_precision` allow in training."""
+"""Matrix products of embeddings in full precision, and at full speed on every processor.
+
+A rank must depend neither on a training switch (autocast, `torch.set_float32_matmul_precision`) nor on who made the
+processor: on AMD's, torch's MKL runs at 60 % of the speed of numpy's OpenBLAS; on Intel's they are alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch import Tensor
+
+
+def product(rows: Tensor, columns: Tensor, *, out: Tensor | None = None) -> Tensor:
+    """rows (rows, dim) times columns (columns, dim) transposed: (rows, columns).
+
+    Both float32 or both float64 and without gradients; not rounded to TF32 or bfloat16. On the CPU numpy multiplies,
+    whose threads are those of OPENBLAS_NUM_THREADS or OMP_NUM_THREADS.
+    """
+    if rows.device.type != "cpu":
+        with full_precision(rows.device):
+            return torch.mm(rows, columns.T, out=out)
+    if out is None:
+        out = rows.new_empty(len(rows), len(columns))
+    np.dot(rows.numpy(), columns.numpy().T, out=out.numpy())
+    return out
 
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Within it no product is rounded to TF32 or bfloat16: a rank must not depend on a training switch."""
+    """Within it torch rounds no product to TF32 or bfloat16."""
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
     try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_directions, check_embeddings, check_pair
-from reid_lightning.ranking.precision import full_precision
+from reid_lightning.ranking.precision import product
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -62,7 +62,7 @@ class EmbeddingScores:
         self.dtype = torch.promote_types(query.dtype, gallery.dtype)
         self.device = query.device
         self.sizes = len(query), len(gallery)
-        self._query, self._gallery = query.to(self.dtype), gallery.to(self.dtype)
+        self._query, self._gallery = query.to(self.dtype).contiguous(), gallery.to(self.dtype).contiguous()
         self._gallery_squares = squared_lengths(self._gallery) if metric == "euclidean" else None
 
     def block(self, start: int, end: int, *, out: Tensor) -> Tensor:
@@ -71,8 +71,7 @@ class EmbeddingScores:
         query = self._query[start:end]
         if self.similarity:
             query = query / self._query_norms[start:end, None]
-        with full_precision(self.device):
-            torch.mm(query, self._gallery.T, out=out)
+        product(query, self._gallery, out=out)
         if self.similarity:
             return out.div_(self._gallery_norms)
         return out.mul_(2).sub_(self._gallery_squares)

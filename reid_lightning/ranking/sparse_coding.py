@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from reid_lightning.ranking.precision import product
+
 Solve = Callable[[Tensor, Tensor, Tensor], Tensor]
 """`solve(dictionary (problems,), support (problems, atoms) of 0 and 1, right_side (problems, atoms))`: on the support
 the weights that solve the normal equations, off it what these weights leave of the right side."""
@@ -62,7 +64,7 @@ class _Coder:
     def squared_residuals(self, signals: Tensor) -> Tensor:
         """(signals, dictionaries) for signals (signals, dim)."""
         count, atoms, dim = self._dictionaries.shape
-        correlations = (signals @ self._dictionaries.flatten(0, 1).T).view(-1, atoms)
+        correlations = product(signals, self._dictionaries.flatten(0, 1)).view(-1, atoms)
         dictionary = torch.arange(count, device=signals.device).repeat(len(signals))
         weights = torch.zeros_like(correlations)
         rows = torch.arange(len(weights), device=signals.device)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.precision import full_precision
+from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.scores import SMALLEST_NORM
 from reid_lightning.ranking.sparse_coding import squared_residuals
 from reid_lightning.ranking.track_blocks import TrackBlock, Tracks, block_pairs, check_tracks
@@ -141,8 +141,7 @@ def _unit_vectors(images: Tensor) -> Tensor:
 
 def _cosine(rows: Tensor, gallery: Tensor) -> Tensor:
     """1 - q.g of unit vectors."""
-    with full_precision(rows.device):
-        products = torch.mm(rows, gallery.flatten(0, 1).T)
+    products = product(rows, gallery.flatten(0, 1))
     return products.neg_().add_(1).clamp_(min=0).view(len(rows), *gallery.shape[:2])
 
 
@@ -150,8 +149,7 @@ def _euclidean(rows: Tensor, gallery: Tensor) -> Tensor:
     """|q - g|, the root of |q|^2 - 2 q.g + |g|^2, or straight from q - g where these cancel."""
     columns = gallery.flatten(0, 1)
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True).square()
-    with full_precision(rows.device):
-        squares = torch.addmm(torch.linalg.vector_norm(columns, dim=1).square(), rows, columns.T, alpha=-2)
+    squares = product(rows, columns).mul_(-2).add_(torch.linalg.vector_norm(columns, dim=1).square())
     near = (squares.add_(lengths) < _NEAR * lengths).nonzero()
     found = squares.clamp_(min=0).sqrt_()
     for pairs in near.split(1024):

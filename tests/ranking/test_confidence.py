@@ -88,8 +88,8 @@ def test_one_value_is_its_own_interval(dtype):
 @pytest.mark.parametrize(
     ("values", "changes", "words"),
     [
-        (torch.tensor([0.5, torch.nan]), {}, "NaN or infinity, in row 1"),
-        (torch.tensor([torch.inf]), {}, "NaN or infinity, in row 0"),
+        (torch.tensor([0.5, torch.nan]), {}, "NaN or infinity, first in row 1"),
+        (torch.tensor([torch.inf]), {}, "NaN or infinity, first in row 0"),
         (torch.empty(0), {}, r"values is \(0, 1\)"),
         (torch.ones(2, 2), {}, r"values is \(2, 2\); expected a tensor \(n,\)"),
         ([0.5], {}, "values is list"),
