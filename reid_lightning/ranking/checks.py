@@ -72,6 +72,10 @@ def number_names(
     kind: str, query: Names, gallery: Names, sizes: tuple[int, int], *, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Equal names as equal numbers: int64 (queries,) and (gallery,) from 0 upwards."""
+    if isinstance(query, Tensor) and isinstance(gallery, Tensor) and (len(query), len(gallery)) == sizes:
+        both = torch.cat([query.to(device), gallery.to(device)])
+        numbers = both.unique(return_inverse=True)[1]
+        return numbers[: sizes[0]], numbers[sizes[0] :]
     query_names = _names(f"query_{kind}", query, sizes[0])
     gallery_names = _names(f"gallery_{kind}", gallery, sizes[1])
     if isinstance(query_names[0], str) != isinstance(gallery_names[0], str):
