@@ -21,7 +21,8 @@ from reid_lightning.ranking.top_matches import top_matches
 
 @dataclass(frozen=True)
 class RankedMatch:
-    """One gallery picture in a ranking; `place` counts from 1, junk left out."""
+    """One gallery picture in a ranking; `place` counts from 1, junk left out, `score` is its cosine similarity or its
+    distance."""
 
     image: VehicleImage
     place: int
@@ -110,6 +111,7 @@ def _worst_first(average_precision: Tensor) -> Tensor:
 def _rankings(ranking: PicturedRanking, *, rows: Sequence[int], columns: int) -> list[Iterator[RankedMatch]]:
     """For each query in `rows` its `columns` best matches, best first, made as they are asked for."""
     found, scores = top_matches(ranking.problem, columns, queries=rows)
+    scores = scores if ranking.problem.scores.similarity else -scores
     return [
         _matches(ranking, ranking.query[row], found[number].tolist(), scores[number].tolist())
         for number, row in enumerate(rows)

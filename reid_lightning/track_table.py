@@ -114,7 +114,10 @@ def _plot(models: Sequence[str], values: Mapping[str, Mapping[str, Row]], *, cap
         axes.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1, label=model)
     axes.set_xticks(range(len(values)), list(values), rotation=35, ha="right")
     axes.set(ylabel="mAP, percent", ylim=(0, None))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(models), frameon=False)
+    columns = min(len(models), 5)
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+    )
     return figure
 
 

@@ -11,7 +11,7 @@ from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranked_lists import PicturedRanking, RankedList, RankedMatch
-from reid_lightning.ranking import evaluate_retrieval
+from reid_lightning.ranking import DistanceScores, RankingProblem, evaluate_retrieval
 
 
 @pytest.fixture
@@ -42,6 +42,15 @@ def test_lists_leave_out_junk_and_mark_what_is_right(dataset):
     assert [match.place for match in lists[0].matches] == [1, 2, 3]
     assert lists[0].matches[1].score == pytest.approx(0.8)
     assert lists[0].average_precision == pytest.approx(0.5)
+
+
+def test_distances_are_shown_as_distances(dataset):
+    ranking = ranking_of(dataset)
+    names = protocol_of(dataset)
+    problem = RankingProblem(DistanceScores(torch.cdist(QUERY, GALLERY), metric="given"), **names)
+    by_distance = PicturedRanking(problem, ranking.result, ranking.query, ranking.gallery)
+    first = ranked_lists.ranked_lists(by_distance, rows=[0], columns=1)[0].matches[0]
+    assert first.score == pytest.approx((QUERY[0] - GALLERY[3]).norm().item())
 
 
 def test_queries_reach_from_the_worst_to_the_best():
