@@ -78,13 +78,13 @@ def main() -> None:
     draw = {"veri": veri, "veri_wild": veri_wild}[size]
     if "queries" in arguments or size == "veri_wild":
         draw = partial(draw, queries=arguments.get("queries", 10000))
-    contestants = [Contestant("matrix product", draw, matrix_product), Contestant("reid_lightning", draw, ours)]
+    contestants = [Contestant("matrix product (torch)", draw, matrix_product), Contestant("reid_lightning", draw, ours)]
     for name, run in (("fastreid", fastreid), ("torchreid", torchreid)):
         if name in arguments:
             contestants.append(Contestant(f"{name}, compiled", draw, partial(run, clone=arguments[name])))
     threads = arguments.get("threads", 1)
     scores = contest(contestants, threads=threads, turns=arguments.get("turns", 3))
-    floor, own = scores["matrix product"], scores["reid_lightning"]
+    floor, own = scores["matrix product (torch)"], scores["reid_lightning"]
     rows = [
         {
             "evaluated by": name,

@@ -55,7 +55,7 @@ def nearest_neighbours(embeddings: Tensor, squares: Tensor, *, count: int, corne
 
 
 def _distances(embeddings: Tensor, squares: Tensor, rows: slice, columns: slice) -> Tensor:
-    block = product(embeddings[rows], embeddings[columns]).mul_(-2)
+    block = product(-2 * embeddings[rows], embeddings[columns])
     return block.add_(squares[columns]).add_(squares[rows, None]).clamp_(min=0)
 
 

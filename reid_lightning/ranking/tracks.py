@@ -149,7 +149,7 @@ def _euclidean(rows: Tensor, gallery: Tensor) -> Tensor:
     """|q - g|, the root of |q|^2 - 2 q.g + |g|^2, or straight from q - g where these cancel."""
     columns = gallery.flatten(0, 1)
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True).square()
-    squares = product(rows, columns).mul_(-2).add_(torch.linalg.vector_norm(columns, dim=1).square())
+    squares = product(-2 * rows, columns).add_(torch.linalg.vector_norm(columns, dim=1).square())
     near = (squares.add_(lengths) < _NEAR * lengths).nonzero()
     found = squares.clamp_(min=0).sqrt_()
     for pairs in near.split(1024):
