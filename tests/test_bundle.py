@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 import yaml
@@ -57,11 +60,15 @@ def test_embedding_names_what_it_cannot_take(saved, images):
         load_reid_model(saved).embed(images)
 
 
-def test_the_search_side_needs_neither_lightning_nor_hydra(project):
-    import subprocess
-    import sys
-
-    code = "import sys, reid_lightning.search; print([m for m in ('pytorch_lightning', 'hydra') if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "unneeded"),
+    [
+        ("reid_lightning.search", ("pytorch_lightning", "hydra")),
+        ("reid_lightning.ranking", ("pytorch_lightning", "hydra", "matplotlib", "timm", "torchvision", "PIL")),
+    ],
+)
+def test_the_library_parts_import_nothing_of_training(project, module, unneeded):
+    code = f"import sys, {module}; print([name for name in {unneeded} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
