@@ -12,7 +12,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
 from reid_lightning.loggers import finish_wandb
 from reid_lightning.models import check_input_size
-from reid_lightning.module import ReIDModule, check_resumable, checkpoint_bytes, use_channels_last
+from reid_lightning.module import check_resumable, checkpoint_bytes, use_channels_last
 from reid_lightning.search import load_reid_model
 
 
@@ -30,7 +30,7 @@ def train(cfg: DictConfig) -> float | None:
     train_transform = build(cfg, "transforms")(preprocessing)
     model = use_channels_last(instantiate(cfg.model))
     check_input_size(model, height=preprocessing.height, width=preprocessing.width)
-    optimizer, scheduler = build(cfg, "optimizer"), build(cfg, "scheduler")
+    optimizer, scheduler, make_module = (build(cfg, group) for group in ("optimizer", "scheduler", "module"))
     trainer = build(cfg, "trainer")(
         callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
     )
@@ -43,7 +43,7 @@ def train(cfg: DictConfig) -> float | None:
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
     datamodule.batch_sampler(world_size=trainer.world_size)  # enough identities for all ranks
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
-    module = ReIDModule(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
+    module = make_module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
     if cfg.resume is not None:
         check_resumable(Path(cfg.resume), module, max_epochs=trainer.max_epochs)
     check_writable(run_dir, needed_bytes=2 * checkpoint_bytes(module))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import pytorch_lightning as pl
-from PIL import Image
-from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from reid_lightning.data.picture_dataset import PictureDataset
+from reid_lightning.data.batch import Batch
+from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.samplers import PKBatchSampler, RandomBatchSampler
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.resumable_loader import ResumableLoader
+from reid_lightning.data.samplers import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
+from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 
 
@@ -22,16 +21,16 @@ class ReIDDataModule(pl.LightningDataModule):
 
     Args:
         dataset: what a reader returned. Identities of `dataset.train` become labels 0..n-1 in sorted order.
-        preprocessing: what happens to evaluated pictures (and, with augmentation between, to training pictures).
-        train_transform: picture -> tensor for training.
+        preprocessing: what happens to evaluated pictures.
+        train_transform: the same for training pictures, with augmentation.
         identities_per_batch: P, on each rank.
         images_per_identity: K.
         sampling: "pk", or "random" for plain shuffled batches of P*K pictures.
         eval_batch_size: pictures a step in validation, on each rank.
         num_workers: loader processes on each rank; 0 decodes in the training process.
-        seed: of the order in which pictures are drawn.
+        seed: of the order in which pictures are drawn, and of their augmentation.
 
-    Validation batches are (pictures, rows): row `i` is query `i`, and the gallery follows behind the queries.
+    Batches are `Batch`es. In validation row `i` is query `i`, and the gallery follows behind the queries.
     The PK sampler slices over the ranks itself: the trainer needs `use_distributed_sampler: false`.
     """
 
@@ -40,7 +39,7 @@ class ReIDDataModule(pl.LightningDataModule):
         dataset: VehicleDataset,
         preprocessing: Preprocessing,
         *,
-        train_transform: Callable[[Image.Image], Tensor],
+        train_transform: TrainTransform,
         identities_per_batch: int,
         images_per_identity: int,
         sampling: Literal["pk", "random"],
@@ -74,14 +73,13 @@ class ReIDDataModule(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
-        identities = sorted({image.identity for image in dataset.train})
-        self.label_of = {identity: label for label, identity in enumerate(identities)}
+        self.numbering = Numbering.of(dataset.train)
         self.batch_sampler()  # P, K and the identities are checked here, before any long work
 
     @property
     def num_identities(self) -> int:
         """Number of identities in the training pictures."""
-        return len(self.label_of)
+        return len(self.numbering.identities)
 
     def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler | RandomBatchSampler:
         """The batches of one rank."""
@@ -100,21 +98,23 @@ class ReIDDataModule(pl.LightningDataModule):
             world_size=world_size,
         )
 
-    def train_dataloader(self) -> DataLoader:
-        """Batches of (pictures (P*K, 3, H, W), labels (P*K,))."""
-        labels = [self.label_of[image.identity] for image in self.dataset.train]
-        sampler = self.batch_sampler(**self._place())
+    def train_dataloader(self) -> ResumableLoader:
+        """Whole batches of P*K pictures."""
+        place = self._place()
+        sampler = KeyedBatchSampler(self.batch_sampler(**place), seed=self.seed, rank=place["rank"])
         if self.trainer is not None:
             sampler.set_epoch(self.trainer.current_epoch)
-        return DataLoader(
-            PictureDataset(self.dataset.train, self.train_transform, numbers=labels),
+        return ResumableLoader(
+            PictureDataset(self.dataset.train, self.train_transform.load, numbering=self.numbering),
             batch_sampler=sampler,
             **self._loader_options(),
         )
 
-    def val_dataloader(self) -> DataLoader:
-        """Batches of (pictures (B, 3, H, W), rows (B,)), queries first, then the gallery."""
-        pictures = PictureDataset(self.dataset.query + self.dataset.gallery, self.preprocessing)
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Queries first, then the gallery."""
+        evaluated = self.dataset.query + self.dataset.gallery
+        names = Numbering(cameras=self.numbering.cameras, viewpoints=self.numbering.viewpoints)
+        pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
         place = self._place()
         sampler = None
         if place["world_size"] > 1:  # pads with duplicates, so that ranks run equally many steps; counted once later
@@ -122,6 +122,13 @@ class ReIDDataModule(pl.LightningDataModule):
                 pictures, num_replicas=place["world_size"], rank=place["rank"], shuffle=False, drop_last=False
             )
         return DataLoader(pictures, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Pictures uint8 (B, H, W, 3) on the device -> float32 (B, 3, H, W), normalised, channels last."""
+        if self.trainer is None or not self.trainer.training:
+            return batch._replace(images=self.preprocessing.finish(batch.images))
+        key = mixed(self.seed, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank)
+        return batch._replace(images=self.train_transform.finish(batch.images, key=int(key[0])))
 
     def _place(self) -> dict[str, int]:
         if self.trainer is None:
@@ -132,6 +139,7 @@ class ReIDDataModule(pl.LightningDataModule):
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {
             "num_workers": self.num_workers,
+            "collate_fn": whole_batch,
             "pin_memory": on_gpu,
             "persistent_workers": self.num_workers > 0,
         }

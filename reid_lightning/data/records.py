@@ -20,6 +20,7 @@ class VehicleImage:
     track: str | None = None
     colour: str | None = None
     type: str | None = None
+    viewpoint: str | None = None
 
 
 Split = tuple[VehicleImage, ...]

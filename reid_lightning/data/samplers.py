@@ -1,6 +1,7 @@
 """Batches of P identities with K pictures each, which losses over pairs need: a random batch holds hardly any pair.
 
-Every batch is a pure function of (seed, epoch), so that ranks agree without talking and an epoch can be resumed.
+Every batch is a pure function of (seed, epoch), so that ranks agree without talking and an epoch can be resumed; and so
+is what augmentation does to each of its pictures, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from reid_lightning.data.batch import Draw
 from reid_lightning.errors import ReIDError
 
 
@@ -79,11 +81,6 @@ class PKBatchSampler(Sampler[list[int]]):
         self._batches = _number_of_batches(self._groups, self._drawn)
         self._p, self._k = identities_per_batch, images_per_identity
         self._seed, self._rank, self._epoch = seed, rank, 0
-
-    @property
-    def sampler(self) -> PKBatchSampler:
-        """Itself: Lightning calls `set_epoch` on a batch sampler's `sampler`."""
-        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration; without this every epoch is epoch 0."""
@@ -171,11 +168,6 @@ class RandomBatchSampler(Sampler[list[int]]):
         self._pictures, self._batch_size = pictures, batch_size
         self._seed, self._rank, self._world_size, self._epoch = seed, rank, world_size, 0
 
-    @property
-    def sampler(self) -> RandomBatchSampler:
-        """Itself, as in `PKBatchSampler`."""
-        return self
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next iteration."""
         self._epoch = epoch
@@ -188,6 +180,77 @@ class RandomBatchSampler(Sampler[list[int]]):
         for step in range(len(self)):
             start = (step * self._world_size + self._rank) * self._batch_size
             yield order[start : start + self._batch_size].tolist()
+
+
+class KeyedBatchSampler(Sampler[list[Draw]]):
+    """The batches of another sampler, with a key for each picture, from any step of an epoch on.
+
+    A key is a pure function of (seed, epoch, place in the global batches), so a picture is augmented alike in one
+    process and in several, with and without workers, and in a run that was interrupted.
+
+    Args:
+        batches: a sampler above, for this rank.
+        seed: as given to it.
+        rank: which slice of each global batch `batches` yields.
+    """
+
+    def __init__(self, batches: PKBatchSampler | RandomBatchSampler, *, seed: int, rank: int = 0) -> None:
+        self._batches = batches
+        self._seed, self._rank = seed, rank
+        self._epoch = 0
+        self._start = (0, 0)
+
+    @property
+    def sampler(self) -> KeyedBatchSampler:
+        """Itself: Lightning calls `set_epoch` on a batch sampler's `sampler`."""
+        return self
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next iteration."""
+        return self._epoch
+
+    @property
+    def start(self) -> int:
+        """The step that the next iteration begins with."""
+        return self._start[1] if self._epoch == self._start[0] else 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next iteration."""
+        self._epoch = epoch
+        self._batches.set_epoch(epoch)
+
+    def resume_at(self, epoch: int, step: int) -> None:
+        """Go on at `step` of `epoch`; other epochs begin at their first step."""
+        self._start = (epoch, step)
+        self.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        """Steps of a whole epoch, wherever the iteration begins."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch, start = self._epoch, self.start
+        for step, positions in enumerate(self._batches):
+            if step >= start:
+                slots = np.arange(len(positions)) + self._rank * len(positions)
+                keys = mixed(self._seed, epoch, step, slots)
+                yield [Draw(*pair) for pair in zip(positions, keys.tolist(), strict=True)]
+
+
+def mixed(*parts: int | np.ndarray) -> np.ndarray:
+    """64 bits from whole numbers, uint64, of the broadcast shape: equal parts give equal bits, others unrelated ones.
+
+    Each part is added and stirred by the finaliser of SplitMix64. Source: Steele et al., "Fast Splittable Pseudorandom
+    Number Generators", OOPSLA 2014.
+    """
+    state = np.zeros(1, dtype=np.uint64)
+    for part in parts:
+        state = state + np.asarray(part).astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return state
 
 
 def _number_of_batches(groups: np.ndarray, drawn: int) -> int:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from reid_lightning.data.images import in_rgb, upright
+from reid_lightning.data.images import in_rgb, load_image, upright
 from reid_lightning.errors import ReIDError
 
 _INTERPOLATIONS = {
@@ -49,19 +50,23 @@ class Preprocessing:
             object.__setattr__(self, name, values)  # a plain tuple, whatever sequence came from the configuration
 
     def resize(self, image: Image.Image) -> Tensor:
-        """A picture of any size, mode and EXIF orientation -> uint8 tensor (3, height, width)."""
+        """A picture of any size, mode and EXIF orientation -> uint8 tensor (height, width, 3)."""
         resized = in_rgb(upright(image)).resize((self.width, self.height), _INTERPOLATIONS[self.interpolation])
-        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+        return torch.from_numpy(np.array(resized))
 
-    def normalise(self, image: Tensor) -> Tensor:
-        """uint8 (3, height, width) -> float32, zero mean and unit variance over the data that `mean`/`std` describe."""
-        mean = torch.tensor(self.mean).view(3, 1, 1)
-        std = torch.tensor(self.std).view(3, 1, 1)
-        return (image.float() / 255.0 - mean) / std
+    def load(self, path: Path) -> Tensor:
+        """The file's picture -> uint8 tensor (height, width, 3)."""
+        return self.resize(load_image(path))
+
+    def finish(self, images: Tensor) -> Tensor:
+        """uint8 (batch, height, width, 3) -> float32 (batch, 3, height, width), channels_last in memory, normalised."""
+        mean = torch.tensor(self.mean, device=images.device)
+        std = torch.tensor(self.std, device=images.device)
+        return ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """A picture of any size -> float32 tensor (3, height, width)."""
-        return self.normalise(self.resize(image))
+        """A picture of any size -> float32 tensor (3, height, width): what `load` and `finish` make of its file."""
+        return self.finish(self.resize(image)[None])[0].contiguous()
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for YAML; `Preprocessing(**values)` gives it back."""
@@ -69,31 +74,26 @@ class Preprocessing:
 
 
 class TrainTransform:
-    """Preprocessing with augmentation between its two halves and after it.
+    """Preprocessing with augmentation between its two halves.
 
     Args:
         preprocessing: what evaluation and the bundle do as well.
-        on_pixels: transforms of the resized uint8 picture (flip, crop, colour), in order.
-        on_tensor: transforms of the normalised picture (erasing: a value of 0 is the mean colour), in order.
+        on_pixels: transforms of the resized uint8 picture (3, height, width), in order.
     """
 
-    def __init__(
-        self,
-        preprocessing: Preprocessing,
-        *,
-        on_pixels: Sequence[Callable[[Tensor], Tensor]] = (),
-        on_tensor: Sequence[Callable[[Tensor], Tensor]] = (),
-    ) -> None:
+    def __init__(self, preprocessing: Preprocessing, *, on_pixels: Sequence[Callable[[Tensor], Tensor]] = ()) -> None:
         self.preprocessing = preprocessing
         self.on_pixels = tuple(on_pixels)
-        self.on_tensor = tuple(on_tensor)
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """A picture of any size -> augmented float32 tensor (3, height, width)."""
-        pixels = self.preprocessing.resize(image)
-        for transform in self.on_pixels:
-            pixels = transform(pixels)
-        tensor = self.preprocessing.normalise(pixels)
-        for transform in self.on_tensor:
-            tensor = transform(tensor)
-        return tensor
+    def load(self, path: Path, key: int) -> Tensor:
+        """The file's picture, augmented as `key` decides -> uint8 tensor (height, width, 3)."""
+        pixels = self.preprocessing.load(path).permute(2, 0, 1)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(key)
+            for transform in self.on_pixels:
+                pixels = transform(pixels)
+        return pixels.permute(1, 2, 0).contiguous()
+
+    def finish(self, images: Tensor, *, key: int) -> Tensor:
+        """uint8 (batch, height, width, 3) -> float32 (batch, 3, height, width), channels_last in memory, normalised."""
+        return self.preprocessing.finish(images)

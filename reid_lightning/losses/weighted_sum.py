@@ -61,7 +61,7 @@ class WeightedSum(nn.Module):
             owns_weights = any(True for _ in loss.parameters())
             self._terms[name] = _Term(float(term["weight"]), term["input"], across_ranks=not owns_weights)
 
-    def forward(self, output: ReIDOutput, labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, output: ReIDOutput, labels: Tensor, *, progress: float = 0.0) -> dict[str, Tensor]:
         """Every term's own value (unweighted, detached) by its name, and "total", the one to call backward on.
 
         output: features and embeddings (batch, dim); labels: (batch,) positions among the training identities.

@@ -39,27 +39,60 @@ def build(dataset, **changes):
 
 def test_labels_number_the_sorted_identities_and_batches_hold_p_times_k(dataset):
     module = build(dataset)
-    assert module.label_of == {"a": 0, "b": 1, "c": 2, "d": 3}
+    assert module.numbering.identities == {"a": 0, "b": 1, "c": 2, "d": 3}
     assert module.num_identities == 4
-    pictures, labels = next(iter(module.train_dataloader()))
-    assert pictures.shape == (4, 3, 32, 32)
-    assert labels.unique(return_counts=True)[1].tolist() == [2, 2]
+    batch = next(iter(module.train_dataloader()))
+    assert batch.images.shape == (4, 32, 32, 3) and batch.images.dtype == torch.uint8
+    assert module.on_after_batch_transfer(batch, 0).images.shape == (4, 3, 32, 32)
+    assert batch.labels.unique(return_counts=True)[1].tolist() == [2, 2]
 
 
 def test_a_picture_keeps_its_label(dataset):
-    for pictures, labels in build(dataset).train_dataloader():
-        red = pictures[:, 0].mean((1, 2)) * PREPROCESSING.std[0] + PREPROCESSING.mean[0]
-        assert [chr(round(value * 255)) for value in red.tolist()] == ["abcd"[label] for label in labels]
+    for batch in build(dataset).train_dataloader():
+        red = batch.images[:, 0, 0, 0].tolist()
+        assert [chr(value) for value in red] == ["abcd"[label] for label in batch.labels]
+        assert [dataset.train[row].identity for row in batch.rows] == ["abcd"[label] for label in batch.labels]
+        assert [dataset.train[row].camera for row in batch.rows] == [("c0", "c1")[camera] for camera in batch.cameras]
+        assert batch.viewpoints.tolist() == [-1] * 4
 
 
 def test_validation_is_queries_then_gallery_by_row(dataset):
-    rows = torch.cat([rows for _, rows in build(dataset).val_dataloader()])
-    assert rows.tolist() == [0, 1, 2, 3, 4]
+    batches = list(build(dataset).val_dataloader())
+    assert torch.cat([batch.rows for batch in batches]).tolist() == [0, 1, 2, 3, 4]
+    assert torch.cat([batch.labels for batch in batches]).tolist() == [-1] * 5
+    assert torch.cat([batch.cameras for batch in batches]).tolist() == [0, 0, 1, 0, 1]
+
+
+class Noise(TrainTransform):
+    """Draws from its key alone."""
+
+    def load(self, path, key):
+        return super().load(path, key) ^ torch.randint(256, (32, 32, 3), generator=torch.Generator().manual_seed(key))
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_an_interrupted_loader_goes_on_with_the_very_next_batch(dataset, done, num_workers):
+    def loader(workers):
+        return build(dataset, num_workers=workers, train_transform=Noise(PREPROCESSING)).train_dataloader()
+
+    whole = list(loader(0))
+    interrupted = loader(num_workers)
+    for _ in zip(range(done), interrupted):  # noqa: B905
+        pass
+    assert interrupted.state_dict() == {"epoch": 0, "batches": done}
+    resumed = loader(num_workers)
+    resumed.load_state_dict(interrupted.state_dict())
+    assert resumed.state_dict() == interrupted.state_dict()
+    rest = list(resumed)
+    assert len(rest) == len(whole) - done
+    for here, there in zip(rest, whole[done:], strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
 
 
 def test_random_batches_are_a_choice(dataset):
     batches = list(build(dataset, sampling="random").train_dataloader())
-    assert sum(len(labels) for _, labels in batches) == 16
+    assert sum(len(batch.labels) for batch in batches) == 16
 
 
 @pytest.mark.parametrize(

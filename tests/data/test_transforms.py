@@ -37,17 +37,26 @@ def test_wrong_values_are_named(values, name):
         Preprocessing(**{"height": 64, "width": 64, **values})
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees():
-    preprocessing = Preprocessing(32, 32)
-    assert torch.equal(TrainTransform(preprocessing)(PICTURE), preprocessing(PICTURE))
+@pytest.fixture
+def path(tmp_path):
+    PICTURE.save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
 
 
-def test_augmentation_runs_in_order_before_and_after_normalising():
+def test_a_file_and_its_picture_give_the_same_numbers(path):
+    preprocessing = Preprocessing(32, 48)
+    images = preprocessing.load(path)[None]
+    assert images.dtype == torch.uint8
+    assert images.shape == (1, 32, 48, 3)
+    finished = preprocessing.finish(images)
+    assert finished.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(finished[0], preprocessing(PICTURE))
+
+
+def test_without_augmentation_training_sees_what_evaluation_sees(path):
     preprocessing = Preprocessing(32, 32)
-    transform = TrainTransform(
-        preprocessing, on_pixels=[lambda pixels: pixels.flip(2)], on_tensor=[lambda tensor: tensor * 2]
-    )
-    assert torch.equal(transform(PICTURE), preprocessing(PICTURE).flip(2) * 2)
+    transform = TrainTransform(preprocessing)
+    assert torch.equal(transform.finish(transform.load(path, 1)[None], key=1)[0], preprocessing(PICTURE))
 
 
 def test_a_turned_picture_is_turned_upright_whichever_way_it_comes(tmp_path):

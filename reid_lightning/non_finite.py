@@ -1,0 +1,122 @@
+"""Stops or skips a step whose loss is not a number, and says which term and which pictures it was.
+
+Left alone, one such step turns every weight into nan, and the run goes on for hours with nothing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, distributed
+
+from reid_lightning.atomic import replacing
+from reid_lightning.errors import ReIDError
+
+LIST_NAME = "non_finite_batch.txt"
+
+_NAMED = 5
+
+
+def all_finite(values: Mapping[str, Tensor]) -> Tensor:
+    """Whether every value is finite on every rank: a bool tensor () on the values' device. All ranks must call it."""
+    finite = torch.stack([value.detach().float() for value in values.values()]).isfinite().all()
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        shared = finite.int()
+        distributed.all_reduce(shared, op=distributed.ReduceOp.MIN)
+        return shared.bool()
+    return finite
+
+
+def non_finite_error(
+    values: Mapping[str, Tensor], *, step: int, epoch: int, pictures: Sequence[Path], weights_finite: bool, folder: Path
+) -> ReIDError:
+    """The error of a run that stops: the term, the step, the pictures (all of them go into a list in `folder`) and
+    what usually helps."""
+    bad = [name for name, value in values.items() if not value.isfinite().all()]
+    if not bad:
+        return ReIDError(f"the loss was not finite on another rank at step {step}; its message names the pictures.")
+    shown = ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
+    with replacing(folder / LIST_NAME) as unfinished:
+        unfinished.write_text("\n".join(map(str, pictures)) + "\n", encoding="utf-8")
+    names = ", ".join(str(path) for path in pictures[:_NAMED]) + (", ..." if len(pictures) > _NAMED else "")
+    cause = (
+        "The weights were finite, so look at these pictures and at the term's settings (margin, gamma, scale)"
+        if weights_finite
+        else "The weights were not finite any more before this step: lower optimizer.lr, lengthen scheduler.warmup or "
+        "set trainer.gradient_clip_val"
+    )
+    return ReIDError(
+        f"the loss term {' and '.join(bad)} is not finite at step {step}, epoch {epoch} ({shown}). {cause}. The batch: "
+        f"{names} (all {len(pictures)} are in {folder / LIST_NAME}). module.on_non_finite=skip leaves such steps out."
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    finite: Tensor
+    copied: torch.Event | None
+    values: Mapping[str, Tensor]
+    number: int
+    rows: Tensor
+
+    def is_finite(self) -> bool:
+        if self.copied is not None:
+            self.copied.synchronize()
+        return bool(self.finite)
+
+
+class NonFiniteGuard:
+    """Judges the loss of every step.
+
+    Args:
+        mode: "stop" raises; "skip" says so, and the step is taken without any gradient.
+        error: (values, step, rows) -> what "stop" raises.
+
+    On the CPU, and with "skip", a step is judged at once. On an accelerator "stop" judges a step when the next one is
+    queued already, because waiting for the answer would leave the device idle; `settle` before a checkpoint is written
+    keeps the damage out of it.
+    """
+
+    def __init__(
+        self, mode: Literal["stop", "skip"], *, error: Callable[[Mapping[str, Tensor], int, Tensor], ReIDError]
+    ) -> None:
+        if mode not in ("stop", "skip"):
+            raise ReIDError(f"module.on_non_finite is {mode!r}; expected 'stop' or 'skip'.")
+        self.mode = mode
+        self.skipped = 0
+        """Steps left out so far."""
+        self._error = error
+        self._pending: _Step | None = None
+
+    def judge(self, values: Mapping[str, Tensor], *, step: int, rows: Tensor) -> bool:
+        """Whether this step may be taken; raises for it, or for the one before, in mode "stop".
+
+        values: each term and the total, scalars; rows: (B,) of the batch. All ranks must call it, and decide alike.
+        """
+        finite = all_finite(values)
+        if self.mode == "skip":
+            taken = bool(finite)
+            self.skipped += not taken
+            return taken
+        copied = None
+        if finite.device.type != "cpu":
+            finite = finite.to("cpu", non_blocking=True)
+            copied = torch.Event(rows.device.type)
+            copied.record()
+        judged = _Step(finite, copied, dict(values), step, rows)
+        before, self._pending = self._pending, judged
+        if copied is None:
+            before = judged
+        if before is not None and not before.is_finite():
+            raise self._error(before.values, before.number, before.rows)
+        return True
+
+    def settle(self) -> None:
+        """Wait for the last step's answer; raises as `judge` does."""
+        before, self._pending = self._pending, None
+        if before is not None and not before.is_finite():
+            raise self._error(before.values, before.number, before.rows)
