@@ -15,6 +15,7 @@ from torch import Tensor, distributed
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
+from reid_lightning.losses.weighted_sum import TOTAL
 
 LIST_NAME = "non_finite_batch.txt"
 
@@ -37,6 +38,7 @@ def non_finite_error(
     """The error of a run that stops: the term, the step, the pictures (all of them go into a list in `folder`) and
     what usually helps."""
     bad = [name for name, value in values.items() if not value.isfinite().all()]
+    bad = [name for name in bad if name != TOTAL] or bad  # the sum only follows
     if not bad:
         return ReIDError(f"the loss was not finite on another rank at step {step}; its message names the pictures.")
     shown = ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
@@ -107,7 +109,8 @@ class NonFiniteGuard:
             finite = finite.to("cpu", non_blocking=True)
             copied = torch.Event(rows.device.type)
             copied.record()
-        judged = _Step(finite, copied, dict(values), step, rows)
+        detached = {name: value.detach() for name, value in values.items()}
+        judged = _Step(finite, copied, detached, step, rows)
         before, self._pending = self._pending, judged
         if copied is None:
             before = judged

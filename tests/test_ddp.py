@@ -55,7 +55,7 @@ def trained(dataset, loss, folder, *, ranks):
         seed=0,
     )
     torch.manual_seed(0)
-    model = ReIDModel("convnext_atto", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16)
+    model = ReIDModel("test_convnext", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16)
     terms = {
         "metric": {"weight": 1.0, "input": "embeddings", "loss": loss},
         "id": {"weight": 0.5, "input": "embeddings", "loss": partial(IDLoss, label_smoothing=0.1)},

@@ -1,6 +1,6 @@
 """A table with one picture a line, for data sets that come with annotations in a file.
 
-Columns path, identity and where known camera, track, split, colour, type; so no code is needed for new data.
+Columns path, identity and where known camera, track, split, colour, type, viewpoint; so no code is needed for new data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
 
 REQUIRED = ("path", "identity")
-OPTIONAL = ("camera", "track", "split", "colour", "type")
+OPTIONAL = ("camera", "track", "split", "colour", "type", "viewpoint")
 
 
 def read_csv(
@@ -57,7 +57,7 @@ def read_csv(
         if splits and (split is None) != (splits[-1] is None):
             raise ReIDError(f"{path}, line {number}: a split is given for some pictures only; give all or none.")
         splits.append(split)
-        fields = (row[name] for name in ("identity", "camera", "track", "colour", "type"))
+        fields = (row[name] for name in ("identity", "camera", "track", "colour", "type", "viewpoint"))
         images.append(VehicleImage(folder / row["path"], *fields))
     if not images:
         raise ReIDError(f"{path} has a header but no pictures; expected one line for each.")

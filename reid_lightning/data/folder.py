@@ -25,7 +25,7 @@ from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
 
-GROUPS = ("identity", "camera", "track", "split", "colour", "type")
+GROUPS = ("identity", "camera", "track", "split", "colour", "type", "viewpoint")
 """Names a pattern's groups may have; identity is required."""
 
 _EXAMPLE = r"""'data.pattern="(?P<identity>[^/_]+)_c(?P<camera>\d+)"'"""

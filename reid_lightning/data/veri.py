@@ -31,12 +31,15 @@ _LAYOUT = "image_train/, image_query/ and image_test/ (beside name_*.txt, *_labe
 _RULE_HINT = "take both index files away to use the rule instead (same identity, other camera)"
 
 
-def read_veri(*, root: Path | str, on_bad_image: Literal["error", "skip"] = "error") -> VehicleDataset:
+def read_veri(
+    *, root: Path | str, viewpoints: Sequence[str] = (), on_bad_image: Literal["error", "skip"] = "error"
+) -> VehicleDataset:
     """Read the VeRi-776 folder at `root`; https://github.com/VehicleReId/VeRi describes the data set.
 
     Needed: the three picture folders. Used where present: `name_train|query|test.txt` (else the folder's sorted
     listing), `train_label.xml` and `test_label.xml` (colour, type), `list_color.txt` and `list_type.txt` (their
-    names), `test_track.txt` (tracks of gallery and query pictures), `gt_index.txt` with `jk_index.txt`.
+    names), `test_track.txt` (tracks of gallery and query pictures), `gt_index.txt` with `jk_index.txt`; and the files
+    below `root` that `viewpoints` names, see `read_viewpoints`.
 
     Raises `ReIDError` for another layout, names that are not `<identity>_c<camera>_...`, index files that do not fit
     the lists, malformed XML, and, as `on_bad_image` says, for unreadable or missing pictures.
@@ -52,13 +55,15 @@ def read_veri(*, root: Path | str, on_bad_image: Literal["error", "skip"] = "err
         for part in ("train", "test")
     }
     tracks = read_tracks(root / "test_track.txt") if (root / "test_track.txt").exists() else {}
+    sides = {name: side for path in viewpoints for name, side in read_viewpoints(root / path).items()}
     names = {part: _names(root, part) for part in ("train", "query", "test")}
-    query = records(names["query"], folder=root / "image_query", labels=labels["test"], tracks=tracks)
-    gallery = records(names["test"], folder=root / "image_test", labels=labels["test"], tracks=tracks)
+    test = {"labels": labels["test"], "tracks": tracks, "viewpoints": sides}
+    query = records(names["query"], folder=root / "image_query", **test)
+    gallery = records(names["test"], folder=root / "image_test", **test)
     gt_index, jk_index = _read_indices(root, query, gallery)
     dataset = VehicleDataset(
         name="veri776",
-        train=records(names["train"], folder=root / "image_train", labels=labels["train"]),
+        train=records(names["train"], folder=root / "image_train", labels=labels["train"], viewpoints=sides),
         query=query,
         gallery=gallery,
         gt_index=gt_index,
@@ -68,15 +73,23 @@ def read_veri(*, root: Path | str, on_bad_image: Literal["error", "skip"] = "err
 
 
 def records(
-    names: Sequence[str], *, folder: Path, labels: Labels | None = None, tracks: Mapping[str, str] | None = None
+    names: Sequence[str],
+    *,
+    folder: Path,
+    labels: Labels | None = None,
+    tracks: Mapping[str, str] | None = None,
+    viewpoints: Mapping[str, str] | None = None,
 ) -> Split:
-    """One record for each picture name, in order; `labels` maps names to (colour, type), `tracks` to tracks."""
-    labels, tracks = labels or {}, tracks or {}
+    """One record for each picture name, in order; `labels` maps names to (colour, type), `tracks` to tracks,
+    `viewpoints` to viewpoints."""
+    labels, tracks, viewpoints = labels or {}, tracks or {}, viewpoints or {}
     images = []
     for name in names:
         identity, camera = parse_name(name, folder)
         colour, kind = labels.get(name, (None, None))
-        images.append(VehicleImage(folder / name, identity, camera, tracks.get(name), colour, kind))
+        images.append(
+            VehicleImage(folder / name, identity, camera, tracks.get(name), colour, kind, viewpoints.get(name))
+        )
     return tuple(images)
 
 
@@ -143,6 +156,22 @@ def read_tracks(path: Path) -> dict[str, str]:
             if tracks.setdefault(picture, name) != name:
                 raise ReIDError(f"{path}, line {number}: {picture} is in the track {tracks[picture]} already.")
     return tracks
+
+
+def read_viewpoints(path: Path) -> dict[str, str]:
+    """Picture name -> viewpoint: the first word of a line, less its folders, and the last one.
+
+    Such are the key-point files that circulate for VeRi-776 (`keypoint_train.txt`, `keypoint_test.txt`: a path, 20
+    pairs of coordinates, one of 8 orientations; Wang et al., "Orientation Invariant Feature Embedding", ICCV 2017).
+    """
+    sides: dict[str, str] = {}
+    for number, line in enumerate(_lines(path), start=1):
+        words = line.split()
+        if len(words) == 1:
+            raise ReIDError(f"{path}, line {number}: {line.strip()[:80]!r}; expected a picture and its viewpoint.")
+        if words:
+            sides[words[0].replace("\\", "/").rsplit("/", 1)[-1]] = words[-1]
+    return sides
 
 
 def read_index(path: Path, *, queries: int, gallery: int) -> Index:

@@ -35,10 +35,10 @@ def stems(split) -> list[str]:
 
 def test_all_columns(folder):
     text = (
-        "type,split,path,note,identity,camera,track,colour\r\n"
-        'van,train,crops/a1.jpg,"x, y",a,cam 1,t1,red\r\n'
-        ",query,crops/b1.jpg,,b,1,,\r\n\r\n"
-        "suv,gallery,crops/b2.jpg,,b,2,t2,blue\r\n"
+        "type,split,path,note,identity,camera,track,colour,viewpoint\r\n"
+        'van,train,crops/a1.jpg,"x, y",a,cam 1,t1,red,rear\r\n'
+        ",query,crops/b1.jpg,,b,1,,,\r\n\r\n"
+        "suv,gallery,crops/b2.jpg,,b,2,t2,blue,\r\n"
     )
     dataset = read_csv(path=table(folder, text, encoding="utf-8-sig"))
     assert dataset.name == "cars"
@@ -47,6 +47,7 @@ def test_all_columns(folder):
     assert (train.identity, train.camera, train.track, train.colour, train.type) == ("a", "cam 1", "t1", "red", "van")
     assert (query.track, query.colour, query.type) == (None, None, None)
     assert gallery.identity == "b"
+    assert (train.viewpoint, query.viewpoint) == ("rear", None)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

@@ -320,3 +320,19 @@ def test_the_reader_at_true_size(real_lists, tmp_path, monkeypatch):
     assert {image.colour for image in dataset.train} - {None} <= set(veri.COLOURS)
     assert all(image.track for image in (*dataset.query, *dataset.gallery))
     assert Counter(len(rows) > 0 for rows in dataset.gt_index) == {True: 1_678}
+
+
+def test_viewpoints_come_from_the_key_point_files_that_are_named(tree):
+    points = " ".join(["-1 -1"] * 20)
+    (tree / "keypoint_train.txt").write_text(f"/data/VeRi/image_train/{TRAIN[0]} {points} 3\n\n{TRAIN[2]} 7\n")
+    (tree / "keypoint_test.txt").write_text(f"C:\\VeRi\\image_test\\{TEST[2]} {points} 0\n")
+    assert {image.viewpoint for image in read_veri(root=tree).train} == {None}
+    dataset = read_veri(root=tree, viewpoints=["keypoint_train.txt", "keypoint_test.txt"])
+    assert [image.viewpoint for image in dataset.train] == ["3", None, "7"]
+    assert [image.viewpoint for image in dataset.query] == [None, "0", None]
+    assert dataset.gallery[2].viewpoint == "0"
+    (tree / "keypoint_test.txt").write_text(f"{TEST[2]}\n")
+    with pytest.raises(ReIDError, match="line 1: .*expected a picture and its viewpoint"):
+        read_veri(root=tree, viewpoints=["keypoint_test.txt"])
+    with pytest.raises(ReIDError, match="cannot be read"):
+        read_veri(root=tree, viewpoints=["missing.txt"])

@@ -1,0 +1,155 @@
+"""What a training step does: it is seeded by its number, and a loss that is no number neither spreads nor stays unnamed."""
+
+import random
+from functools import partial
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from torch import nn
+
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.transforms import Preprocessing, TrainTransform
+from reid_lightning.errors import ReIDError
+from reid_lightning.losses import WeightedSum
+from reid_lightning.models import ReIDModel
+from reid_lightning.module import ReIDModule
+
+PREPROCESSING = Preprocessing(32, 32)
+
+
+class Chosen(nn.Module):
+    """The mean square of the embeddings; not a number in the chosen calls."""
+
+    def __init__(self, bad=(), value=float("nan")):
+        super().__init__()
+        self.calls, self.bad, self.value = 0, bad, value
+
+    def forward(self, embeddings, labels):
+        self.calls += 1
+        loss = embeddings.square().mean()
+        return loss * self.value if self.calls - 1 in self.bad else loss
+
+
+class Watch(pl.Callback):
+    """Keeps weights after every step, and what each generator would give next in it."""
+
+    def __init__(self):
+        self.weights, self.draws = [], []
+
+    def on_before_zero_grad(self, trainer, module, optimizer):
+        self.draws.append((float(torch.rand(())), float(np.random.rand()), random.random()))
+
+    def on_train_batch_end(self, trainer, module, *_):
+        self.weights.append(module.model.reduction.weight.detach().clone())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    images = []
+    for identity in "abcdefgh":
+        for number in range(4):
+            path = folder / f"{identity}_{number}.png"
+            Image.new("RGB", (32, 32), (ord(identity), 9 * number, 0)).save(path)
+            images.append(VehicleImage(path, identity, f"c{number % 2}"))
+    return VehicleDataset("toy", train=tuple(images), query=tuple(images[:1]), gallery=tuple(images[1:4]))
+
+
+def run(dataset, folder, losses, *, watch=None, seed=0, on_non_finite="stop", **trainer_options):
+    datamodule = ReIDDataModule(
+        dataset,
+        PREPROCESSING,
+        train_transform=TrainTransform(PREPROCESSING),
+        identities_per_batch=2,
+        images_per_identity=2,
+        sampling="pk",
+        eval_batch_size=4,
+        num_workers=0,
+        seed=0,
+    )
+    torch.manual_seed(0)
+    model = ReIDModel("test_convnext", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=8)
+    terms = {name: {"weight": 1.0, "input": "embeddings", "loss": loss} for name, loss in losses.items()}
+    loss = WeightedSum(terms, num_identities=8, embedding_dim=8)
+    optimizer = partial(torch.optim.AdamW, lr=0.01)
+    module = ReIDModule(model, loss, PREPROCESSING, optimizer=optimizer, seed=seed, on_non_finite=on_non_finite)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        callbacks=[watch or Watch()],
+        **trainer_options,
+    )
+    trainer.fit(module, datamodule)
+    return module
+
+
+def test_every_step_is_seeded_by_seed_and_number_alone(dataset, tmp_path):
+    first, again, other = Watch(), Watch(), Watch()
+    run(dataset, tmp_path, {"a": Chosen()}, watch=first)
+    torch.rand(1000)
+    run(dataset, tmp_path, {"a": Chosen()}, watch=again)
+    run(dataset, tmp_path, {"a": Chosen()}, watch=other, seed=1)
+    assert first.draws == again.draws
+    assert len({draw for draws in first.draws for draw in draws}) == 3 * len(first.draws)
+    assert not set(first.draws) & set(other.draws)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_term_and_pictures(dataset, tmp_path, value):
+    watch = Watch()
+    with pytest.raises(ReIDError) as caught:
+        run(dataset, tmp_path, {"good": Chosen(), "circle": Chosen(bad=[3], value=value)}, watch=watch)
+    message = str(caught.value)
+    assert "loss term circle is not finite at step 3, epoch 0" in message
+    assert f"circle={value:.4g}" in message and "The weights were finite" in message
+    assert "module.on_non_finite=skip" in message
+    listed = (tmp_path / "non_finite_batch.txt").read_text().splitlines()
+    known = {str(image.path) for image in dataset.train}
+    assert len(listed) == 4 and set(listed) <= known and listed[0] in message
+    assert len(watch.weights) == 3 and all(weights.isfinite().all() for weights in watch.weights)
+
+
+def test_weights_that_broke_before_are_told_from_a_loss_that_broke(dataset, tmp_path):
+    class Spoil(Watch):
+        def on_train_batch_start(self, trainer, module, batch, batch_idx):
+            if batch_idx == 2:
+                module.model.reduction.weight.data[0, 0] = float("nan")
+
+    with pytest.raises(ReIDError, match="not finite any more before this step.*optimizer.lr"):
+        run(dataset, tmp_path, {"a": Chosen()}, watch=Spoil())
+
+
+def test_a_skipped_step_changes_nothing_and_training_goes_on(dataset, tmp_path):
+    watch = Watch()
+    module = run(dataset, tmp_path, {"a": Chosen(bad=[3, 5])}, watch=watch, on_non_finite="skip")
+    assert module._guard.skipped == 2
+    moved = [not torch.equal(one, other) for one, other in zip(watch.weights, watch.weights[1:], strict=False)]
+    assert moved == [number + 1 not in (3, 5) for number in range(len(moved))]
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_a_bad_piece_of_an_accumulated_step_skips_the_whole_step(dataset, tmp_path):
+    watch = Watch()
+    losses = {"a": Chosen(bad=[2])}
+    module = run(dataset, tmp_path, losses, watch=watch, on_non_finite="skip", accumulate_grad_batches=2)
+    steps = watch.weights[1::2]  # after batches 1, 3, 5, ...
+    assert torch.equal(steps[0], steps[1]) and not torch.equal(steps[1], steps[2])
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+
+
+def test_an_unknown_way_to_treat_them_is_named():
+    from reid_lightning.non_finite import NonFiniteGuard
+
+    with pytest.raises(ReIDError, match="module.on_non_finite is 'ignore'"):
+        NonFiniteGuard("ignore", error=lambda *_: ReIDError(""))
