@@ -1,30 +1,39 @@
-"""Circle loss: weighs each similarity by how far it is from its optimum; pytorch-metric-learning computes it."""
+"""Circle loss: weighs each similarity by how far it is from its optimum."""
 
 from __future__ import annotations
 
-from pytorch_metric_learning import losses
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.losses.pairs import Memory, PairLoss, cosines, masked_logsumexp, mean_where, pair_masks
 from reid_lightning.losses.precision import full_precision
 
 
 @full_precision
-def circle_loss(embeddings: Tensor, labels: Tensor, *, margin: float, gamma: float) -> Tensor:
+def circle_loss(
+    embeddings: Tensor, labels: Tensor, *, margin: float, gamma: float, memory: Memory | None = None
+) -> Tensor:
     """log[1 + sum_j exp(gamma a_n (s_n - D_n)) sum_k exp(-gamma a_p (s_p - D_p))], mean over the anchors.
 
     Every picture is an anchor once; s_p are its cosine similarities to the other pictures of its identity, s_n those to
     all other identities. With m = `margin`: a_p = max(0, 1 + m - s_p), a_n = max(0, s_n + m) (both without gradient),
     D_p = 1 - m, D_n = m. `gamma` scales similarities.
-    embeddings: (batch, dim), any scale; labels: (batch,). Anchors without a positive or without a negative do not
-    count, nor do those whose loss is 0 in float32. Without any the loss is 0, still tied to `embeddings` (its gradient
-    is 0). Sums of exponentials are taken in the logarithm and in float32, so no similarity overflows.
+    embeddings: (batch, dim), any scale; labels: (batch,); `memory` adds candidates. Anchors without a positive or
+    without a negative do not count. Without any the loss is 0, still tied to `embeddings` (its gradient is 0). Sums of
+    exponentials are taken in the logarithm and in float32, so no similarity overflows.
     Source: Sun et al., "Circle Loss: A Unified Perspective of Pair Similarity Optimization", CVPR 2020, eq. 4 to 8.
     """
-    return losses.CircleLoss(m=margin, gamma=gamma)(embeddings, labels)
+    similarity = cosines(embeddings, memory)
+    positive, negative = pair_masks(labels, memory)
+    fixed = similarity.detach()
+    logits_p = -gamma * (1.0 + margin - fixed).clamp(min=0.0) * (similarity - (1.0 - margin))
+    logits_n = gamma * (fixed + margin).clamp(min=0.0) * (similarity - margin)
+    exponent = masked_logsumexp(logits_p, positive) + masked_logsumexp(logits_n, negative)
+    return mean_where(functional.softplus(exponent), positive.any(dim=1) & negative.any(dim=1))
 
 
-class CircleLoss(nn.Module):
+class CircleLoss(PairLoss):
     """`circle_loss` with its settings."""
 
     def __init__(self, *, margin: float, gamma: float) -> None:
@@ -34,5 +43,5 @@ class CircleLoss(nn.Module):
         self.margin = margin
         self.gamma = gamma
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return circle_loss(embeddings, labels, margin=self.margin, gamma=self.gamma)
+    def forward(self, embeddings: Tensor, labels: Tensor, memory: Memory | None = None) -> Tensor:
+        return circle_loss(embeddings, labels, margin=self.margin, gamma=self.gamma, memory=memory)

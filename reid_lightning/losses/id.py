@@ -28,10 +28,7 @@ class IDLoss(nn.Module):
 
     def __init__(self, *, label_smoothing: float, num_identities: int, embedding_dim: int) -> None:
         super().__init__()
-        if not 0.0 <= label_smoothing < 1.0:
-            raise ReIDError(f"label_smoothing={label_smoothing}: expected a number in [0, 1)")
-        if num_identities < 1:
-            raise ReIDError(f"the ID loss got num_identities={num_identities}: the training split holds no identity")
+        check_classifier(label_smoothing=label_smoothing, num_identities=num_identities)
         self.label_smoothing = label_smoothing
         self.classifier = nn.Linear(embedding_dim, num_identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
@@ -43,3 +40,11 @@ class IDLoss(nn.Module):
     @full_precision
     def _logits(self, embeddings: Tensor) -> Tensor:
         return functional.linear(embeddings, self.classifier.weight.to(embeddings.dtype))
+
+
+def check_classifier(*, label_smoothing: float, num_identities: int) -> None:
+    """ReIDError for settings that no loss with a classifier can have."""
+    if not 0.0 <= label_smoothing < 1.0:
+        raise ReIDError(f"label_smoothing={label_smoothing}: expected a number in [0, 1)")
+    if num_identities < 1:
+        raise ReIDError(f"an ID loss got num_identities={num_identities}: the training split holds no identity")

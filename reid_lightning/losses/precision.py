@@ -16,12 +16,13 @@ def full_precision(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def wrapped(*args: object, **kwargs: object) -> Tensor:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
         with torch.autocast(tensors[0].device.type, enabled=False):
-            return function(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
+            return function(*map(widened, args), **{name: widened(value) for name, value in kwargs.items()})
 
     return wrapped
 
 
-def _widened(value: object) -> object:
+def widened(value: object) -> object:
+    """A half-precision tensor as float32, anything else as it is."""
     if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16):
         return value.float()
     return value

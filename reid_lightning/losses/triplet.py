@@ -3,39 +3,50 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.losses.pairs import (
+    Memory,
+    PairLoss,
+    candidates,
+    comparable,
+    distances,
+    mean_where,
+    pair_masks,
+)
 from reid_lightning.losses.precision import full_precision
 
 
 @full_precision
-def triplet_loss(embeddings: Tensor, labels: Tensor, *, margin: float | None, normalize: bool = True) -> Tensor:
+def triplet_loss(
+    embeddings: Tensor, labels: Tensor, *, margin: float | None, normalize: bool = True, memory: Memory | None = None
+) -> Tensor:
     """Mean over anchors a of max(0, m + max_p d(a, p) - min_n d(a, n)), or of log(1 + exp(max_p d - min_n d)).
 
     p runs over the other pictures of the anchor's identity, n over all other identities; d is the Euclidean distance
     and m the `margin`; None is the second form (soft margin). `normalize` scales the embeddings to length 1 first.
-    embeddings: (batch, dim); labels: (batch,). Anchors without a positive or without a negative do not count; without
-    any the loss is 0, still tied to `embeddings`. The gradient of d at 0 is 0. Computed in float32.
+    embeddings: (batch, dim); labels: (batch,); `memory` adds candidates. Anchors without a positive or without a
+    negative do not count; without any the loss is 0, still tied to `embeddings`. The gradient of d at 0 is 0. Computed
+    in float32.
     Source: Hermans et al., "In Defense of the Triplet Loss for Person Re-Identification", 2017, equation 5.
     """
-    if normalize:
-        embeddings = functional.normalize(embeddings, dim=1)
-    # The matrix product's shortcut for distances loses half of the digits near 0, where positives live.
-    distances = torch.cdist(embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist")
-    same = labels[:, None] == labels[None, :]
-    others = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    positive, negative = same & others, ~same
-    hardest_positive = distances.masked_fill(~positive, 0.0).amax(dim=1)
-    hardest_negative = distances.masked_fill(~negative, torch.finfo(distances.dtype).max).amin(dim=1)
-    counts = positive.any(dim=1) & negative.any(dim=1)
-    gap = torch.where(counts, hardest_positive - hardest_negative, 0.0)
+    embeddings, memory = comparable(embeddings, memory, normalize=normalize)
+    positive, negative = pair_masks(labels, memory)
+    with torch.no_grad():
+        approximate = distances(embeddings, memory)
+        farthest = approximate.masked_fill(~positive, -1.0).argmax(dim=1)
+        nearest = approximate.masked_fill(~negative, torch.inf).argmin(dim=1)
+    # The matrix product that finds the two loses half of the digits near 0, where positives live.
+    to_positive = (embeddings - candidates(embeddings, memory, farthest)).norm(dim=1)
+    to_negative = (embeddings - candidates(embeddings, memory, nearest)).norm(dim=1)
+    gap = to_positive - to_negative
     per_anchor = functional.softplus(gap) if margin is None else (gap + margin).clamp(min=0.0)
-    return (per_anchor * counts).sum() / counts.sum().clamp(min=1)
+    return mean_where(per_anchor, positive.any(dim=1) & negative.any(dim=1))
 
 
-class TripletLoss(nn.Module):
+class TripletLoss(PairLoss):
     """`triplet_loss` with its settings."""
 
     def __init__(self, *, margin: float | None, normalize: bool = True) -> None:
@@ -45,5 +56,5 @@ class TripletLoss(nn.Module):
         self.margin = margin
         self.normalize = normalize
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return triplet_loss(embeddings, labels, margin=self.margin, normalize=self.normalize)
+    def forward(self, embeddings: Tensor, labels: Tensor, memory: Memory | None = None) -> Tensor:
+        return triplet_loss(embeddings, labels, margin=self.margin, normalize=self.normalize, memory=memory)

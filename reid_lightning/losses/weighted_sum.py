@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -10,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.losses.center import CenterLoss
+from reid_lightning.losses.cross_batch_memory import CrossBatchMemory
 from reid_lightning.losses.cross_rank import gather_across_ranks
-from reid_lightning.losses.precision import full_precision
+from reid_lightning.losses.precision import widened
 from reid_lightning.models.reid_model import ReIDOutput
 
 TOTAL = "total"
@@ -20,26 +24,31 @@ _TERM_KEYS = {"weight", "loss", "input"}
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    weight: float
+    weight: float | Callable[[float], float]
     input: str
     across_ranks: bool
+
+    def weight_at(self, progress: float) -> float:
+        return self.weight(progress) if callable(self.weight) else self.weight
 
 
 class WeightedSum(nn.Module):
     """sum_t weight_t loss_t(output.<input_t>, labels).
 
-    Each term is {weight, loss, input}. `input` names what the loss is fed: "embeddings" (after the neck) or "features"
-    (before it). `loss` is a module from (tensor, labels) to a scalar, or a partial of one that owns weights per
-    identity (IDLoss), which is finished here with `num_identities` and `embedding_dim`.
+    Each term is {weight, loss, input}. `weight` is a number, or a function of the share of the training that is done
+    (`Ramp`). `input` names what the loss is fed: "embeddings" (after the neck) or "features" (before it). `loss` is a
+    module from (tensor, labels) to a scalar, or a partial of one, which is finished here with those of
+    `num_identities` and `embedding_dim` that it takes (IDLoss: a classifier; CrossBatchMemory: the size of a row).
 
-    A loss without weights of its own compares pictures with each other and is given those of all ranks (see
-    `gather_across_ranks`); one with weights looks at each picture alone and stays local: there, averaging is exact.
+    A loss without trainable weights is given the pictures of all ranks (see `gather_across_ranks`), for it compares
+    them with each other or with what it remembers of them; one with weights looks at each picture alone and stays
+    local: there, averaging is exact.
     A term of weight 0 is still computed and reported, which lets a run watch a loss it does not train with.
 
-    The shipped configs feed every loss with "embeddings", whatever the combination: search ranks by the cosine of the
-    embeddings after the neck, so that is what is trained; the neck gets a gradient from every loss, also from one alone
-    (under DDP a parameter without one is an error); and its batch norm keeps a metric loss on random weights from
-    collapsing to one point. Bag of Tricks' other choice is `loss.terms.triplet.input=features`, next to an ID loss.
+    The shipped configs feed losses with "embeddings" unless their name says otherwise (`bot`): search ranks by the
+    cosine of the embeddings after the neck, so that is what is trained; the neck gets a gradient from every loss, also
+    from one alone (under DDP a parameter without one is an error); and its batch norm keeps a metric loss on random
+    weights from collapsing to one point. `loss.terms.triplet.input=features` is Bag of Tricks' other choice.
     """
 
     def __init__(self, terms: Mapping[str, Mapping[str, object]], *, num_identities: int, embedding_dim: int) -> None:
@@ -52,38 +61,76 @@ class WeightedSum(nn.Module):
             _check_term(name, term)
             loss = term["loss"]
             if isinstance(loss, functools.partial):
-                loss = loss(num_identities=num_identities, embedding_dim=embedding_dim)
+                loss = _finished(loss, num_identities=num_identities, embedding_dim=embedding_dim)
             if not isinstance(loss, nn.Module):
                 raise ReIDError(
                     f"loss.terms.{name}.loss is a {type(loss).__name__}; expected a module or a partial of one"
                 )
             self.losses[name] = loss
             owns_weights = any(True for _ in loss.parameters())
-            self._terms[name] = _Term(float(term["weight"]), term["input"], across_ranks=not owns_weights)
+            self._terms[name] = _Term(term["weight"], term["input"], across_ranks=not owns_weights)
 
     def forward(self, output: ReIDOutput, labels: Tensor, *, progress: float = 0.0) -> dict[str, Tensor]:
         """Every term's own value (unweighted, detached) by its name, and "total", the one to call backward on.
 
-        output: features and embeddings (batch, dim); labels: (batch,) positions among the training identities.
+        output: features and embeddings (batch, dim); labels: (batch,) positions among the training identities;
+        progress: share of the optimiser steps that are done, 0 to 1, for weights that change.
         """
         fed: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
         values: dict[str, Tensor] = {}
         total = torch.zeros((), device=labels.device)
-        for name, term in self._terms.items():
-            key = (term.input, term.across_ranks)
-            if key not in fed:
-                fed[key] = _inputs(getattr(output, term.input), labels, across_ranks=term.across_ranks)
-            loss: Callable[..., Tensor] = full_precision(self.losses[name])
-            value = loss(*fed[key])
-            values[name] = value.detach()
-            total = total + term.weight * value
+        with torch.autocast(labels.device.type, enabled=False):
+            for name, term in self._terms.items():
+                key = (term.input, term.across_ranks)
+                if key not in fed:
+                    fed[key] = _inputs(widened(getattr(output, term.input)), labels, across_ranks=term.across_ranks)
+                value = self.losses[name](*fed[key])
+                values[name] = value.detach()
+                total = total + term.weight_at(progress) * value
         return values | {TOTAL: total}
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """The weights in force of the terms whose weight changes, by term; `progress` as in `forward`."""
+        return {name: term.weight_at(progress) for name, term in self._terms.items() if callable(term.weight)}
+
+    def check_batch(self, *, identities: int, images_per_identity: int) -> None:
+        """ReIDError when a term could not learn from batches of `identities` (of all ranks) x `images_per_identity`."""
+        names = [name for name, term in self._terms.items() if self._compares_pictures(name) and term.weight != 0.0]
+        if names and min(identities, images_per_identity) < 2:
+            one = "loader.images_per_identity" if images_per_identity < 2 else "loader.identities_per_batch"
+            raise ReIDError(
+                f"{one}=1: the loss terms [{', '.join(names)}] compare pictures of one identity with each other and "
+                f"with pictures of others, and a batch would hold no such pair. Set {one} to 2 or more, or use loss=id."
+            )
+        for name, loss in self.losses.items():
+            if isinstance(loss, CrossBatchMemory) and loss.size < identities * images_per_identity:
+                raise ReIDError(
+                    f"loss.terms.{name}.loss.size={loss.size} is less than the {identities * images_per_identity} "
+                    "pictures of a batch (of all ranks); expected several batches, for instance 8192."
+                )
+
+    def _compares_pictures(self, name: str) -> bool:
+        """Whether a term has nothing but the batch to compare with."""
+        return self._terms[name].across_ranks and not isinstance(self.losses[name], CrossBatchMemory | CenterLoss)
+
+
+def non_finite_terms(values: Mapping[str, Tensor]) -> list[str]:
+    """The names whose value is nan or infinite, of what `WeightedSum` gave; waits for the device."""
+    return [name for name, value in values.items() if not bool(value.isfinite().all())]
 
 
 def _inputs(tensor: Tensor, labels: Tensor, *, across_ranks: bool) -> tuple[Tensor, Tensor]:
     if across_ranks:
         return gather_across_ranks(tensor), gather_across_ranks(labels)
     return tensor, labels
+
+
+def _finished(loss: functools.partial[object], *, num_identities: int, embedding_dim: int) -> object:
+    known = {"num_identities": num_identities, "embedding_dim": embedding_dim}
+    # What pytorch-metric-learning calls the same.
+    known |= {"num_classes": num_identities, "embedding_size": embedding_dim}
+    asked_for = inspect.signature(loss).parameters
+    return loss(**{name: value for name, value in known.items() if name in asked_for})
 
 
 def _check_term(name: str, term: Mapping[str, object]) -> None:
@@ -93,8 +140,13 @@ def _check_term(name: str, term: Mapping[str, object]) -> None:
     if not isinstance(term, Mapping) or set(term) != _TERM_KEYS:
         got = sorted(map(str, term)) if isinstance(term, Mapping) else type(term).__name__
         raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(_TERM_KEYS)}")
-    weight = term["weight"]
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0 <= weight < float("inf"):
-        raise ReIDError(f"{where}.weight={weight!r}: expected a number of at least 0")
+    _check_weight(where, term["weight"])
     if term["input"] not in ReIDOutput._fields:
         raise ReIDError(f"{where}.input={term['input']!r}: expected one of {list(ReIDOutput._fields)}")
+
+
+def _check_weight(where: str, weight: object) -> None:
+    """A scheduled weight is tried at the start, in the middle and at the end."""
+    for value in [weight(share) for share in (0.0, 0.5, 1.0)] if callable(weight) else [weight]:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value < math.inf:
+            raise ReIDError(f"{where}.weight={value!r}: expected a number of at least 0, or reid_lightning.losses.Ramp")

@@ -1,4 +1,4 @@
-"""Circle loss: pytorch-metric-learning's against the formula anchor by anchor, and its extremes."""
+"""Circle loss: the formula anchor by anchor, against pytorch-metric-learning, and its extremes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import math
 
 import pytest
 import torch
+from pytorch_metric_learning import losses as metric_learning
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.losses import CircleLoss, circle_loss
+from reid_lightning.losses import CircleLoss, Memory, circle_loss
 
 
-def slow(embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, gamma: float) -> float:
+def slow(
+    embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, gamma: float, memory: Memory | None = None
+) -> float:
     rows = embeddings.double()
+    if memory is not None:
+        rows, labels = torch.cat((rows, memory.embeddings.double())), torch.cat((labels, memory.labels))
     values = []
-    for anchor in range(len(rows)):
+    for anchor in range(len(embeddings)):
         positives = negatives = 0.0
         for other in range(len(rows)):
-            if other == anchor:
+            if other == anchor or labels[other] < 0:
                 continue
             s = (rows[anchor] @ rows[other] / (rows[anchor].norm() * rows[other].norm())).item()
             if labels[anchor] == labels[other]:
@@ -49,6 +54,26 @@ def test_equals_a_slow_loop(labels: list[int], margin: float, gamma: float) -> N
     value = circle_loss(embeddings, torch.tensor(labels), margin=margin, gamma=gamma)
     expected = slow(embeddings, torch.tensor(labels), margin=margin, gamma=gamma)
     assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_memory_adds_candidates() -> None:
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 2])
+    memory = Memory(torch.randn(5, 6), torch.tensor([2, -1, 0, 4, -1]))
+    value = circle_loss(embeddings, labels, margin=0.25, gamma=16.0, memory=memory)
+    assert value.item() == pytest.approx(slow(embeddings, labels, margin=0.25, gamma=16.0, memory=memory), rel=1e-5)
+
+
+def test_equals_pytorch_metric_learning() -> None:
+    torch.manual_seed(0)
+    ours, labels = torch.randn(24, 8, requires_grad=True), torch.arange(24) // 4
+    theirs = ours.detach().clone().requires_grad_()
+    value = circle_loss(ours, labels, margin=0.25, gamma=64.0)
+    expected = metric_learning.CircleLoss(m=0.25, gamma=64.0)(theirs, labels)
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 3], [0, 0, 0, 0]], ids=["no positives", "no negatives"])

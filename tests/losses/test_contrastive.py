@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.losses import ContrastiveLoss, contrastive_loss
+from reid_lightning.losses import ContrastiveLoss, Memory, contrastive_loss
 
 
 def slow(embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, normalize: bool) -> float:
@@ -43,6 +43,31 @@ def test_equals_a_slow_loop(labels: list[int], normalize: bool) -> None:
     value = contrastive_loss(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
     expected = slow(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
     assert value.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_common_offset_costs_no_digits() -> None:
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(6, 5) + 1000.0, torch.tensor([0, 0, 1, 1, 2, 2])
+    value = contrastive_loss(embeddings, labels, margin=4.0, normalize=False)
+    assert value.item() == pytest.approx(slow(embeddings, labels, margin=4.0, normalize=False), rel=1e-4)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_memory_adds_candidates_to_every_anchor(normalize: bool) -> None:
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(3, 5), torch.tensor([0, 1, 1])
+    memory = Memory(torch.randn(4, 5), torch.tensor([1, -1, 0, 4]))
+    rows = torch.cat((embeddings, memory.embeddings)).double()
+    rows = torch.nn.functional.normalize(rows) if normalize else rows
+    names, terms = [0, 1, 1, 1, -1, 0, 4], []
+    for anchor in range(3):
+        for other in range(7):
+            if other != anchor and names[other] >= 0:
+                distance = math.dist(rows[anchor].tolist(), rows[other].tolist())
+                terms.append(distance**2 if names[anchor] == names[other] else max(0.0, 1.5 - distance) ** 2)
+    value = contrastive_loss(embeddings, labels, margin=1.5, normalize=normalize, memory=memory)
+    assert len(terms) == 3 * 2 + 3 * 3
+    assert value.item() == pytest.approx(sum(terms) / (2 * len(terms)), rel=1e-5)
 
 
 @pytest.mark.parametrize("normalize", [True, False])

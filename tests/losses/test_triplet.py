@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.losses import TripletLoss, triplet_loss
+from reid_lightning.losses import Memory, TripletLoss, triplet_loss
 
 
 def slow(embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float | None) -> float:
@@ -46,6 +46,40 @@ def test_equals_a_slow_loop(labels: list[int], margin: float | None) -> None:
     unit = torch.nn.functional.normalize(embeddings)
     value = triplet_loss(embeddings * 9, torch.tensor(labels), margin=margin)
     assert value.item() == pytest.approx(slow(unit, torch.tensor(labels), margin=margin), rel=1e-5)
+
+
+@pytest.mark.parametrize("margin", [0.3, None])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_a_memory_adds_candidates(margin: float | None, normalize: bool) -> None:
+    torch.manual_seed(0)
+    embeddings, labels = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 1, 2, 2])
+    memory = Memory(torch.randn(5, 3), torch.tensor([2, -1, 0, 4, -1]))
+    known = memory.labels >= 0
+    rows = torch.cat((embeddings, memory.embeddings[known]))
+    names = torch.cat((labels, memory.labels[known])).tolist()
+    rows = torch.nn.functional.normalize(rows) if normalize else rows
+    values = []
+    for anchor in range(4):
+        to = [(rows[anchor] - row).norm() for row in rows]
+        positives = [to[k] for k in range(len(rows)) if k != anchor and names[k] == names[anchor]]
+        negatives = [to[k] for k in range(len(rows)) if names[k] != names[anchor]]
+        if positives and negatives:
+            gap = max(positives) - min(negatives)
+            values.append(torch.log1p(gap.exp()) if margin is None else (gap + margin).clamp(min=0))
+    expected = sum(values) / len(values)
+    assert len(values) == 3  # the picture of vehicle 1 has no positive
+    (expected_gradient,) = torch.autograd.grad(expected, embeddings)
+    value = triplet_loss(embeddings, labels, margin=margin, normalize=normalize, memory=memory)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(torch.autograd.grad(value, embeddings)[0], expected_gradient)
+
+
+def test_near_positives_keep_their_digits() -> None:
+    # The first two are 1e-4 apart, the third lies on the first: 1e-4 - 0 and 1e-4 - 1e-4. In float32 their cosine is 1,
+    # which a matrix product could not tell from 0 apart.
+    embeddings = torch.tensor([[1.0, 0.0], [1.0, 1e-4], [1.0, 0.0]])
+    value = triplet_loss(embeddings, torch.tensor([0, 0, 1]), margin=0.0)
+    assert value.item() == pytest.approx(0.5e-4, rel=1e-4)
 
 
 @pytest.mark.parametrize("margin", [0.3, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 
@@ -9,14 +10,42 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.losses import ContrastiveLoss, IDLoss, TripletLoss, WeightedSum, contrastive_loss, triplet_loss
+from reid_lightning.losses import (
+    CenterLoss,
+    ContrastiveLoss,
+    CrossBatchMemory,
+    IDLoss,
+    Ramp,
+    TripletLoss,
+    WeightedSum,
+    contrastive_loss,
+    non_finite_terms,
+    triplet_loss,
+)
 from reid_lightning.models import ReIDOutput
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 CONFIGS = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
+TERMS = {  # where the terms are not the parts of the config's name
+    "circle_softmax": ["circle_softmax"],
+    "multi_similarity": ["multi_similarity"],
+    "id_multi_similarity": ["id", "multi_similarity"],
+    "metric_learning": ["metric_learning"],
+    "triplet_soft": ["triplet"],
+    "id_triplet_ramp": ["id", "triplet"],
+    "bot": ["id", "triplet"],
+    "sbs": ["circle_softmax", "triplet"],
+    "circle_xbm": ["circle_xbm"],
+    "contrastive_xbm": ["contrastive_xbm"],
+    "multi_similarity_xbm": ["multi_similarity_xbm"],
+    "triplet_xbm": ["triplet_xbm"],
+    "id_circle_xbm": ["id", "circle_xbm"],
+}
 LABELS = torch.tensor([0, 0, 1, 1])
 
 
@@ -29,9 +58,13 @@ def build(terms: dict[str, object]) -> WeightedSum:
 
 
 def from_config(choice: str, *overrides: str, **arguments: int) -> WeightedSum:
+    return instantiate(composed(choice, *overrides), **arguments)
+
+
+@functools.cache
+def composed(choice: str, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base=None):
-        config = compose(overrides=[f"+loss={choice}", *overrides])
-    return instantiate(config.loss, **arguments)
+        return compose(overrides=[f"+loss={choice}", *overrides]).loss
 
 
 @pytest.fixture
@@ -108,6 +141,11 @@ def test_any_loss_runs_in_float32_under_autocast(dtype: torch.dtype) -> None:
         ({"far": term(-1.0)}, r"loss\.terms\.far\.weight=-1\.0: expected a number of at least 0"),
         ({"far": term("1")}, r"loss\.terms\.far\.weight='1'"),
         ({"far": term(float("nan"))}, r"loss\.terms\.far\.weight=nan"),
+        ({"far": term(True)}, r"loss\.terms\.far\.weight=True"),
+        (
+            {"far": term(lambda progress: 0.5 - progress)},
+            r"loss\.terms\.far\.weight=-0\.5: .* or reid_lightning\.losses\.Ramp",
+        ),
         ({"far": term(on="neck")}, r"input='neck': expected one of \['features', 'embeddings'\]"),
         ({"far": {"weight": 1.0}}, r"loss\.terms\.far has \['weight'\]; expected exactly the keys"),
         ({"far": term() | {"wieght": 2}}, r"wieght"),
@@ -120,13 +158,53 @@ def test_wrong_terms_are_named(terms: dict[str, object], message: str) -> None:
         build(terms)
 
 
-@pytest.mark.parametrize("choice", CONFIGS)
-def test_every_loss_config_holds_the_terms_of_its_name(choice: str) -> None:
-    loss = from_config(choice, num_identities=2, embedding_dim=5)
-    assert sorted(loss.losses) == sorted(choice.split("_"))
-    torch.manual_seed(0)
-    values = loss(ReIDOutput(torch.randn(4, 5), torch.randn(4, 5)), LABELS)
-    assert all(torch.isfinite(value) for value in values.values())
+def test_a_scheduled_weight_follows_the_progress_and_can_be_logged(output: ReIDOutput) -> None:
+    ramp = Ramp(before=0.0, after=2.0, begin=0.25, end=0.75)
+    loss = build({"far": term(ramp), "pairs": term(3.0, loss=ContrastiveLoss(margin=1.0))})
+    for progress, weight in ((0.0, 0.0), (0.5, 1.0), (1.0, 2.0)):
+        values = loss(output, LABELS, progress=progress)
+        assert loss.weights(progress) == {"far": weight}
+        torch.testing.assert_close(values["total"], weight * values["far"] + 3.0 * values["pairs"])
+    torch.testing.assert_close(loss(output, LABELS)["total"], 3.0 * values["pairs"])
+
+
+def test_a_partial_is_finished_with_the_sizes_that_it_takes() -> None:
+    memory = functools.partial(CrossBatchMemory, TripletLoss(margin=0.3), size=16, warm_up=0)
+    center = functools.partial(CenterLoss, rate=0.5)
+    loss = build({"far": term(loss=memory), "center": term(loss=center), "round": term(loss=functools.partial(Round))})
+    assert loss.losses["far"].embeddings.shape == (16, 5) and loss.losses["center"].centers.shape == (2, 5)
+
+
+class Round(nn.Module):
+    """Takes no size at all."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        return embeddings.square().sum()
+
+
+def test_batches_that_hold_no_pairs_are_refused() -> None:
+    xbm = CrossBatchMemory(TripletLoss(margin=0.3), size=16, warm_up=0, embedding_dim=5)
+    pairs = {"far": term(), "pairs": term(Ramp(before=0, after=1, begin=0, end=1)), "watched": term(0.0)}
+    alone = {
+        "id": term(loss=functools.partial(IDLoss, label_smoothing=0.1)),
+        "center": term(loss=functools.partial(CenterLoss, rate=0.5)),
+        "memory": term(loss=xbm),
+        "watched": term(0),
+    }
+    build(pairs).check_batch(identities=2, images_per_identity=2)
+    build(alone).check_batch(identities=1, images_per_identity=1)
+    with pytest.raises(ReIDError, match=r"images_per_identity=1: the loss terms \[far, pairs\] compare pictures"):
+        build(pairs).check_batch(identities=8, images_per_identity=1)
+    with pytest.raises(ReIDError, match=r"identities_per_batch=1: the loss terms \[far, pairs\]"):
+        build(pairs).check_batch(identities=1, images_per_identity=4)
+    with pytest.raises(ReIDError, match=r"loss\.terms\.memory\.loss\.size=16 is less than the 20 pictures"):
+        build(alone).check_batch(identities=5, images_per_identity=4)
+
+
+def test_terms_that_are_not_finite_are_named() -> None:
+    values = {"id": torch.tensor(1.0), "far": torch.tensor(float("nan")), "total": torch.tensor(float("inf"))}
+    assert non_finite_terms(values) == ["far", "total"]
+    assert non_finite_terms({"id": torch.tensor(1.0)}) == []
 
 
 def test_a_weight_can_be_overridden() -> None:
@@ -149,8 +227,16 @@ class ToyNetwork(nn.Module):
         return ReIDOutput(features, self.neck(features))
 
 
+def small(choice: str) -> list[str]:
+    """Overrides that make a memory fit a toy."""
+    if not choice.endswith("_xbm"):
+        return []
+    where = f"loss.terms.{choice.removeprefix('id_')}.loss"
+    return [f"{where}.size=512", f"{where}.warm_up=1000"]
+
+
 @pytest.mark.parametrize("choice", CONFIGS)
-def test_every_loss_config_trains_from_random_weights_without_collapsing(choice: str) -> None:
+def test_every_loss_config_holds_its_terms_and_trains_from_random_weights_without_collapsing(choice: str) -> None:
     torch.manual_seed(0)
     # Half of the numbers belong to the vehicle, half of them, three times as strong, change from picture to picture.
     vehicles = torch.randn(48, 24) * (torch.arange(24) < 12)
@@ -170,13 +256,14 @@ def test_every_loss_config_trains_from_random_weights_without_collapsing(choice:
 
     pictures, names = draw(unseen, 6)
     network = ToyNetwork().train()
-    loss = from_config(choice, num_identities=len(seen), embedding_dim=32)
+    loss = from_config(choice, *small(choice), num_identities=len(seen), embedding_dim=32)
+    assert sorted(loss.losses) == sorted(TERMS.get(choice, choice.split("_")))
     trained = [value for value in (*network.parameters(), *loss.parameters()) if value.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=3e-3)
-    before, totals = rank_1(network), []
-    for _ in range(150):
+    optimizer = torch.optim.AdamW(trained, lr=1e-2)
+    before, steps, totals = rank_1(network), 40, []
+    for step in range(steps):
         images, labels = draw(seen, 4)
-        total = loss(network(images), labels)["total"]
+        total = loss(network(images), labels, progress=step / steps)["total"]
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -184,3 +271,14 @@ def test_every_loss_config_trains_from_random_weights_without_collapsing(choice:
     assert all(parameter.grad is not None for parameter in trained)
     assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
     assert rank_1(network) > before + 0.3
+
+
+@pytest.mark.parametrize("choice", CONFIGS)
+def test_no_loss_of_ours_waits_for_the_device(choice: str) -> None:
+    # Tensors without numbers: whatever has to look at one (a copy to the host, a shape that depends on values) raises.
+    waits = pytest.raises(DynamicOutputShapeException) if choice == "metric_learning" else contextlib.nullcontext()
+    with FakeTensorMode(), waits:
+        loss = from_config(choice, *small(choice), num_identities=4, embedding_dim=8)
+        features, labels = torch.randn(6, 8, requires_grad=True), torch.zeros(6, dtype=torch.long)
+        loss(ReIDOutput(features, features * 2.0), labels, progress=0.2)["total"].backward()
+        assert features.grad.shape == (6, 8)
