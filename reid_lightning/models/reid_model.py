@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,13 @@ from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.models.backbones import build_backbone, output_format
+from reid_lightning.models.gradient_checkpointing import checkpoint_gradients
+from reid_lightning.models.mixstyle import MixStyle
 from reid_lightning.models.neck import build_neck
 from reid_lightning.models.pooling import build_pooling
+from reid_lightning.models.side_information import SideInformation
+
+_Option = TypeVar("_Option", MixStyle, SideInformation)
 
 
 class ReIDOutput(NamedTuple):
@@ -27,8 +33,8 @@ class ReIDModel(nn.Module):
     """A timm or torchvision network that gives one embedding a picture.
 
     Args:
-        backbone: a name of timm.list_models(), with or without timm's weight tag; or "torchvision/<name>" for a
-            classification network of torchvision.models, whose second-to-last layer gives the features.
+        backbone: a name of timm.list_models(), with or without timm's weight tag; "torchvision/<name>" for a
+            classification network of torchvision.models, whose second-to-last layer gives the features; or an OSNet.
         ibn: "a", "b" or None; timm's ResNets only.
         last_stride: 1 doubles the last map of a timm ResNet, 2 leaves any network as it is.
         pooling: "gem" or "avg", for networks that give maps. Networks that give tokens (ViT) are pooled by their class
@@ -36,8 +42,13 @@ class ReIDModel(nn.Module):
         neck: "bnneck" or "none".
         embedding_dim: None keeps the backbone's width; a number adds a linear reduction without bias before the neck.
         pretrained: None, "timm", "torchvision", "ibn_net" or the path of a weights file; for the backbone only.
+        side_information: None, or `SideInformation`'s arguments but for `dim`, for vision transformers. With
+            `cameras: true` or `viewpoints: true` the names must follow, by `name_sides`, before the network is trained.
+        mixstyle: None, or `MixStyle`'s arguments, for networks that give maps; acts in training only.
+        gradient_checkpointing: trades computing for memory in training, see `checkpoint_gradients`.
 
-    Random weights come from torch's global generator. Raises ReIDError for a value that is unknown or does not fit.
+    The last two and `pretrained` are about training: they are no part of `architecture` and add no weights. Random
+    weights come from torch's global generator. Raises ReIDError for a value that is unknown or does not fit.
     """
 
     def __init__(
@@ -50,13 +61,16 @@ class ReIDModel(nn.Module):
         neck: str = "bnneck",
         embedding_dim: int | None = None,
         pretrained: str | None = None,
+        side_information: Mapping[str, Any] | None = None,
+        mixstyle: Mapping[str, Any] | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if embedding_dim is not None and embedding_dim < 1:
             raise ReIDError(
                 f"embedding_dim={embedding_dim}: expected a positive number, or null for the backbone's width"
             )
-        self.architecture: dict[str, str | int | None] = {
+        self.architecture: dict[str, Any] = {
             "backbone": backbone,
             "ibn": ibn,
             "last_stride": last_stride,
@@ -71,18 +85,65 @@ class ReIDModel(nn.Module):
         self.embedding_dim: int = output.dim if embedding_dim is None else embedding_dim
         self.reduction = nn.Identity() if embedding_dim is None else nn.Linear(output.dim, embedding_dim, bias=False)
         self.neck = build_neck(neck, dim=self.embedding_dim)
+        self.side_information: SideInformation | None = None
+        if side_information is not None:
+            self.side_information = _build_option(SideInformation, "side_information", side_information, output.dim)
+            self.side_information.attach(self.backbone)
+            self._note_sides()
+        if mixstyle is not None:
+            self.mixstyle = _build_option(MixStyle, "mixstyle", mixstyle)
+            self.mixstyle.attach(self.backbone, layout=output.layout)
+        if gradient_checkpointing:
+            checkpoint_gradients(self.backbone)
 
-    def forward(self, images: Tensor) -> ReIDOutput:
-        """Images (batch, 3, height, width), normalised as in training, to features and embeddings (batch, dim)."""
-        features = self.reduction(self.pool(self.backbone(images)))
+    def forward(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> ReIDOutput:
+        """Images (batch, 3, height, width), normalised as in training, to features and embeddings (batch, dim).
+
+        `cameras`, `viewpoints`: (batch,) int64, as `side_positions` gives them; -1 or None: unknown. A network without
+        side information takes no notice of them.
+        """
+        if self.side_information is None or (cameras is None and viewpoints is None):
+            outputs = self.backbone(images)
+        else:
+            with self.side_information.given(cameras, viewpoints):
+                outputs = self.backbone(images)
+        features = self.reduction(self.pool(outputs))
         return ReIDOutput(features, self.neck(features))
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> Tensor:
         """Images (N, 3, H, W), normalised as in training, to L2-normalised embeddings (N, dim), float32.
 
-        Neither switches to evaluation mode nor turns gradients off: both are the caller's.
+        Neither switches to evaluation mode nor turns gradients off: both are the caller's. See `forward` for the rest.
         """
-        return functional.normalize(self(images).embeddings.float(), dim=1)
+        return functional.normalize(self(images, cameras, viewpoints).embeddings.float(), dim=1)
+
+    def name_sides(self, *, cameras: Sequence[str], viewpoints: Sequence[str]) -> None:
+        """Name the cameras and viewpoints of the training pictures, where `side_information` asks for them with true.
+
+        Call it once, before the network is trained, saved or handed to an optimiser; from then on `architecture` holds
+        the names. Other networks take no notice. Raises ReIDError where fewer than two are named.
+        """
+        if self.side_information is not None:
+            self.side_information.name(cameras=cameras, viewpoints=viewpoints)
+            self._note_sides()
+
+    def side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """Names (N,), (N,) to the positions (N,), (N,) int64 that `forward` takes; -1: unknown, or not used."""
+        if self.side_information is None:
+            return torch.full((len(cameras),), -1), torch.full((len(viewpoints),), -1)
+        return self.side_information.positions(cameras, viewpoints)
+
+    def _note_sides(self) -> None:
+        # Only where it is used: architectures written before there was side information stay as they are.
+        self.architecture["side_information"] = self.side_information.arguments
+
+
+def _build_option(option: type[_Option], key: str, arguments: Mapping[str, Any], *positional: int) -> _Option:
+    try:
+        return option(*positional, **arguments)
+    except TypeError as error:
+        reason = str(error).removeprefix(f"{option.__name__}.__init__() ")
+        raise ReIDError(f"{key}={dict(arguments)} {reason}; conf/model/base.yaml shows its keys") from error
 
 
 @torch.no_grad()

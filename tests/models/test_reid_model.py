@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
@@ -13,7 +14,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel, ReIDOutput
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-LARGE = ("resnet101_ibn_a", "vgg16", "alexnet")
+LARGE = ("resnet101", "resnext101", "seresnet101", "vgg16", "alexnet", "vit_base", "dinov2", "dinov3", "convnext")
 
 
 @pytest.mark.parametrize(("embedding_dim", "dim"), [(None, 512), (32, 32)])
@@ -109,6 +110,36 @@ def test_torch_export_with_a_dynamic_batch_gives_the_same(ibn: str) -> None:
             torch.testing.assert_close(program.module()(images), model(images), atol=1e-5, rtol=1e-4)
 
 
+def test_training_options_come_from_a_config_and_are_no_part_of_the_architecture() -> None:
+    overrides = [
+        "+model=resnet18",
+        "model.mixstyle={after: [layer1, layer2], p: 0.5, alpha: 0.1}",
+        "model.gradient_checkpointing=true",
+    ]
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(overrides=overrides).model
+    model = instantiate(config)
+    plain = ReIDModel(**model.architecture).eval()
+    assert "mixstyle" not in model.architecture and "gradient_checkpointing" not in model.architecture
+    plain.load_state_dict(model.state_dict())
+    images = torch.rand(4, 3, 48, 48)
+    with torch.no_grad():
+        assert torch.equal(model.eval().embed(images), plain.embed(images))
+    model.train()(images).embeddings.square().sum().backward()
+    assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
+
+
+def test_side_information_comes_from_a_config_and_is_plain_in_the_architecture() -> None:
+    sides = "model.side_information={cameras: true, viewpoints: [front, rear], weight: 2}"
+    with initialize_config_dir(str(CONF), version_base=None):
+        config = compose(overrides=["+model=timm", "model.backbone=test_vit", sides]).model
+    model = instantiate(config)
+    model.name_sides(cameras=["c001", "c002"], viewpoints=["left", "right"])
+    kept = model.architecture["side_information"]
+    assert yaml.safe_load(yaml.safe_dump(kept)) == kept
+    assert kept == {"cameras": ["c001", "c002"], "viewpoints": ["front", "rear"], "weight": 2.0}
+
+
 def test_wrong_values_are_named() -> None:
     with pytest.raises(ReIDError, match="neck='bn' is unknown"):
         ReIDModel("resnet18", neck="bn")
@@ -120,7 +151,8 @@ def test_wrong_values_are_named() -> None:
 def test_every_model_config_builds(choice: str) -> None:
     with initialize_config_dir(str(CONF), version_base=None):
         config = compose(overrides=[f"+model={choice}"]).model
-    with torch.device("meta") if choice in LARGE else torch.device("cpu"):
+    with torch.device("meta") if choice.startswith(LARGE) else torch.device("cpu"):
         model = instantiate(config)
-    assert model.architecture == {key: value for key, value in config.items() if key not in ("_target_", "pretrained")}
+    not_kept = ("_target_", "pretrained", "side_information", "mixstyle", "gradient_checkpointing")
+    assert model.architecture == {key: value for key, value in config.items() if key not in not_kept}
     assert ("ibn" in choice) == (model.architecture["ibn"] is not None)
