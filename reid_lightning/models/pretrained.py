@@ -5,74 +5,96 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-import socket
+import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, first_line, ibn_net_url
 from reid_lightning.models.torchvision_networks import torchvision_weights_url
+from reid_lightning.models.weight_names import common_prefix, translated
 
 logger = logging.getLogger(__name__)
 
-TIMM = "timm"
-TORCHVISION = "torchvision"
-IBN_NET = "ibn_net"
+FILE = "file"
 
-_IBN_NET_RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
-_IBN_NET_FILES = {
-    ("resnet18", "a"): "resnet18_ibn_a-2f571257.pth",
-    ("resnet34", "a"): "resnet34_ibn_a-94bc1577.pth",
-    ("resnet50", "a"): "resnet50_ibn_a-d9d0bb7b.pth",
-    ("resnet101", "a"): "resnet101_ibn_a-59ea0ac6.pth",
-    ("resnet18", "b"): "resnet18_ibn_b-bc2f3c11.pth",
-    ("resnet34", "b"): "resnet34_ibn_b-04134c37.pth",
-    ("resnet50", "b"): "resnet50_ibn_b-9ca61e85.pth",
-    ("resnet101", "b"): "resnet101_ibn_b-c55f6dba.pth",
-}
-_OTHER_WAYS = "set model.pretrained=<file>, or start from random weights with model.pretrained=null"
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_PREFIXES = ("", "module.", "backbone.", "model.", "model.backbone.", "module.backbone.")
-_CLASSIFIERS = ("fc.", "classifier.", "head.", "heads.", "AuxLogits.", "aux1.", "aux2.")
-# torchvision's published DenseNets have keys of a time when module names could hold dots.
-_OLD_DENSENET_KEY = re.compile(r"(\bdenselayer\d+\.(?:norm|conv))\.([12]\.)")
-_SILENCE_S = 20.0  # torch.hub sets no limit: a network that swallows packets would hold a run up for minutes
+_CLASSIFIER = re.compile(
+    r"(.*\.)?(fc|classifier(_\w+)?(\.\d+)?|head(_dist)?(\.fc|\.l)?|heads(\.head)?)\.(weight|bias)"
+    r"|(.*\.)?(AuxLogits|aux[12])\..*"
+)
+# torchreid keeps a rank-1 rate beside the weights: a numpy number, plain data that weights_only does not know.
+_NUMPY_NUMBERS = [
+    np.dtype,
+    type(np.dtype("float32")),
+    type(np.dtype("float64")),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-def load_pretrained(backbone: nn.Module, source: str | None, *, name: str, ibn: str | None) -> None:
-    """Loads `source` into `backbone`, in place, and logs how many tensors matched.
+@dataclass(frozen=True, slots=True)
+class MatchReport:
+    """What a backbone took from a set of weights: names of tensors. A backbone keeps it as `weights_report`."""
+
+    source: str
+    """"timm", "torchvision", "ibn_net" or "file"."""
+    origin: str
+    """timm's name of the weights, the address or the path."""
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    """Of the backbone; they keep their random values."""
+    unused: tuple[str, ...] = ()
+    """Of the file, less those of its classifier."""
+    classifier: tuple[str, ...] = ()
+    """Of the file: the last layer of its own training, left out whatever its number of classes."""
+
+    def __str__(self) -> str:
+        return (
+            f"pretrained weights from {self.origin}: {len(self.loaded)} tensors loaded, {len(self.missing)} of the "
+            f"backbone missing{_some(self.missing)}, {len(self.unused)} in the file unused{_some(self.unused)}"
+        )
+
+
+def load_pretrained(backbone: nn.Module, source: str | None, *, name: str, ibn: str | None) -> MatchReport | None:
+    """Loads `source` into `backbone`, in place, logs what matched and returns it; None without a source.
 
     `source`: None (keep the random weights), "torchvision" (its ImageNet weights for a torchvision network), "ibn_net"
-    (the release of the IBN-Net authors for this network) or the path of a local .pth/.pt/.ckpt/.safetensors with
-    timm's, torchvision's or IBN-Net's key names. A published file that lies in $TORCH_HOME/hub/checkpoints is taken
-    without the network. "timm" is loaded by timm itself.
+    (the release of the IBN-Net authors for this network) or the path of a local .pth/.pt/.ckpt/.safetensors with the
+    key names of timm, torchvision, IBN-Net, torchreid, fast-reid, TransReID, CLIP-ReID or this project. A published
+    file that lies in $TORCH_HOME/hub/checkpoints is taken without the network. "timm" is loaded by timm itself.
     Raises ReIDError when the weights cannot be had, a shape differs or fewer than half of the tensors match.
     """
     if not source:
-        return
+        return None
     if source == TORCHVISION:
         origin = torchvision_weights_url(name)
-        state = _download(origin, source=source, check_hash=True)
-    elif source == IBN_NET:
-        origin = _ibn_net_url(name, ibn)
-        state = _download(origin, source=source, check_hash=False)
-    else:
-        origin = str(source)
-        state = _read(Path(source))
-    load_matching(backbone, state, origin=origin)
+        return load_matching(backbone, download(origin, source=source, check_hash=True), origin=origin, source=source)
+    if source == IBN_NET:
+        origin = ibn_net_url(name, ibn)
+        return load_matching(backbone, download(origin, source=source, check_hash=False), origin=origin, source=source)
+    return load_matching(backbone, _read(Path(source)), origin=str(source))
 
 
-def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: str) -> None:
-    """Copies the tensors of `state` whose key the backbone has, after removing wrappers and prefixes.
+def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: str, source: str = FILE) -> MatchReport:
+    """Copies the tensors of `state` whose key the backbone has, after translating names and removing a prefix.
 
-    Classifier keys are ignored, whatever their number of classes. `origin` names the source in messages.
+    Position embeddings of another picture size are resampled. `origin` names the weights in messages.
     """
     wanted = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
-    found = _strip(state, wanted)
+    tensors = translated({key: value for key, value in state.items() if isinstance(value, Tensor)})
+    prefix = common_prefix(tensors, wanted)
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    found = max((found, _adapted(backbone, found)), key=lambda each: _agreement(each, wanted))
     matched = {key: found[key] for key in wanted if key in found}
     differing = [
         f"{key}: {tuple(value.shape)} instead of {tuple(wanted[key].shape)}"
@@ -82,63 +104,85 @@ def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: s
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ReIDError(f"{origin} is for another network; shapes differ: {'; '.join(differing[:3])}{more}")
-    missing = [key for key in wanted if key not in found]
+    missing = tuple(key for key in wanted if key not in found)
     if len(matched) * 2 < len(wanted):
         raise ReIDError(
             f"{origin} is for another network: only {len(matched)} of the backbone's {len(wanted)} tensors are in it "
             f"(missing for instance {', '.join(missing[:3])}; it holds {', '.join(list(found)[:3]) or 'no tensor'})"
         )
     backbone.load_state_dict(matched, strict=False)
-    unexpected = [
-        key
-        for key in found
-        if key not in wanted and not key.startswith(_CLASSIFIERS) and not key.endswith("num_batches_tracked")
-    ]
-    level = logging.WARNING if missing else logging.INFO
-    logger.log(
-        level,
-        "pretrained weights from %s: %d tensors loaded, %d of the backbone missing%s, %d in the file unused",
-        origin,
-        len(matched),
-        len(missing),
-        f" ({', '.join(missing[:3])}, ...)" if missing else "",
-        len(unexpected),
+    rest = [key for key in tensors if not key.startswith(prefix)] + [key for key in found if key not in wanted]
+    rest = [key for key in rest if not key.endswith("num_batches_tracked")]
+    report = MatchReport(
+        source=source,
+        origin=origin,
+        loaded=tuple(matched),
+        missing=missing,
+        unused=tuple(key for key in rest if not _CLASSIFIER.fullmatch(key)),
+        classifier=tuple(key for key in rest if _CLASSIFIER.fullmatch(key)),
+    )
+    logger.log(logging.WARNING if missing else logging.INFO, "%s", report)
+    return report
+
+
+class Normalisation(Protocol):
+    """What a network is fed: `Preprocessing` of the data room."""
+
+    @property
+    def mean(self) -> tuple[float, ...]: ...
+    @property
+    def std(self) -> tuple[float, ...]: ...
+    @property
+    def interpolation(self) -> str: ...
+
+
+def warn_of_mismatch(model: nn.Module, preprocessing: Normalisation) -> None:
+    """Log what `preprocessing_mismatch` says, if anything."""
+    if (warning := preprocessing_mismatch(model, preprocessing)) is not None:
+        logger.warning(warning)
+
+
+def preprocessing_mismatch(model: nn.Module, preprocessing: Normalisation) -> str | None:
+    """A warning when the published weights of `model`, a ReIDModel, were trained with pictures of another scale.
+
+    None where mean and deviation agree, for random weights, and for files, which do not say how they were trained. A
+    difference in interpolation alone is none: training gets over it.
+    """
+    backbone = model.backbone
+    report = backbone.weights_report
+    if report is None or report.source == FILE:
+        return None
+    interpolation = preprocessing.interpolation
+    mean, std = _IMAGENET_MEAN, _IMAGENET_STD
+    if report.source == TIMM:
+        mean, std = tuple(backbone.pretrained_cfg["mean"]), tuple(backbone.pretrained_cfg["std"])
+        interpolation = backbone.pretrained_cfg["interpolation"]
+    if np.allclose((*mean, *std), (*preprocessing.mean, *preprocessing.std), atol=1e-3):
+        return None
+    fix = f"input.mean={_plain(mean)} input.std={_plain(std)}"
+    if interpolation != preprocessing.interpolation:
+        fix += f" input.interpolation={interpolation}"
+    return (
+        f"the weights of {report.origin} were trained on pictures normalised with mean {_plain(mean)} and std "
+        f"{_plain(std)}; this run gives mean {_plain(preprocessing.mean)} and std {_plain(preprocessing.std)}. "
+        f"Set {fix}"
     )
 
 
-def timm_weights_error(name: str, error: Exception) -> ReIDError:
-    """The one message for pretrained=timm when the hub, the network or the weights are missing."""
-    return ReIDError(
-        f"pretrained=timm: timm's weights of {name!r} could not be had ({_first_line(error)}); download the file "
-        f"elsewhere and {_OTHER_WAYS}"
-    )
-
-
-def _ibn_net_url(name: str, ibn: str | None) -> str:
-    file_name = _IBN_NET_FILES.get((name, ibn or ""))
-    if file_name is None:
-        published = ", ".join(sorted({known for known, _ in _IBN_NET_FILES}))
-        raise ReIDError(
-            f"pretrained=ibn_net: there are published weights for {published} with ibn a or "
-            f"b, not for {name!r} with ibn={ibn!r}; set model.pretrained=<file> or model.pretrained=null"
-        )
-    return _IBN_NET_RELEASE + file_name
-
-
-def _download(url: str, *, source: str, check_hash: bool) -> Mapping[str, object]:
-    """The state dict at `url`, or the file of that name in the hub folder; `check_hash` of what is downloaded."""
-    limit = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SILENCE_S)
+def _adapted(backbone: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`found` as timm would adapt it to this network: the original authors' names, another size of picture."""
+    adapt = getattr(sys.modules[type(backbone).__module__], "checkpoint_filter_fn", None)
+    if adapt is None:
+        return found
     try:
-        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=check_hash)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # URLError is an OSError
-        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
-        raise ReIDError(
-            f"pretrained={source}: {url} could not be had ({_first_line(error)}); download it elsewhere and put it at "
-            f"{file}, or {_OTHER_WAYS}"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(limit)
+        return adapt(dict(found), backbone)
+    except Exception as error:  # it expects weights of its own family, and fails in many ways on others
+        logger.debug("timm could not adapt the weights: %r", error)
+        return found
+
+
+def _agreement(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> int:
+    return sum(key in found and found[key].shape == value.shape for key, value in wanted.items())
 
 
 def _read(path: Path) -> Mapping[str, object]:
@@ -150,10 +194,11 @@ def _read(path: Path) -> Mapping[str, object]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
         raise ReIDError(
-            f"{path} holds no plain weights ({_first_line(error)}); expected a state dict saved by torch.save or "
+            f"{path} holds no plain weights ({first_line(error)}); expected a state dict saved by torch.save or "
             "safetensors"
         ) from error
     for wrapper in _WRAPPERS:
@@ -164,12 +209,9 @@ def _read(path: Path) -> Mapping[str, object]:
     return content
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _some(names: tuple[str, ...]) -> str:
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
 
 
-def _strip(state: Mapping[str, object], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`state` without the prefix that lets most keys match."""
-    tensors = {_OLD_DENSENET_KEY.sub(r"\1\2", key): value for key, value in state.items() if isinstance(value, Tensor)}
-    prefix = max(_PREFIXES, key=lambda prefix: sum(prefix + key in tensors for key in wanted))
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+def _plain(values: tuple[float, ...]) -> str:
+    return "[" + ",".join(f"{value:g}" for value in values) + "]"

@@ -35,15 +35,18 @@ def torchvision_names() -> list[str]:
 def build_torchvision(name: str) -> nn.Module:
     """The network "torchvision/<name>", from images (B, 3, H, W) to vectors (B, C).
 
-    Weights are random, as torchvision draws them; keys are torchvision's, less those of the last layer.
+    "torchvision/<name>.<part>" is a part of it that takes pictures, such as "torchvision/densenet201.features", which
+    gives maps. Weights are random, as torchvision draws them; keys are torchvision's, less those of what is cut off.
     Raises ReIDError for an unknown name (with close matches) and for a network that does not end in a linear layer.
     """
-    architecture = name.removeprefix(PREFIX)
+    architecture, _, part = name.removeprefix(PREFIX).partition(".")
     if architecture not in torchvision_names():
         close = [PREFIX + known for known in difflib.get_close_matches(architecture, torchvision_names(), n=5)]
         hint = f"did you mean {', '.join(close)}?" if close else f"expected {PREFIX} and one of {torchvision_names()}"
         raise ReIDError(f"backbone={name!r} is no classification network of torchvision; {hint}")
     network = torchvision.models.get_model(architecture, **_ARGUMENTS.get(architecture, {}))
+    if part:
+        return _part(network, part, name=name)
     path, last = list(network.named_modules())[-1]
     if not isinstance(last, nn.Linear):
         raise ReIDError(
@@ -54,6 +57,15 @@ def build_torchvision(name: str) -> nn.Module:
     return network
 
 
+def _part(network: nn.Module, part: str, *, name: str) -> nn.Module:
+    try:
+        return network.get_submodule(part)
+    except AttributeError as error:
+        known = ", ".join(f"{name.partition('.')[0]}.{child}" for child, _ in network.named_children())
+        raise ReIDError(f"backbone={name!r}: the network has no part {part!r}; its parts are {known}") from error
+
+
 def torchvision_weights_url(name: str) -> str:
     """Where torchvision's default ImageNet weights of the network `name` are published."""
-    return torchvision.models.get_model_weights(name.removeprefix(PREFIX)).DEFAULT.url
+    architecture = name.removeprefix(PREFIX).partition(".")[0]
+    return torchvision.models.get_model_weights(architecture).DEFAULT.url

@@ -12,13 +12,22 @@ from torch.nn import functional
 from reid_lightning.errors import ReIDError
 from reid_lightning.models.ibn import IBN, apply_ibn
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
+BLOCKS = {
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "resnet101": (3, 4, 23, 3),
+    "resnext101_32x4d": (3, 4, 23, 3),
+    "seresnet101": (3, 4, 23, 3),
+}
+RELEASED = [(name, variant) for name in BLOCKS for variant in "ab" if variant == "a" or name.startswith("resnet")]
 NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def expected_shapes(name: str, variant: str) -> dict[str, tuple[int, ...]]:
-    """Keys and shapes of the IBN-Net release, written down by hand as a rule."""
-    bottleneck = name in ("resnet50", "resnet101")
+    """Keys and shapes of the IBN-Net release, written down by hand as a rule; squeeze-and-excitation as timm has it."""
+    bottleneck = name not in ("resnet18", "resnet34")
+    groups = 32 if name.startswith("resnext") else 1
     shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (64, 3, 7, 7)}
 
     def batch_norm(prefix: str, channels: int) -> None:
@@ -32,6 +41,7 @@ def expected_shapes(name: str, variant: str) -> dict[str, tuple[int, ...]]:
     for stage, blocks in enumerate(BLOCKS[name], start=1):
         width = 64 * 2 ** (stage - 1)
         out = width * (4 if bottleneck else 1)
+        width *= 2 if groups > 1 else 1
         for block in range(blocks):
             prefix = f"layer{stage}.{block}"
             shapes[f"{prefix}.conv1.weight"] = (width, came, 1, 1) if bottleneck else (width, came, 3, 3)
@@ -40,11 +50,14 @@ def expected_shapes(name: str, variant: str) -> dict[str, tuple[int, ...]]:
                 batch_norm(f"{prefix}.bn1.BN", width // 2)
             else:
                 batch_norm(f"{prefix}.bn1", width)
-            shapes[f"{prefix}.conv2.weight"] = (width, width, 3, 3)
+            shapes[f"{prefix}.conv2.weight"] = (width, width // groups, 3, 3)
             batch_norm(f"{prefix}.bn2", width)
             if bottleneck:
                 shapes[f"{prefix}.conv3.weight"] = (out, width, 1, 1)
                 batch_norm(f"{prefix}.bn3", out)
+            if name.startswith("se"):
+                shapes |= {f"{prefix}.se.fc1.weight": (out // 16, out, 1, 1), f"{prefix}.se.fc1.bias": (out // 16,)}
+                shapes |= {f"{prefix}.se.fc2.weight": (out, out // 16, 1, 1), f"{prefix}.se.fc2.bias": (out,)}
             if variant == "b" and stage < 3 and block == blocks - 1:
                 instance_norm(f"{prefix}.IN", out)
             if block == 0 and came != out:
@@ -61,8 +74,7 @@ def build(name: str, variant: str) -> torch.nn.Module:
     return backbone
 
 
-@pytest.mark.parametrize("variant", ["a", "b"])
-@pytest.mark.parametrize("name", list(BLOCKS))
+@pytest.mark.parametrize(("name", "variant"), RELEASED)
 def test_keys_and_shapes_are_those_of_the_published_weights(name: str, variant: str) -> None:
     with torch.device("meta"):
         backbone = build(name, variant)
@@ -120,10 +132,12 @@ def test_gradients_reach_every_parameter_and_a_copy_is_independent(variant: str)
     assert all(parameter.grad is None for parameter in twin.parameters())
 
 
-@pytest.mark.parametrize("name", ["resnext50_32x4d", "seresnet18", "resnet26d"])
-def test_other_members_of_the_family(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "variant"), [("resnext50_32x4d", "a"), ("seresnet18", "a"), ("seresnet18", "b"), ("resnet26d", "b")]
+)
+def test_other_members_of_the_family(name: str, variant: str) -> None:
     with torch.no_grad():
-        assert build(name, "a").eval()(torch.rand(1, 3, 64, 64)).shape[2:] == (2, 2)
+        assert build(name, variant).eval()(torch.rand(1, 3, 64, 64)).shape[2:] == (2, 2)
 
 
 def test_networks_without_batch_norm_or_residual_stages_are_refused() -> None:

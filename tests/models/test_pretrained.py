@@ -9,6 +9,7 @@ from email.message import Message
 from pathlib import Path
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -34,14 +35,18 @@ def same(backbone: torch.nn.Module, weights: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(value, weights[key]) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "model.backbone."])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model"])
+@pytest.mark.parametrize(
+    ("wrapper", "prefix"), [(None, ""), ("state_dict", "module."), ("model", "model.backbone."), (None, "any.other.")]
+)
 def test_wrappers_prefixes_and_classifiers_are_stripped(
-    tmp_path: Path, weights: dict[str, torch.Tensor], prefix: str, wrapper: str | None
+    tmp_path: Path, weights: dict[str, torch.Tensor], wrapper: str | None, prefix: str
 ) -> None:
     state = {prefix + key: value for key, value in weights.items()}
     torch.save(state if wrapper is None else {wrapper: state, "epoch": 3}, tmp_path / "weights.pth")
-    assert same(make(tmp_path / "weights.pth"), weights)
+    backbone = make(tmp_path / "weights.pth")
+    assert same(backbone, weights)
+    report = backbone.weights_report
+    assert (report.missing, report.unused, report.classifier) == ((), (), ("fc.weight", "fc.bias"))
 
 
 def test_safetensors_load_and_the_counts_are_logged(
@@ -64,6 +69,17 @@ def test_plain_weights_fill_what_an_ibn_network_shares_and_the_rest_is_reported(
     assert "76 tensors loaded, 36 of the backbone missing" in caplog.text
     assert "24 in the file unused" in caplog.text
     assert caplog.records[-1].levelno == logging.WARNING
+    report = backbone.weights_report
+    assert (report.source, report.origin) == ("file", str(tmp_path / "plain.pth"))
+    assert (len(report.loaded), len(report.missing), len(report.unused)) == (76, 36, 24)
+    assert "layer3.0.conv1.weight" in report.loaded and "layer1.0.bn1.IN.weight" in report.missing
+    assert "layer1.0.bn1.weight" in report.unused and report.classifier == ("fc.weight", "fc.bias")
+
+
+def test_old_files_and_files_with_numpy_numbers_load(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    content = {"state_dict": weights, "rank1": np.float64(0.97), "mAP": np.float32(0.82)}
+    torch.save(content, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
+    assert same(make(tmp_path / "old.pth.tar"), weights)
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
@@ -128,7 +144,7 @@ def test_a_missing_network_says_what_was_tried_and_the_way_out(tmp_path: Path, m
 def test_weights_that_do_not_exist_are_refused_with_the_choice() -> None:
     with pytest.raises(ReIDError, match=r"timm has no IBN weights; set model\.pretrained=ibn_net"):
         make("timm")
-    with pytest.raises(ReIDError, match=r"published weights for resnet101, .* not for 'resnet26' with ibn='a'"):
+    with pytest.raises(ReIDError, match=r"published weights for resnet101-a, .* not for 'resnet26' with ibn='a'"):
         make("ibn_net", name="resnet26")
 
 

@@ -102,6 +102,21 @@ def test_any_network_that_ends_in_a_linear_layer_works(name: str, dim: int) -> N
         assert cut(name).embedding_dim == dim
 
 
+def test_a_part_of_a_network_gives_its_maps_and_loads_by_key(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = torchvision.models.mobilenet_v3_small().eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pth")
+    model = cut("mobilenet_v3_small.features", pretrained=str(tmp_path / "weights.pth")).eval()
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(model(images).features, whole.features(images).mean(dim=(2, 3)))
+    assert torchvision_weights_url("torchvision/mobilenet_v3_small.features").endswith(
+        "mobilenet_v3_small-047dcff4.pth"
+    )
+    with pytest.raises(ReIDError, match=r"no part 'feature'; its parts are torchvision/mobilenet_v3_small\.features, "):
+        cut("mobilenet_v3_small.feature")
+
+
 def test_reduction_and_neck_can_follow() -> None:
     model = cut("shufflenet_v2_x0_5", embedding_dim=16, neck="bnneck").eval()
     assert model.embed(torch.randn(2, 3, 64, 64)).shape == (2, 16)
