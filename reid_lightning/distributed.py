@@ -12,8 +12,25 @@ from reid_lightning.errors import ReIDError
 
 
 def is_rank_zero() -> bool:
-    """Whether this process writes files and prints: true outside distributed runs and on global rank zero."""
-    return all(int(os.environ.get(name, "0") or 0) == 0 for name in ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
+    """Whether this process writes files and prints: true outside distributed runs and on global rank zero.
+
+    torchrun says RANK, and may give 0 to a machine whose other numbers are not."""
+    if rank := os.environ.get("RANK"):
+        return int(rank) == 0
+    return all(int(os.environ.get(name, "0") or 0) == 0 for name in ("NODE_RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def check_run_dir() -> None:
+    """ReIDError when several processes were started from outside without one folder for all of them: each would make
+    its own from the time at which it started."""
+    started = max(int(os.environ.get(name, "1") or 1) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    outside = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
+    named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
+    if outside and started > 1 and not named and HydraConfig.get().mode == RunMode.RUN:
+        raise ReIDError(
+            f"{started} processes were started by torchrun or srun, and each would write to a folder of its own. Name one "
+            "for all, on a disk that all machines see: hydra.run.dir=runs/train/<name>."
+        )
 
 
 def check_accelerator(accelerator: str, devices: int | str | list[int]) -> None:
@@ -29,15 +46,6 @@ def check_accelerator(accelerator: str, devices: int | str | list[int]) -> None:
     count = 1 if mps else torch.cuda.device_count()
     if isinstance(devices, int) and devices > count:
         raise ReIDError(f"trainer.devices is {devices}, but this machine has {count} GPU(s).")
-
-
-def check_not_sweeping(world_size: int) -> None:
-    """ReIDError for a multirun with several processes a job: their child processes would start the sweep again."""
-    if world_size > 1 and HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise ReIDError(
-            f"a sweep (-m) with {world_size} processes a job is not supported yet. Sweep with one device, or start one "
-            "distributed run for each choice."
-        )
 
 
 def best_device(name: str) -> str:

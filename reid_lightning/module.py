@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from reid_lightning.bundle import check_architecture, read_checkpoint, training_record
+from reid_lightning.callbacks.weight_averaging import check_averaging
 from reid_lightning.data.batch import Batch
+from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.samplers import mixed
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.non_finite import NonFiniteGuard, non_finite_error
+from reid_lightning.parameter_groups import build_optimizer
 
 # Lightning 2.6 calls a function that torch 2.12 deprecates, once in every worker; nothing a user could do about it.
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
@@ -36,6 +41,9 @@ class ReIDModule(pl.LightningModule):
         preprocessing: travels in every checkpoint, so that a checkpoint alone can be loaded for search.
         optimizer: called with the parameter groups.
         scheduler: called with (optimizer, total_steps=...), stepped after every optimiser step; None keeps the rate.
+        layer_decay: None, or how much slower each layer of the backbone learns than the one behind it, see
+            `parameter_groups`.
+        freeze: layers of the backbone that do not learn, by name or by number from the first, see `freeze_layers`.
         seed: of what is random inside the network (dropout, MixStyle), with the step and the rank: an interrupted run
             goes on with the very numbers it would have had.
         on_non_finite: a loss that is no number stops the run ("stop"), or its step changes nothing ("skip").
@@ -49,6 +57,8 @@ class ReIDModule(pl.LightningModule):
         *,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., Any] | None = None,
+        layer_decay: float | None = None,
+        freeze: Sequence[str] | int = (),
         seed: int = 0,
         on_non_finite: Literal["stop", "skip"] = "stop",
     ) -> None:
@@ -58,14 +68,32 @@ class ReIDModule(pl.LightningModule):
         self.preprocessing = preprocessing
         self._build_optimizer = optimizer
         self._build_scheduler = scheduler
+        self._layer_decay = layer_decay
         self._seed = seed
         self._guard = NonFiniteGuard(on_non_finite, error=self._non_finite_error)
         self._take_step = True
         self._total_steps = 0
+        # Alike on every rank without DDP's copying them in each step, which a memory of embeddings is too large for.
+        self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in loss.named_buffers()]
+        freeze_layers(model, freeze)
+        keep_frozen_in_eval(model)
+
+    def train(self, mode: bool = True) -> ReIDModule:
+        """As for any module; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        keep_frozen_in_eval(self.model)
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (batch, 3, height, width) -> L2-normalised embeddings (batch, dim)."""
         return self.model.embed(images)
+
+    def on_train_start(self) -> None:
+        """Whoever looked at the network in the meantime may have switched all of it to training. And the loader gets its
+        place in the epoch: a schedule, which counts the steps, made the trainer ask for it before it read the
+        checkpoint."""
+        keep_frozen_in_eval(self.model)
+        self.trainer.fit_loop._load_combined_loader_states()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the generators from (seed, batch, rank): nothing random depends on what ran before."""
@@ -76,13 +104,18 @@ class ReIDModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch; logs each term."""
-        values = self.loss(self.model(batch.images), batch.labels, progress=self.progress)
+        progress = min(1.0, self.global_step / max(1, self._total_steps))
+        output = self.model(batch.images, batch.cameras, batch.viewpoints)
+        values = self.loss(output, batch.labels, progress=progress)
         finite = self._guard.judge(values, step=self.global_step, rows=batch.rows)
         self._take_step = finite and (self._take_step or batch_idx % self.trainer.accumulate_grad_batches == 0)
         total = values.pop("total")
         size = len(batch.labels)
         self.log("train/loss", total, prog_bar=True, batch_size=size)
         self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=size)
+        self.log_dict(
+            {f"train/weight_{name}": value for name, value in self.loss.weights(progress).items()}, batch_size=size
+        )
         return total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -92,14 +125,10 @@ class ReIDModule(pl.LightningModule):
             for parameter in self.parameters():
                 parameter.grad = None
 
-    @property
-    def progress(self) -> float:
-        """Share of the run's optimiser steps that are done, 0 to 1."""
-        return min(1.0, self.global_step / max(1, self._total_steps))
-
     def validation_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """Embeddings and rows of a batch, for the retrieval metrics."""
-        return {"embeddings": self.model.embed(batch.images), "rows": batch.rows}
+        embeddings = self.model.embed(batch.images, batch.cameras, batch.viewpoints)
+        return {"embeddings": embeddings, "rows": batch.rows}
 
     def _non_finite_error(self, values: Mapping[str, Tensor], step: int, rows: Tensor) -> ReIDError:
         images = self.trainer.datamodule.dataset.train
@@ -113,9 +142,9 @@ class ReIDModule(pl.LightningModule):
         )
 
     def configure_optimizers(self) -> dict[str, Any] | Optimizer:
-        """Weight decay on matrices and kernels only; a schedule over the run's whole number of steps."""
+        """The optimiser over `parameter_groups`; a schedule over the run's whole number of steps."""
         self._total_steps = int(self.trainer.estimated_stepping_batches)
-        optimizer = self._build_optimizer(parameter_groups(self))
+        optimizer = build_optimizer(self._build_optimizer, self, layer_decay=self._layer_decay)
         if self._build_scheduler is None:
             return optimizer
         scheduler = self._build_scheduler(optimizer, total_steps=self._total_steps)
@@ -131,22 +160,12 @@ class ReIDModule(pl.LightningModule):
         check_architecture(checkpoint, self.model)
 
 
-def parameter_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: tensors of two or more dimensions, and the rest without weight decay."""
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    if not trainable:
-        raise ReIDError("the model and the loss have no trainable parameter; nothing can be trained.")
-    decayed = [parameter for parameter in trainable if parameter.ndim >= 2]
-    rest = [parameter for parameter in trainable if parameter.ndim < 2]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
-
-
-def check_resumable(path: Path, module: ReIDModule, *, max_epochs: int | None) -> None:
-    """ReIDError when the checkpoint at `path` cannot go on as `module`: other network, input, loss or identities, or
-    when it has trained its `max_epochs` already."""
+def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer) -> None:
+    """ReIDError when the checkpoint at `path` cannot go on as `module` under `trainer`: other network, input, loss,
+    identities or averaging, or when it has trained its `max_epochs` already."""
     checkpoint = read_checkpoint(path)
     check_architecture(checkpoint, module.model)
+    check_averaging(checkpoint, trainer.callbacks)
     came, here = checkpoint["reid"]["preprocessing"], module.preprocessing.as_dict()
     if came != here:
         raise ReIDError(f"resume={path} was trained with input {came}, this run has {here}; give the same input.*.")
@@ -161,17 +180,34 @@ def check_resumable(path: Path, module: ReIDModule, *, max_epochs: int | None) -
         )
     finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     epochs = checkpoint["epoch"] + int(finished)
-    if max_epochs is not None and 0 <= max_epochs <= epochs:
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise ReIDError(f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that.")
 
 
-def use_channels_last(model: nn.Module) -> nn.Module:
+def agree_on_sides(model: ReIDModel, datamodule: ReIDDataModule) -> None:
+    """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
+    them as it does. Before the network meets an optimiser."""
+    if model.side_information is None:
+        return
+    numbering = datamodule.numbering
+    model.name_sides(cameras=list(numbering.cameras), viewpoints=list(numbering.viewpoints))
+    sides = model.side_information
+    named = {"cameras": sides.cameras, "viewpoints": sides.viewpoints}
+    numbers = {key: {name: at for at, name in enumerate(names)} if names else {} for key, names in named.items()}
+    datamodule.numbering = replace(numbering, **numbers)
+
+
+def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: int) -> None:
+    """ReIDError when there are too few identities for all ranks, or when batches hold nothing that the loss could learn
+    from."""
+    datamodule.batch_sampler(world_size=world_size)
+    if datamodule.sampling == "pk":
+        loss.check_batch(
+            identities=world_size * datamodule.identities_per_batch,
+            images_per_identity=datamodule.images_per_identity,
+        )
+
+
+def use_channels_last(model: ReIDModel) -> ReIDModel:
     """Store convolution weights channels last: the same numbers, faster convolutions on CPU and GPU."""
     return model.to(memory_format=torch.channels_last)
-
-
-def checkpoint_bytes(module: nn.Module) -> int:
-    """About what one training checkpoint takes: the weights, and two optimiser states for each parameter."""
-    states = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
-    parameters = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
-    return states + 2 * parameters

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 
 from reid_lightning import bundle
 from reid_lightning.data.records import VehicleDataset
+from reid_lightning.models import ReIDModel
 
 
 class ExportBest(pl.Callback):
@@ -30,14 +31,16 @@ class ExportBest(pl.Callback):
             loaded.model,
             loaded.options.preprocessing,
             metrics=loaded.options.metrics,
-            data=describe_training_data(trainer.datamodule.dataset),
+            data=describe_training(trainer.datamodule.dataset, pl_module.model),
         )
 
 
-def describe_training_data(dataset: VehicleDataset) -> dict[str, int | str]:
-    """What the model card says of the data."""
+def describe_training(dataset: VehicleDataset, model: ReIDModel) -> dict[str, int | str]:
+    """What the model card says of the data, and of the weights that training started from."""
+    report = model.backbone.weights_report
     return {
         "name": dataset.name,
+        "first weights": "random" if report is None else f"{report.source}, {Path(report.origin).name}",
         "training pictures": len(dataset.train),
         "training identities": len({image.identity for image in dataset.train}),
         "query pictures": len(dataset.query),

@@ -48,10 +48,11 @@ class RankedLists(pl.Callback):
             queries=self.queries,
             columns=self.columns,
         )
+        step = max(trainer.global_step - 1, 0)  # at which Lightning logs val/mAP
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image(_TAG, [str(path)], step=trainer.global_step)
+                logger.log_image(_TAG, [str(path)], step=step)
             elif isinstance(logger, TensorBoardLogger):
                 with Image.open(path) as picture:
                     pixels = np.asarray(picture.convert("RGB"))
-                logger.experiment.add_image(_TAG, pixels, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(_TAG, pixels, step, dataformats="HWC")

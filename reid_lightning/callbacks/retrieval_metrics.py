@@ -22,6 +22,7 @@ class RetrievalMetrics(pl.Callback):
     def __init__(self, *, ranks: Sequence[int] = (1, 5, 10)) -> None:
         self.ranks = tuple(ranks)
         self.metric: RetrievalMetric | None = None
+        self._measured_at = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take identities and cameras from the data module."""
@@ -49,12 +50,13 @@ class RetrievalMetrics(pl.Callback):
         if trainer.sanity_checking or trainer.fast_dev_run:
             return
         values = self.metric.compute()
+        self._measured_at = trainer.global_step
         pl_module.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "mAP"})
         pl_module.log("val/mAP", float(values["mAP"]), prog_bar=True)  # every rank computed the same numbers
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the metrics of these weights beside them."""
-        if self.metric is not None and self.metric.result is not None:
+        """Put the metrics of these weights beside them, where these have been measured."""
+        if self.metric is not None and self.metric.result is not None and self._measured_at == trainer.global_step:
             checkpoint.setdefault("reid", {})["metrics"] = self.metric.result.as_dict()

@@ -1,0 +1,94 @@
+"""Keeps last.ckpt, from which a run that was killed goes on as if it had not been."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from reid_lightning.checkpoints import LAST_NAME
+from reid_lightning.errors import ReIDError
+
+_log = logging.getLogger(__name__)
+
+
+def between_steps(trainer: pl.Trainer) -> bool:
+    """Whether, at the end of a batch, a checkpoint holds all that the run goes on with: no gradient waits for the rest
+    of its optimiser step, and neither a validation nor the end of the epoch is still to come for this batch."""
+    loop = trainer.fit_loop.epoch_loop
+    return not (
+        loop._should_accumulate() or loop._is_training_done or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+    )
+
+
+class LastCheckpoint(Checkpoint):
+    """Saves every `every_n_steps` optimiser steps, after every validation, at the end of every epoch, and when the run
+    is asked to stop.
+
+    Only at moments from which the trainer goes on exactly. Lightning's ModelCheckpoint also saves while gradients are
+    being accumulated, which a resumed run has not, and before the validation at the end of an epoch, which a resumed
+    run then leaves out.
+
+    Args:
+        folder: gets `last.ckpt`.
+        every_n_steps: what a killed run may lose.
+    """
+
+    def __init__(self, folder: str | Path, *, every_n_steps: int) -> None:
+        if isinstance(every_n_steps, bool) or not isinstance(every_n_steps, int) or every_n_steps < 1:
+            raise ReIDError(f"callbacks.last.every_n_steps is {every_n_steps!r}; expected a whole number of 1 or more.")
+        super().__init__()
+        self.path = Path(folder) / LAST_NAME
+        self.every_n_steps = every_n_steps
+        self._saved_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Give the loader its place in the epoch. The trainer does so when it asks for the loader, which a schedule has
+        made it do before the checkpoint was read, to count the steps."""
+        trainer.fit_loop._load_combined_loader_states()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save when it is time."""
+        if trainer.global_step % self.every_n_steps == 0 and between_steps(trainer):
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save after a validation within an epoch; the one at its end is followed by `on_train_epoch_end`."""
+        if not trainer.sanity_checking and not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save what was validated."""
+        self._save(trainer)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Save when the run was asked to stop, and say how to go on. Other exceptions leave the last checkpoint alone:
+        they come at any moment."""
+        if not isinstance(exception, SIGTERMException):
+            return
+        self._save(trainer)
+        if trainer.is_global_zero:
+            run = trainer.default_root_dir
+            _log.warning(
+                "stopped after %d steps. To go on: the same command with resume=%s hydra.run.dir=%s",
+                trainer.global_step,
+                self.path if self.path.exists() else trainer.ckpt_path,
+                run,
+            )
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """The step to go on from is saved already."""
+        self._saved_step = checkpoint["global_step"]
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        if trainer.global_step != self._saved_step and not trainer.fast_dev_run:
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self._saved_step = trainer.global_step

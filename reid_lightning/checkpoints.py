@@ -1,0 +1,218 @@
+"""Checkpoints that are whole or not there, and which of them to go on from.
+
+A run may be killed while it saves, and a disk may fill up: neither may cost the checkpoint that was there before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
+from pytorch_lightning.plugins import TorchCheckpointIO
+from torch import nn
+
+from reid_lightning.errors import ReIDError
+
+LAST_NAME = "last.ckpt"
+AUTO = "auto"
+
+_UNFINISHED = ".unfinished-"
+_OF_SLURM = re.compile(r"hpc_ckpt_(\d+)\.ckpt")  # Lightning's name for what it saves before SLURM requeues the job
+_log = logging.getLogger(__name__)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its name, forces it to the disk and renames it: a kill or a power cut at any moment
+    leaves the old one or the new one.
+
+    What a killed run left half-written goes at the next save, and of SLURM's numbered checkpoints the two latest stay.
+
+    Args:
+        keep_previous: names whose last version stays beside the new one, `last.ckpt` as `last.previous.ckpt`.
+    """
+
+    def __init__(self, *, keep_previous: Sequence[str] = (LAST_NAME,)) -> None:
+        self.keep_previous = frozenset(keep_previous)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write `checkpoint` to `path`; OSError with the path when the disk does not take it."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f"{_UNFINISHED}*"):
+            left.unlink(missing_ok=True)
+        unfinished = path.with_name(f"{_UNFINISHED}{os.getpid()}")
+        try:
+            _write(checkpoint, unfinished, name=path)
+            if path.name in self.keep_previous and path.exists():
+                _keep(path)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        if (saved := _OF_SLURM.fullmatch(path.name)) is not None:
+            for other in path.parent.glob("hpc_ckpt_*.ckpt"):
+                number = _OF_SLURM.fullmatch(other.name)
+                if number is not None and int(number[1]) < int(saved[1]) - 1:
+                    other.unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """Where the version of `path` before the newest is kept: `last.ckpt` -> `last.previous.ckpt`."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def _write(checkpoint: dict[str, Any], path: Path, *, name: Path) -> None:
+    try:
+        with path.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except RuntimeError as error:  # torch hides what the file system said
+        cause = error.__context__
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror, str(name)) from error
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(name)) from error
+
+
+def _keep(path: Path) -> None:
+    """Give what is at `path` the name of the previous version, without a moment in which neither name holds one."""
+    second_name = path.with_name(f"{_UNFINISHED}{os.getpid()}-link")
+    try:
+        os.link(path, second_name)
+    except OSError:  # a file system without hard links: until the new one is renamed, only the previous name holds one
+        path.replace(previous_of(path))
+        return
+    second_name.replace(previous_of(path))
+    second_name.unlink(missing_ok=True)  # renaming does nothing when both are one file
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # not every system can open a folder
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, in a few words, or None when every byte of it is as it was written.
+
+    torch.load itself takes a file with changed bytes: it checks the list of contents and not the sums of the contents.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except zipfile.BadZipFile:  # the list of contents stands at the end
+        size = path.stat().st_size
+        return f"cut short after {size:,} bytes" if size else "empty"
+    except OSError as error:
+        return f"not readable: {error.strerror or error}"
+    with archive:
+        try:
+            changed = archive.testzip()
+        except (zipfile.BadZipFile, OSError) as error:
+            return f"its bytes have changed: {error}"
+    return None if changed is None else f"its bytes have changed, in {changed}"
+
+
+def resume_path(resume: str | Path | None, run_dir: Path) -> Path | None:
+    """The checkpoint that `resume=...` means, or None for a run from the beginning; ReIDError as `choose_checkpoint`.
+
+    null begins, unless SLURM has started this job again; "auto" goes on when `run_dir` has a checkpoint and begins when
+    it has none; anything else is the path of a checkpoint or of a run.
+    """
+    if resume is None and int(os.environ.get("SLURM_RESTART_COUNT", "0") or 0) > 0:
+        resume = AUTO
+    if resume is None:
+        return None
+    if str(resume) != AUTO:
+        return choose_checkpoint(Path(resume))
+    return choose_checkpoint(run_dir) if _checkpoints(run_dir) else None
+
+
+def choose_checkpoint(path: Path) -> Path:
+    """The checkpoint file to go on from.
+
+    Args:
+        path: a file, which must be whole; or the folder of a run, or its checkpoints folder: of the files there the
+            one with the most steps that is whole. What is passed over for damage is logged.
+
+    Raises:
+        ReIDError: there is nothing at `path`, or nothing whole; the message names the files that are.
+    """
+    if path.is_dir():
+        whole, damaged = _newest_whole(path)
+        for other, reason in damaged:
+            _log.warning("passed over %s: %s", other, reason)
+        if whole is not None:
+            _log.info("going on from %s", whole)
+            return whole
+        found = "; ".join(f"{other.name}: {reason}" for other, reason in damaged) or "there is no .ckpt file"
+        raise ReIDError(f"resume={path}: no whole checkpoint in this folder ({found}). Start without resume.")
+    if not path.is_file():
+        raise ReIDError(f"no checkpoint at resume={path}; expected a .ckpt file, or the folder of a run.")
+    reason = damage(path)
+    if reason is None:
+        return path
+    whole, _ = _newest_whole(path.parent)
+    help_ = "there is no whole one beside it" if whole is None else f"{whole.name} beside it is whole: resume={whole}"
+    raise ReIDError(f"resume={path} is damaged ({reason}); {help_}.")
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of the run that `folder` or its parent belongs to, in the order of preference at equal steps."""
+    run = folder.parent if folder.name == "checkpoints" else folder
+    files = {path for place in (folder, run, run / "checkpoints") for path in place.glob("[!.]*.ckpt")}
+    ranks = {LAST_NAME: 0, previous_of(Path(LAST_NAME)).name: 2}
+    return sorted(files, key=lambda path: (ranks.get(path.name, 1 if _OF_SLURM.fullmatch(path.name) else 3), path.name))
+
+
+def _newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The whole checkpoint with the most steps, and the damaged ones that were met, with the reason."""
+    steps, damaged = {}, []
+    for path in _checkpoints(folder):
+        try:
+            steps[path] = int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            damaged.append((path, damage(path) or f"not a checkpoint of a run ({type(error).__name__})"))
+    for path in sorted(steps, key=steps.__getitem__, reverse=True):
+        reason = damage(path)
+        if reason is None:
+            return path, damaged
+        damaged.append((path, reason))
+    return None, damaged
+
+
+def checkpoint_bytes(module: nn.Module, *, averaged: bool = False) -> int:
+    """About what one training checkpoint takes: the weights, twice when their average is kept as well, and two
+    optimiser states for each trained parameter."""
+    states = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    trained = sum(
+        parameter.numel() * parameter.element_size() for parameter in module.parameters() if parameter.requires_grad
+    )
+    return (2 if averaged else 1) * states + 2 * trained
+
+
+def bytes_of_run(module: nn.Module, trainer: pl.Trainer) -> int:
+    """About what the checkpoints and the bundle of a run take at most: the best ones, last.ckpt, the one before it, the
+    one that is being written, and two of SLURM's."""
+    averaged = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)
+    best = sum(max(callback.save_top_k, 1) for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint))
+    files = best + 3 + (2 if "SLURM_JOB_ID" in os.environ else 0)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
+    return files * checkpoint_bytes(module, averaged=averaged) + weights

@@ -1,0 +1,202 @@
+"""A small training in one process, with all that `train.py` wires: for tests that interrupt and resume it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from PIL import Image
+from pytorch_lightning.callbacks import LearningRateMonitor
+from torch.nn import functional
+
+from reid_lightning.callbacks import RetrievalMetrics
+from reid_lightning.callbacks.best_checkpoint import BestCheckpoint
+from reid_lightning.callbacks.last_checkpoint import LastCheckpoint
+from reid_lightning.callbacks.preemption import Preemption
+from reid_lightning.callbacks.weight_averaging import MovingAverage
+from reid_lightning.checkpoints import AtomicCheckpointIO
+from reid_lightning.csv_log import ContinuedLog, CSVLog
+from reid_lightning.data.datamodule import ReIDDataModule
+from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.transforms import Preprocessing, TrainTransform
+from reid_lightning.losses import CircleLoss, IDLoss, WeightedSum
+from reid_lightning.models import ReIDModel
+from reid_lightning.module import ReIDModule
+from reid_lightning.schedules import warmup_cosine
+
+EPOCHS = 2
+BATCHES = 6  # of an epoch
+PREPROCESSING = Preprocessing(32, 32)
+
+
+def noise_pictures(folder: Path) -> VehicleDataset:
+    """Eight identities to train on, noise every one."""
+    generator = np.random.default_rng(0)
+
+    def records(identities: str, per_identity: int) -> tuple[VehicleImage, ...]:
+        images = []
+        for identity in identities:
+            for number in range(per_identity):
+                path = folder / f"{identity}_{number}.png"
+                Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
+                images.append(VehicleImage(path, identity, f"c{number % 2}"))
+        return tuple(images)
+
+    return VehicleDataset("toy", train=records("abcdefgh", 6), query=records("xyz", 2), gallery=records("xyzw", 3))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is left of a run that came to its end."""
+
+    folder: Path
+    weights: dict[str, torch.Tensor]
+
+    @property
+    def log(self) -> bytes:
+        return (self.folder / "logs/metrics.csv").read_bytes()
+
+    def state(self) -> dict:
+        """All that the last checkpoint holds, with the run's folder taken out of it."""
+        return _without(torch.load(self.folder / "checkpoints/last.ckpt", weights_only=True), str(self.folder))
+
+
+def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2, accumulate=1, **options) -> Finished:
+    """Train for EPOCHS epochs of BATCHES batches, with dropout in the network."""
+    datamodule = ReIDDataModule(
+        dataset,
+        PREPROCESSING,
+        train_transform=TrainTransform(PREPROCESSING),
+        identities_per_batch=4,
+        images_per_identity=2,
+        sampling="pk",
+        eval_batch_size=8,
+        num_workers=workers,
+        seed=0,
+    )
+    torch.manual_seed(0)
+    model = ReIDModel("test_efficientnet", ibn=None, last_stride=2, pooling="avg", embedding_dim=16)
+    model.neck.register_forward_pre_hook(lambda neck, given: functional.dropout(given[0], 0.3, neck.training))
+    terms = {
+        "circle": {"weight": 1.0, "input": "embeddings", "loss": CircleLoss(margin=0.25, gamma=16.0)},
+        "id": {"weight": 0.5, "input": "embeddings", "loss": partial(IDLoss, label_smoothing=0.1)},
+    }
+    loss = WeightedSum(terms, num_identities=datamodule.num_identities, embedding_dim=16)
+    module = ReIDModule(
+        model, loss, PREPROCESSING, optimizer=partial(torch.optim.AdamW, lr=0.01), scheduler=warmup_cosine
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=EPOCHS,
+        accumulate_grad_batches=accumulate,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        logger=CSVLog(folder / "logs"),
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[
+            RetrievalMetrics(ranks=[1]),
+            *([MovingAverage(decay=0.9)] if ema else []),
+            *callbacks,
+            LearningRateMonitor(),
+            ContinuedLog(),
+            Preemption(),
+            BestCheckpoint(folder / "checkpoints", "best", "val/mAP", mode="max", enable_version_counter=False),
+            LastCheckpoint(folder / "checkpoints", every_n_steps=every),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        **{"devices": 1, **options},
+    )
+    trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+    return Finished(folder, dict(module.state_dict()))
+
+
+class At(pl.Callback):
+    """Calls `act` in the first call of `hook` from batch `batch` on (0, 1, ... over all epochs)."""
+
+    def __init__(self, hook, batch, act):
+        self.batch, self.act, self.done = batch, act, False
+        setattr(self, hook, self._look)
+
+    def _look(self, trainer, *_, **__):
+        if trainer.fit_loop.total_batch_idx >= self.batch and not self.done:
+            self.done = True
+            self.act()
+
+
+def child(function: Callable[[], object], **environment: object) -> int:
+    """Run `function` in a process of its own, with these environment variables; its number. Its status is that of the
+    SystemExit it raises, or 1 for any other exception."""
+    number = os.fork()
+    if number:
+        return number
+    status = 1
+    try:
+        os.environ.update({name: str(value) for name, value in environment.items()})
+        function()
+        status = 0
+    except SystemExit as stop:
+        status = stop.code
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def two_nodes(function: Callable[[], object], port: int) -> list[int]:
+    """Run `function` as torchrun does on two machines with one process each, here on one; the numbers of both."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "toy"}
+    return [
+        child(function, RANK=node, GROUP_RANK=node, LOCAL_RANK=0, LOCAL_WORLD_SIZE=1, **shared) for node in range(2)
+    ]
+
+
+def free_port() -> int:
+    """One that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def assert_same_end(run: Finished, other: Finished) -> None:
+    """Weights, optimiser, schedule, average, loops, sampler, the callbacks' memory and the log are equal to the bit."""
+    assert_equal(run.state(), other.state())
+    assert_equal(run.weights, other.weights)
+    assert run.log == other.log
+
+
+def assert_equal(first, second, where=""):
+    """Equal in type and to the bit, at every depth."""
+    assert type(first) is type(second), where
+    if isinstance(first, torch.Tensor):
+        assert first.dtype == second.dtype and torch.equal(first, second), where
+    elif isinstance(first, dict):
+        assert first.keys() == second.keys(), where
+        for key in first:
+            assert_equal(first[key], second[key], f"{where}.{key}")
+    elif isinstance(first, list):
+        assert len(first) == len(second), where
+        for number, pair in enumerate(zip(first, second, strict=True)):
+            assert_equal(*pair, f"{where}[{number}]")
+    else:
+        assert first == second, where
+
+
+def _without(value, folder):
+    if isinstance(value, str):
+        return value.replace(folder, "")
+    if isinstance(value, dict):
+        return {_without(key, folder): _without(entry, folder) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without(entry, folder) for entry in value]
+    return value
