@@ -6,13 +6,18 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from reid_lightning.acceleration import compile_in_place, set_matmul_precision
+from reid_lightning.bundle import read_checkpoint
+from reid_lightning.checkpoints import bytes_of_run, resume_path
 from reid_lightning.cli import build, check_writable, entry_point, save_config
-from reid_lightning.distributed import check_accelerator, check_not_sweeping, is_rank_zero
+from reid_lightning.distributed import is_rank_zero
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
-from reid_lightning.loggers import finish_wandb
-from reid_lightning.models import check_input_size
-from reid_lightning.module import check_resumable, checkpoint_bytes, use_channels_last
+from reid_lightning.launching import needs_own_process, run_in_own_process
+from reid_lightning.loggers import finishing_wandb, log_bundle
+from reid_lightning.models import check_input_size, warn_of_mismatch
+from reid_lightning.module import agree_on_sides, check_batches, check_resumable, use_channels_last
+from reid_lightning.preflight import check_config, check_trainer
 from reid_lightning.search import load_reid_model
 
 
@@ -20,8 +25,8 @@ from reid_lightning.search import load_reid_model
 def train(cfg: DictConfig) -> float | None:
     """Compose, check, train, export the best model and evaluate what was exported; returns its mAP."""
     run_dir = Path(cfg.run_dir)
-    check_writable(run_dir)
-    check_accelerator(cfg.trainer.accelerator, cfg.trainer.devices)
+    check_config(cfg)
+    resume = resume_path(cfg.resume, run_dir)
     if is_rank_zero():
         save_config(cfg, run_dir)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -30,36 +35,44 @@ def train(cfg: DictConfig) -> float | None:
     train_transform = build(cfg, "transforms")(preprocessing)
     model = use_channels_last(instantiate(cfg.model))
     check_input_size(model, height=preprocessing.height, width=preprocessing.width)
+    warn_of_mismatch(model, preprocessing)
     optimizer, scheduler, make_module = (build(cfg, group) for group in ("optimizer", "scheduler", "module"))
     trainer = build(cfg, "trainer")(
         callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
     )
-    check_not_sweeping(trainer.world_size)
+    if needs_own_process(trainer):  # a job of a sweep over several processes
+        return run_in_own_process(__file__, run_dir)
+    check_trainer(trainer, model, sync_batchnorm=cfg.trainer.sync_batchnorm)
+    device, ranks = trainer.strategy.root_device, trainer.world_size
+    set_matmul_precision(cfg.float32_matmul_precision, device=device)
+    compile_in_place(model, cfg.compile, device=device)
 
     evaluation = instantiate(cfg.evaluation)
     make_datamodule = build(cfg, "loader")
     dataset = instantiate(cfg.data)
     evaluation.check(dataset)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
-    datamodule.batch_sampler(world_size=trainer.world_size)  # enough identities for all ranks
+    agree_on_sides(model, datamodule)
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
+    check_batches(loss, datamodule, world_size=ranks)
     module = make_module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
-    if cfg.resume is not None:
-        check_resumable(Path(cfg.resume), module, max_epochs=trainer.max_epochs)
-    check_writable(run_dir, needed_bytes=2 * checkpoint_bytes(module))
+    if resume is not None:
+        check_resumable(resume, module, trainer)
+    check_writable(run_dir, needed_bytes=bytes_of_run(module, trainer))
 
-    for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-    try:
-        trainer.fit(module, datamodule, ckpt_path=cfg.resume, weights_only=True)
-    finally:
-        finish_wandb(trainer.loggers)
-    if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
-        return None
-    if not trainer.checkpoint_callback.best_model_path:
-        raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
-    embedder = load_reid_model(run_dir / "bundle", device=trainer.strategy.root_device)
-    judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
+    with finishing_wandb(trainer.loggers):
+        for logger in trainer.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
+            return None
+        best = trainer.checkpoint_callback.best_model_path
+        if not best:
+            raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
+        embedder = load_reid_model(run_dir / "bundle", device=device)
+        judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
+        epoch = read_checkpoint(Path(best))["epoch"]
+        log_bundle(trainer.loggers, run_dir / "bundle", metrics=judgement.result.as_dict(), epoch=epoch)
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_judgement(judgement, run_dir, title=title)
     return judgement.result.mAP

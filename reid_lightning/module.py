@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from reid_lightning.accumulation import last_step_factor
 from reid_lightning.bundle import check_architecture, read_checkpoint, training_record
 from reid_lightning.callbacks.weight_averaging import check_averaging
 from reid_lightning.data.batch import Batch
@@ -89,8 +90,8 @@ class ReIDModule(pl.LightningModule):
         return self.model.embed(images)
 
     def on_train_start(self) -> None:
-        """Whoever looked at the network in the meantime may have switched all of it to training. And the loader gets its
-        place in the epoch: a schedule, which counts the steps, made the trainer ask for it before it read the
+        """Whoever looked at the network in the meantime may have switched all of it to training. And the loader gets
+        its place in the epoch: a schedule, which counts the steps, made the trainer ask for it before it read the
         checkpoint."""
         keep_frozen_in_eval(self.model)
         self.trainer.fit_loop._load_combined_loader_states()
@@ -104,10 +105,14 @@ class ReIDModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The weighted loss of a batch; logs each term."""
+        kept = self._buffers_to_restore()
         progress = min(1.0, self.global_step / max(1, self._total_steps))
         output = self.model(batch.images, batch.cameras, batch.viewpoints)
         values = self.loss(output, batch.labels, progress=progress)
-        finite = self._guard.judge(values, step=self.global_step, rows=batch.rows)
+        finite = self._guard.judge(values, step=self.global_step, epoch=self.current_epoch, rows=batch.rows)
+        if not finite:  # what the forward pass has written into running statistics
+            for buffer, before in kept:
+                buffer.copy_(before)
         self._take_step = finite and (self._take_step or batch_idx % self.trainer.accumulate_grad_batches == 0)
         total = values.pop("total")
         size = len(batch.labels)
@@ -116,7 +121,9 @@ class ReIDModule(pl.LightningModule):
         self.log_dict(
             {f"train/weight_{name}": value for name, value in self.loss.weights(progress).items()}, batch_size=size
         )
-        return total
+        return total * last_step_factor(
+            batch_idx, batches=self.trainer.num_training_batches, accumulate=self.trainer.accumulate_grad_batches
+        )
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Without gradients an optimiser passes a parameter over: no decay, no momentum."""
@@ -125,19 +132,33 @@ class ReIDModule(pl.LightningModule):
             for parameter in self.parameters():
                 parameter.grad = None
 
+    def on_validation_start(self) -> None:
+        """A broken step is named as one, not as embeddings that cannot be ranked."""
+        self._guard.settle()
+
     def validation_step(self, batch: Batch, batch_index: int) -> dict[str, Tensor]:
         """Embeddings and rows of a batch, for the retrieval metrics."""
-        embeddings = self.model.embed(batch.images, batch.cameras, batch.viewpoints)
+        with torch.compiler.set_stance("force_eager"):  # no compilation for other sizes; the numbers of the bundle
+            embeddings = self.model.embed(batch.images, batch.cameras, batch.viewpoints)
         return {"embeddings": embeddings, "rows": batch.rows}
 
-    def _non_finite_error(self, values: Mapping[str, Tensor], step: int, rows: Tensor) -> ReIDError:
+    def _buffers_to_restore(self) -> list[tuple[Tensor, Tensor]]:
+        """The network's buffers and copies of them, where a step may have to be undone."""
+        if self._guard.mode != "skip":
+            return []
+        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+
+    def _non_finite_error(
+        self, values: Mapping[str, Tensor], step: int, epoch: int, rows: Tensor, late: bool
+    ) -> ReIDError:
         images = self.trainer.datamodule.dataset.train
+        finite = None if late else all(bool(parameter.isfinite().all()) for parameter in self.parameters())
         return non_finite_error(
             values,
             step=step,
-            epoch=self.current_epoch,
+            epoch=epoch,
             pictures=[images[row].path for row in rows.tolist()],
-            weights_finite=all(bool(parameter.isfinite().all()) for parameter in self.parameters()),
+            weights_finite=finite,
             folder=Path(self.trainer.default_root_dir),
         )
 
@@ -181,7 +202,10 @@ def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer) -> None
     finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     epochs = checkpoint["epoch"] + int(finished)
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
-        raise ReIDError(f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that.")
+        raise ReIDError(
+            f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that. If it was stopped "
+            f"before its export: python export.py checkpoint={path.with_name('best.ckpt')}."
+        )
 
 
 def agree_on_sides(model: ReIDModel, datamodule: ReIDDataModule) -> None:

@@ -33,10 +33,16 @@ def all_finite(values: Mapping[str, Tensor]) -> Tensor:
 
 
 def non_finite_error(
-    values: Mapping[str, Tensor], *, step: int, epoch: int, pictures: Sequence[Path], weights_finite: bool, folder: Path
+    values: Mapping[str, Tensor],
+    *,
+    step: int,
+    epoch: int,
+    pictures: Sequence[Path],
+    weights_finite: bool | None,
+    folder: Path,
 ) -> ReIDError:
     """The error of a run that stops: the term, the step, the pictures (all of them go into a list in `folder`) and
-    what usually helps."""
+    what usually helps. `weights_finite`: whether the weights were before this step; None: not known any more."""
     bad = [name for name, value in values.items() if not value.isfinite().all()]
     bad = [name for name in bad if name != TOTAL] or bad  # the sum only follows
     if not bad:
@@ -45,12 +51,13 @@ def non_finite_error(
     with replacing(folder / LIST_NAME) as unfinished:
         unfinished.write_text("\n".join(map(str, pictures)) + "\n", encoding="utf-8")
     names = ", ".join(str(path) for path in pictures[:_NAMED]) + (", ..." if len(pictures) > _NAMED else "")
-    cause = (
-        "The weights were finite, so look at these pictures and at the term's settings (margin, gamma, scale)"
-        if weights_finite
-        else "The weights were not finite any more before this step: lower optimizer.lr, lengthen scheduler.warmup or "
-        "set trainer.gradient_clip_val"
-    )
+    pictures_or_settings = "look at these pictures and at the term's settings (margin, gamma, scale)"
+    rates = "lower optimizer.lr, lengthen scheduler.warmup or set trainer.gradient_clip_val"
+    cause = {
+        True: f"The weights were finite, so {pictures_or_settings}",
+        False: f"The weights were not finite any more before this step: {rates}",
+        None: f"Either {pictures_or_settings}, or {rates}",
+    }[weights_finite]
     return ReIDError(
         f"the loss term {' and '.join(bad)} is not finite at step {step}, epoch {epoch} ({shown}). {cause}. The batch: "
         f"{names} (all {len(pictures)} are in {folder / LIST_NAME}). module.on_non_finite=skip leaves such steps out."
@@ -63,6 +70,7 @@ class _Step:
     copied: torch.Event | None
     values: Mapping[str, Tensor]
     number: int
+    epoch: int
     rows: Tensor
 
     def is_finite(self) -> bool:
@@ -76,7 +84,7 @@ class NonFiniteGuard:
 
     Args:
         mode: "stop" raises; "skip" says so, and the step is taken without any gradient.
-        error: (values, step, rows) -> what "stop" raises.
+        error: (values, step, epoch, rows, whether it is late) -> what "stop" raises.
 
     On the CPU, and with "skip", a step is judged at once. On an accelerator "stop" judges a step when the next one is
     queued already, because waiting for the answer would leave the device idle; `settle` before a checkpoint is written
@@ -84,7 +92,10 @@ class NonFiniteGuard:
     """
 
     def __init__(
-        self, mode: Literal["stop", "skip"], *, error: Callable[[Mapping[str, Tensor], int, Tensor], ReIDError]
+        self,
+        mode: Literal["stop", "skip"],
+        *,
+        error: Callable[[Mapping[str, Tensor], int, int, Tensor, bool], ReIDError],
     ) -> None:
         if mode not in ("stop", "skip"):
             raise ReIDError(f"module.on_non_finite is {mode!r}; expected 'stop' or 'skip'.")
@@ -94,7 +105,7 @@ class NonFiniteGuard:
         self._error = error
         self._pending: _Step | None = None
 
-    def judge(self, values: Mapping[str, Tensor], *, step: int, rows: Tensor) -> bool:
+    def judge(self, values: Mapping[str, Tensor], *, step: int, epoch: int, rows: Tensor) -> bool:
         """Whether this step may be taken; raises for it, or for the one before, in mode "stop".
 
         values: each term and the total, scalars; rows: (B,) of the batch. All ranks must call it, and decide alike.
@@ -110,16 +121,19 @@ class NonFiniteGuard:
             copied = torch.Event(rows.device.type)
             copied.record()
         detached = {name: value.detach() for name, value in values.items()}
-        judged = _Step(finite, copied, detached, step, rows)
-        before, self._pending = self._pending, judged
+        judged = _Step(finite, copied, detached, step, epoch, rows)
         if copied is None:
-            before = judged
-        if before is not None and not before.is_finite():
-            raise self._error(before.values, before.number, before.rows)
+            self._stop_unless_finite(judged, late=False)
+            return True
+        before, self._pending = self._pending, judged
+        self._stop_unless_finite(before, late=True)
         return True
 
     def settle(self) -> None:
         """Wait for the last step's answer; raises as `judge` does."""
         before, self._pending = self._pending, None
-        if before is not None and not before.is_finite():
-            raise self._error(before.values, before.number, before.rows)
+        self._stop_unless_finite(before, late=True)
+
+    def _stop_unless_finite(self, step: _Step | None, *, late: bool) -> None:
+        if step is not None and not step.is_finite():
+            raise self._error(step.values, step.number, step.epoch, step.rows, late)

@@ -17,6 +17,9 @@ CHOICES = [
 ]
 GIVEN = {  # what has no default because it is the user's
     "data": {"veri776": ["data.root=x"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]},
+    "experiment": dict.fromkeys(
+        ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam"), ["data.root=x"]
+    ),
 }
 
 
@@ -47,7 +50,7 @@ def test_every_choice_composes_and_resolves(choice):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"), [("evaluate", ["checkpoint=x"]), ("export", ["checkpoint=x"]), ("report", [])]
+    ("name", "overrides"), [("evaluate", ["checkpoint=x"]), ("export", ["checkpoint=x"]), ("report", []), ("augmentation_sheet", [])]
 )
 def test_the_other_entry_points_compose(name, overrides):
     assert not OmegaConf.missing_keys(composed(name, overrides))

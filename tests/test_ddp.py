@@ -52,6 +52,7 @@ def trained(dataset, loss, folder, *, ranks):
         sampling="pk",
         eval_batch_size=4,
         num_workers=0,
+        cache_mib=None,
         seed=0,
     )
     torch.manual_seed(0)

@@ -159,12 +159,6 @@ def test_a_sweep_trains_once_for_each_choice(run_command, tiny, tmp_path):
     assert (tmp_path / "sweep/1/bundle/opts.yaml").is_file()
 
 
-def test_a_sweep_over_several_processes_is_refused_before_it_hangs(run_command, tiny):
-    finished = run_command("train.py", "-m", *tiny, *FAST, "trainer=ddp_cpu", "loss=id,circle")
-    assert finished.returncode == 1
-    assert "is not supported yet" in finished.stderr
-
-
 def test_a_debugging_run_writes_neither_checkpoint_nor_bundle(train, tmp_path):
     finished = train("trainer=debug", "hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr

@@ -69,6 +69,7 @@ def run(dataset, folder, losses, *, watch=None, seed=0, on_non_finite="stop", **
         sampling="pk",
         eval_batch_size=4,
         num_workers=0,
+        cache_mib=None,
         seed=0,
     )
     torch.manual_seed(0)

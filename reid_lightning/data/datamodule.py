@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
 
 from reid_lightning.data.batch import Batch
+from reid_lightning.data.cache import PictureCache
 from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.data.resumable_loader import ResumableLoader
@@ -28,6 +30,7 @@ class ReIDDataModule(pl.LightningDataModule):
         sampling: "pk", or "random" for plain shuffled batches of P*K pictures.
         eval_batch_size: pictures a step in validation, on each rank.
         num_workers: loader processes on each rank; 0 decodes in the training process.
+        cache_mib: MiB of resized training pictures to keep in memory on each rank; None: none.
         seed: of the order in which pictures are drawn, and of their augmentation.
 
     Batches are `Batch`es. In validation row `i` is query `i`, and the gallery follows behind the queries.
@@ -45,6 +48,7 @@ class ReIDDataModule(pl.LightningDataModule):
         sampling: Literal["pk", "random"],
         eval_batch_size: int,
         num_workers: int,
+        cache_mib: float | None,
         seed: int,
     ) -> None:
         super().__init__()
@@ -73,6 +77,10 @@ class ReIDDataModule(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        if cache_mib is not None:
+            size = {"height": preprocessing.height, "width": preprocessing.width}
+            cache = PictureCache([image.path for image in dataset.train], **size, limit_mib=cache_mib)
+            self.train_transform = replace(train_transform, cache=cache)
         self.numbering = Numbering.of(dataset.train)
         self.batch_sampler()  # P, K and the identities are checked here, before any long work
 
@@ -127,7 +135,8 @@ class ReIDDataModule(pl.LightningDataModule):
         """Pictures uint8 (B, H, W, 3) on the device -> float32 (B, 3, H, W), normalised, channels last."""
         if self.trainer is None or not self.trainer.training:
             return batch._replace(images=self.preprocessing.finish(batch.images))
-        key = mixed(self.seed, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank)
+        # The 1 keeps it apart from the key that the network's own randomness has in this step.
+        key = mixed(self.seed, 1, self.trainer.fit_loop.total_batch_idx + 1, self.trainer.global_rank)
         return batch._replace(images=self.train_transform.finish(batch.images, key=int(key[0])))
 
     def _place(self) -> dict[str, int]:

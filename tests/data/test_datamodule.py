@@ -32,6 +32,7 @@ def build(dataset, **changes):
         "sampling": "pk",
         "eval_batch_size": 2,
         "num_workers": 0,
+        "cache_mib": None,
         "seed": 0,
     }
     return ReIDDataModule(dataset, PREPROCESSING, **{**options, **changes})
@@ -110,3 +111,12 @@ def test_a_data_set_without_a_split_is_refused(dataset, split):
 
     with pytest.raises(ReIDError, match="holds no"):
         build(replace(dataset, **{split: ()}))
+
+
+def test_a_cache_changes_no_picture_and_is_bounded(dataset):
+    plain = list(build(dataset).train_dataloader())
+    module = build(dataset, cache_mib=0.02)  # room for 6 pictures of 16
+    for _ in range(2):
+        cached = list(module.train_dataloader())
+        assert all(torch.equal(one.images, other.images) for one, other in zip(plain, cached, strict=True))
+    assert len(module.train_transform.cache) == module.train_transform.cache.capacity == 6

@@ -1,8 +1,18 @@
+"""One preprocessing for files and pictures, and training pictures that depend on their key alone."""
+
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
 
+from reid_lightning.cli import CONFIG_DIR, build
+from reid_lightning.data.augmentation import Flip, PadCrop, RandomPatch, Torchvision
 from reid_lightning.data.images import load_image
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
@@ -28,6 +38,7 @@ def test_preprocessing_survives_its_dictionary():
         ({"height": 0}, "height"),
         ({"width": "64"}, "width"),
         ({"interpolation": "cubic"}, "interpolation"),
+        ({"resize": "reduced"}, "resize"),
         ({"mean": [0.5]}, "mean"),
         ({"std": [0, 1, 1]}, "std"),
     ],
@@ -39,24 +50,110 @@ def test_wrong_values_are_named(values, name):
 
 @pytest.fixture
 def path(tmp_path):
-    PICTURE.save(tmp_path / "picture.png")
-    return tmp_path / "picture.png"
+    PICTURE.save(tmp_path / "picture.jpg", quality=90)
+    return tmp_path / "picture.jpg"
 
 
-def test_a_file_and_its_picture_give_the_same_numbers(path):
-    preprocessing = Preprocessing(32, 48)
+@pytest.mark.parametrize("resize", ["exact", "fast"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "lanczos"])
+def test_a_file_and_its_picture_give_the_same_numbers(path, resize, interpolation):
+    preprocessing = Preprocessing(32, 48, interpolation=interpolation, resize=resize)
     images = preprocessing.load(path)[None]
     assert images.dtype == torch.uint8
     assert images.shape == (1, 32, 48, 3)
-    finished = preprocessing.finish(images)
+    finished = preprocessing.finish(images.expand(2, -1, -1, -1))
+    assert finished.shape == (2, 3, 32, 48)
     assert finished.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(finished[0], preprocessing(PICTURE))
+    with Image.open(path) as picture:
+        assert torch.equal(finished[1], preprocessing(picture))
 
 
-def test_without_augmentation_training_sees_what_evaluation_sees(path):
-    preprocessing = Preprocessing(32, 32)
+def test_the_fast_way_is_one_level_off_the_exact_one_at_most(path):
+    exact, fast = (Preprocessing(32, 48, resize=resize).load(path).int() for resize in ("exact", "fast"))
+    assert (exact - fast).abs().max() <= 1
+
+
+def test_exact_is_unsaid_so_that_older_bundles_keep_their_fingerprint():
+    assert list(Preprocessing(32, 48).as_dict()) == ["height", "width", "interpolation", "mean", "std"]
+    assert Preprocessing(32, 48, resize="fast").as_dict()["resize"] == "fast"
+
+
+def test_without_augmentation_training_sees_the_fast_way(path):
+    preprocessing = Preprocessing(32, 48)
     transform = TrainTransform(preprocessing)
-    assert torch.equal(transform.finish(transform.load(path, 1)[None], key=1)[0], preprocessing(PICTURE))
+    assert torch.equal(transform.load(path, 1), replace(preprocessing, resize="fast").load(path))
+    images = transform.load(path, 1)[None]
+    assert torch.equal(transform.finish(images, key=1), preprocessing.finish(images))
+
+
+def everything() -> TrainTransform:
+    return TrainTransform(
+        Preprocessing(32, 48),
+        on_picture={"flip": Flip(0.5), "shift": PadCrop(4), "policy": Torchvision(v2.RandAugment())},
+        on_batch={"patch": RandomPatch(0.5, area=(0.1, 0.5), aspect=(0.5, 2))},
+    )
+
+
+class Keyed(Dataset[torch.Tensor]):
+    def __init__(self, path):
+        self.path = path
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, index):
+        return everything().load(self.path, 2**64 - 1 - index)
+
+
+def test_a_picture_depends_on_its_key_and_not_on_its_worker(path):
+    alone, shared = (torch.stack(list(DataLoader(Keyed(path), batch_size=None, num_workers=n))) for n in (0, 2))
+    assert torch.equal(alone, shared)
+    assert len({image.numpy().tobytes() for image in alone}) > 6
+
+
+def test_a_finished_batch_depends_on_its_key(path):
+    transform = everything()
+    images = torch.stack([transform.load(path, key) for key in range(6)])
+    first, again, other = (transform.finish(images, key=key) for key in (2**64 - 1, 2**64 - 1, 3))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert first.dtype == torch.float32 and first.shape == (6, 3, 32, 48)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_steps_run_in_order_and_null_leaves_one_out(path):
+    class Note:
+        def __init__(self, level):
+            self.level = level
+
+        def on_picture(self, pixels, draw):
+            return pixels // 2 + self.level
+
+        def on_batch(self, images, generator):
+            return images / 2 + self.level
+
+    steps = {"one": Note(10), "none": None, "two": Note(30)}
+    transform = TrainTransform(Preprocessing(32, 48), on_picture=steps)
+    plain = TrainTransform(Preprocessing(32, 48)).load(path, 0)
+    assert torch.equal(transform.load(path, 0), (plain // 2 + 10) // 2 + 30)
+    batched = TrainTransform(Preprocessing(32, 48), on_batch=steps).finish(plain[None], key=0)
+    expected = Preprocessing(32, 48).finish(((plain.float() / 2 + 10) / 2 + 30)[None])
+    torch.testing.assert_close(batched, expected)
+
+
+def test_a_step_in_the_wrong_group_is_refused():
+    with pytest.raises(ReIDError, match=r"transforms.on_batch.policy is .* has no method on_batch"):
+        TrainTransform(Preprocessing(32, 32), on_batch={"policy": Torchvision(v2.RandAugment())})
+
+
+@pytest.mark.parametrize("choice", sorted(file.stem for file in (CONFIG_DIR / "transforms").glob("*.yaml")))
+def test_every_choice_of_transforms_works_on_a_batch(path, choice):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", overrides=[f"transforms={choice}", "input.height=32", "input.width=48"])
+    transform = build(cfg, "transforms")(instantiate(cfg.input))
+    images = torch.stack([transform.load(path, key) for key in range(8)])
+    finished = transform.finish(images, key=0)
+    assert finished.shape == (8, 3, 32, 48) and finished.isfinite().all()
+    assert len({one.numpy().tobytes() for one in finished}) == (1 if choice == "none" else 8)
 
 
 def test_a_turned_picture_is_turned_upright_whichever_way_it_comes(tmp_path):

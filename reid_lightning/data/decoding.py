@@ -1,0 +1,78 @@
+"""Files to pixels, and pixels to a size, at a third of Pillow's time and within one level of 255 of its numbers.
+
+Plain JPEGs are decoded by libjpeg-turbo directly, with the settings that Pillow uses (the pixels are equal), and
+resized by torch's antialiased uint8 kernels, which follow Pillow's. Whatever is not plain is left to `load_image`: one
+behaviour and one set of messages.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from reid_lightning.data.images import load_image
+
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_IN_TORCH = ("bilinear", "bicubic")
+
+
+def decode(path: Path) -> np.ndarray:
+    """The file's picture, upright, uint8 (H, W, 3) in RGB; the pixels and the errors of `load_image`."""
+    try:
+        data = path.read_bytes()
+        if _is_plain_jpeg(data):
+            return simplejpeg.decode_jpeg(data)  # strict: whatever Pillow might see differently is an error here
+    except (OSError, ValueError):
+        pass  # Pillow decides whether the file is damaged, and says so
+    return np.array(load_image(path))
+
+
+def resize(pixels: np.ndarray, height: int, width: int, *, interpolation: str = "bilinear") -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (height, width, 3), antialiased like Pillow's.
+
+    "bilinear" is one level off Pillow's at most, "bicubic" a few at sharp edges; "nearest" and "lanczos" are Pillow's
+    own.
+    """
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    if interpolation not in _IN_TORCH:
+        return resize_exactly(Image.fromarray(pixels), height, width, interpolation=interpolation)
+    # numbered before it is turned: the strides then say channels-last, which is four times as fast
+    images = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
+    resized = functional.interpolate(images, (height, width), mode=interpolation, align_corners=False, antialias=True)
+    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+
+
+def resize_exactly(image: Image.Image, height: int, width: int, *, interpolation: str) -> np.ndarray:
+    """Pillow's own resize of an RGB picture -> uint8 (height, width, 3)."""
+    return np.array(image.resize((width, height), INTERPOLATIONS[interpolation]))
+
+
+def _is_plain_jpeg(data: bytes) -> bool:
+    """Whether a JPEG has three components of 8 bits and sensible size, and nothing (Exif, XMP) that may turn it."""
+    if data[:2] != b"\xff\xd8":
+        return False
+    position, plain = 2, False
+    while position + 10 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == 0xDA:  # start of scan: the compressed picture follows
+            return plain
+        if marker == 0xE1:
+            return False
+        if marker in (0xC0, 0xC1, 0xC2):
+            bits, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
+            sensible = 0 < height * width < (Image.MAX_IMAGE_PIXELS or 1 << 32)
+            plain = bits == 8 and components == 3 and sensible
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return False
