@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from reid_lightning import bundle, exporters
+from reid_lightning.average_checkpoints import average_checkpoints
 from reid_lightning.cli import check_writable, entry_point, save_config, write_atomically
 
 
@@ -16,7 +17,8 @@ def export(cfg: DictConfig) -> None:
     run_dir = Path(cfg.run_dir)
     console = Console()
     exporters.check_formats(cfg.formats)
-    loaded = bundle.open_model(cfg.checkpoint)
+    paths = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
+    loaded = average_checkpoints(paths)
     options, model = loaded.options, loaded.model
     check_writable(run_dir, needed_bytes=(1 + len(cfg.formats)) * loaded.weight_bytes)
     save_config(cfg, run_dir)

@@ -7,7 +7,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.acceleration import compile_in_place, set_matmul_precision
-from reid_lightning.bundle import read_checkpoint
 from reid_lightning.checkpoints import bytes_of_run, resume_path
 from reid_lightning.cli import build, check_writable, entry_point, save_config
 from reid_lightning.distributed import is_rank_zero
@@ -48,8 +47,7 @@ def train(cfg: DictConfig) -> float | None:
     compile_in_place(model, cfg.compile, device=device)
 
     evaluation = instantiate(cfg.evaluation)
-    make_datamodule = build(cfg, "loader")
-    dataset = instantiate(cfg.data)
+    make_datamodule, dataset = build(cfg, "loader"), instantiate(cfg.data)
     evaluation.check(dataset)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
     agree_on_sides(model, datamodule)
@@ -66,12 +64,11 @@ def train(cfg: DictConfig) -> float | None:
         trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
             return None
-        best = trainer.checkpoint_callback.best_model_path
-        if not best:
+        if not trainer.checkpoint_callback.best_model_path:
             raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
         embedder = load_reid_model(run_dir / "bundle", device=device)
         judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
-        epoch = read_checkpoint(Path(best))["epoch"]
+        epoch = embedder.options.data.get("epoch")
         log_bundle(trainer.loggers, run_dir / "bundle", metrics=judgement.result.as_dict(), epoch=epoch)
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_judgement(judgement, run_dir, title=title)

@@ -28,8 +28,8 @@ def check_run_dir() -> None:
     named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
     if outside and started > 1 and not named and HydraConfig.get().mode == RunMode.RUN:
         raise ReIDError(
-            f"{started} processes were started by torchrun or srun, and each would write to a folder of its own. Name one "
-            "for all, on a disk that all machines see: hydra.run.dir=runs/train/<name>."
+            f"{started} processes were started by torchrun or srun, and each would write to a folder of its own. Name "
+            "one for all, on a disk that all machines see: hydra.run.dir=runs/train/<name>."
         )
 
 

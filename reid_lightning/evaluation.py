@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from reid_lightning.bundle import store_calibration
 from reid_lightning.cli import write_atomically
-from reid_lightning.data.picture_dataset import PictureDataset
+from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.average_precision import evaluate_problem
@@ -28,7 +28,7 @@ from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, R
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.report import draw_pictures, draw_plots, print_table, result_table
-from reid_lightning.search import ReIDEmbedder
+from reid_lightning.search.embedder import ReIDEmbedder, with_flip
 from reid_lightning.track_table import write_track_table
 
 _log = logging.getLogger(__name__)
@@ -37,13 +37,33 @@ _RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 
 
 def embed_pictures(
-    embedder: ReIDEmbedder, images: Split, *, batch_size: int = 64, num_workers: int = 0, title: str = "embedding"
+    embedder: ReIDEmbedder,
+    images: Split,
+    *,
+    batch_size: int = 64,
+    num_workers: int = 0,
+    flip: bool = False,
+    title: str = "embedding",
 ) -> Tensor:
     """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU, as the network gives them, not
-    normalised: lengths matter to Euclidean distances and to RSCR. Shows progress."""
-    loader = DataLoader(PictureDataset(images, embedder.preprocessing), batch_size=batch_size, num_workers=num_workers)
-    options = {"batch_size": batch_size, "normalize": False}
-    return torch.cat([embedder.embed(pictures, **options) for pictures, _ in track(loader, title, transient=True)])
+    normalised: lengths matter to Euclidean distances and to RSCR. `flip` as in `ReIDEmbedder.embed`. Shows progress."""
+    preprocessing = embedder.preprocessing
+    pictures = PictureDataset(images, preprocessing.load, numbering=Numbering())
+    loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=whole_batch)
+    parts = []
+    for batch in track(loader, title, transient=True):
+        shown = [images[row] for row in batch.rows.tolist()]
+        parts.append(
+            embedder.embed(
+                preprocessing.finish(batch.images),
+                batch_size=batch_size,
+                normalize=False,
+                flip=flip,
+                cameras=[image.camera for image in shown],
+                viewpoints=[image.viewpoint for image in shown],
+            )
+        )
+    return torch.cat(parts)
 
 
 def table_of(images: Sequence[VehicleImage], embeddings: Tensor, *, model: str = "") -> EmbeddingTable:
@@ -85,6 +105,8 @@ class Evaluation:
     Args:
         protocol: what is ranked against what, see `ranking.protocols`.
         batch_size: pictures a forward pass; `num_workers`: processes that read pictures.
+        flip: whether each picture is embedded together with its mirror image. The metric, and with it a threshold, is
+            then named so.
         false_match_rate: share of pairs of different vehicles that the calibrated threshold may let through.
         pictures: whether to draw ranked lists, hardest queries and plots.
         columns: matches a row in the picture of ranked lists.
@@ -95,6 +117,7 @@ class Evaluation:
     protocol: EvaluationProtocol
     batch_size: int
     num_workers: int
+    flip: bool
     false_match_rate: float
     pictures: bool
     columns: int
@@ -109,6 +132,8 @@ class Evaluation:
         for name in ("batch_size", "columns"):
             if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
                 raise ReIDError(f"evaluation.{name} is {getattr(self, name)!r}; expected a whole number of 1 or more.")
+        if not isinstance(self.flip, bool):
+            raise ReIDError(f"evaluation.flip is {self.flip!r}; expected true or false.")
         forms = (None, "json", "safetensors", "npz")
         if self.save_embeddings not in forms:
             raise ReIDError(f"evaluation.save_embeddings is {self.save_embeddings!r}; expected one of {forms}.")
@@ -130,14 +155,17 @@ class Evaluation:
         """Embed the data set's query and gallery pictures and judge the ranking. The calibrated threshold, if there is
         one, goes into `bundle` as well."""
         self.check(dataset)
+        model = with_flip(embedder.options.fingerprint) if self.flip else embedder.options.fingerprint
         tables = []
         for images, title in ((dataset.query, "embedding queries"), (dataset.gallery, "embedding the gallery")):
-            options = {"batch_size": self.batch_size, "num_workers": self.num_workers}
+            options = {"batch_size": self.batch_size, "num_workers": self.num_workers, "flip": self.flip}
             embeddings = embed_pictures(embedder, images, title=title, **options)
-            tables.append(table_of(images, embeddings, model=embedder.options.fingerprint))
+            tables.append(table_of(images, embeddings, model=model))
         index = {"gt_index": dataset.gt_index, "jk_index": dataset.jk_index}
         ranking = self.protocol.rank(*tables, **index)
-        judgement = self._judge(ranking, run_dir, data=dataset.name, model=embedder.options.fingerprint)
+        if self.flip:
+            ranking.problem.scores.metric = with_flip(ranking.problem.scores.metric)
+        judgement = self._judge(ranking, run_dir, data=dataset.name, model=model)
         if bundle is not None and judgement.calibration is not None:
             store_calibration(bundle, judgement.calibration)
         images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}

@@ -1,31 +1,126 @@
-"""W&B that works with and without a key or a network."""
+"""W&B that works with and without a key or a network: a training goes on whatever becomes of its log."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import netrc
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers.logger import rank_zero_experiment
+from wandb.errors import AuthenticationError, CommError, UsageError
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.sweeps import place_in_sweep
 
 _HOST = "api.wandb.ai"
 
+_log = logging.getLogger(__name__)
+
+
+class PatientWandbLogger(WandbLogger):
+    """A WandbLogger that goes on offline when the server cannot be reached."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always sets it
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run; ReIDError when the server is there but refuses the key or the project."""
+        try:
+            return super().experiment
+        except (AuthenticationError, UsageError) as error:
+            raise ReIDError(
+                f"W&B refused the run: {error} Log in again (wandb login), or keep it on this machine with "
+                "logger.wandb.offline=true."
+            ) from error
+        except CommError as error:
+            reason = str(error).splitlines()[0]
+            _log.warning("W&B cannot be reached, the run is kept offline; send it later: wandb sync. (%s)", reason)
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
+
 
 def wandb_logger(
-    *, save_dir: str | Path, project: str, name: str | None, group: str | None, offline: bool | None = None
+    *,
+    save_dir: str | Path,
+    project: str,
+    name: str | None,
+    group: str | None,
+    job_type: str,
+    tags: Sequence[str],
+    offline: bool | None,
+    init_timeout: float,
+    finish_timeout: float,
 ) -> WandbLogger:
-    """A W&B logger. `offline` None: online when a key is configured (WANDB_API_KEY or `wandb login`), else offline."""
+    """A W&B logger.
+
+    Args:
+        name: of the run; None: in a sweep that of the job's folder, else W&B invents one.
+        group: runs to be compared; None: the sweep's folder, in a sweep.
+        offline: None: online when a key is configured (WANDB_API_KEY or `wandb login`), else offline.
+        init_timeout: seconds to wait for the server before the run is kept offline.
+        finish_timeout: seconds to wait for the upload at the end; what is missing then can be sent with `wandb sync`.
+    """
+    place = place_in_sweep()
+    if place is not None:
+        group = group or place.sweep.name
+        name = name or f"{place.sweep.name}/{place.folder.relative_to(place.sweep)}"
+    if not os.environ.get("WANDB_MODE", "unset"):  # set to nothing, which W&B itself refuses
+        del os.environ["WANDB_MODE"]
     if offline is None:
         offline = os.environ.get("WANDB_MODE") == "offline" or not has_wandb_key()
-    return WandbLogger(save_dir=str(save_dir), project=project, name=name, group=group, offline=offline)
+    return PatientWandbLogger(
+        save_dir=str(save_dir),
+        project=project,
+        name=name,
+        group=group,
+        job_type=job_type,
+        tags=list(tags),
+        mode="offline" if offline else None,
+        settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
+    )
 
 
-def finish_wandb(loggers: Sequence[Logger]) -> None:
-    """Close the W&B run, so that the next job of a sweep starts one of its own."""
-    if any(isinstance(logger, WandbLogger) for logger in loggers):
+@contextlib.contextmanager
+def finishing_wandb(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Close the W&B run at the end, as failed after an error, so that the next job of a sweep starts one of its own."""
+    used = any(isinstance(logger, WandbLogger) for logger in loggers)
+    try:
+        yield
+    except BaseException:
+        if used:
+            wandb.finish(exit_code=1)
+        raise
+    if used:
         wandb.finish()
+
+
+def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str, Any], epoch: int | None) -> None:
+    """Hand the exported bundle to W&B: a model artifact with the aliases `best` and `epoch-<n>`, with its metrics as
+    metadata and, as `best/<metric>`, in the run's summary. Other loggers keep no models.
+
+    Args:
+        folder: the bundle, finished: what changes afterwards is not in the artifact.
+        metrics: `RetrievalResult.as_dict()` of the evaluation.
+        epoch: the epoch of its weights, from 0; None: they are of several.
+    """
+    shares = {"mAP": metrics["mAP"], **{f"rank-{rank}": share for rank, share in metrics["cmc"].items()}}
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            run = logger.experiment
+            of_epoch = {} if epoch is None else {"epoch": epoch}
+            run.summary.update({f"best/{name}": value for name, value in {**shares, **of_epoch}.items()})
+            artifact = wandb.Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
+            artifact.add_dir(str(folder), policy="immutable")  # a bundle stays as it is; else W&B copies it into $HOME
+            run.log_artifact(artifact, aliases=["best", *(f"epoch-{value}" for value in of_epoch.values())])
 
 
 def has_wandb_key() -> bool:

@@ -17,9 +17,7 @@ CHOICES = [
 ]
 GIVEN = {  # what has no default because it is the user's
     "data": {"veri776": ["data.root=x"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]},
-    "experiment": dict.fromkeys(
-        ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam"), ["data.root=x"]
-    ),
+    "experiment": {name: ["data.root=x"] for name in ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam")},
 }
 
 
@@ -50,19 +48,20 @@ def test_every_choice_composes_and_resolves(choice):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides"), [("evaluate", ["checkpoint=x"]), ("export", ["checkpoint=x"]), ("report", []), ("augmentation_sheet", [])]
+    ("name", "overrides"),
+    [("evaluate", ["checkpoint=x"]), ("export", ["checkpoint=x"]), ("report", []), ("augmentation_sheet", [])],
 )
 def test_the_other_entry_points_compose(name, overrides):
     assert not OmegaConf.missing_keys(composed(name, overrides))
 
 
 def documented_commands(project):
-    """The arguments of every `python <entry point>.py ...` in the README and docs/data.md, placeholders filled in."""
-    for document in ("README.md", "docs/data.md"):
+    """The arguments of every `python <entry point>.py ...` in README, docs/data.md and docs/training.md, filled in."""
+    for document in ("README.md", "docs/data.md", "docs/training.md"):
         text = (project / document).read_text().replace("\\\n", " ")
         for line in text.splitlines():
             if match := re.match(r"python (train|evaluate|export)\.py (.*)", line):
-                words = shlex.split(match[2].replace("<run>", "x").replace("<VeRi>", "x"), comments=True)
+                words = shlex.split(match[2].replace("<run>", "x").replace("<VeRi>", "x").replace("<name>", "x"), comments=True)
                 yield match[1], words
 
 

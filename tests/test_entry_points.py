@@ -183,7 +183,7 @@ def test_a_debugging_run_writes_neither_checkpoint_nor_bundle(train, tmp_path):
         (["+optimizer.momentm=0.9"], ["momentm", "optimizer"]),
         (["+trainer.max_epoch=3"], ["max_epoch", "trainer"]),
         (["+loader.workers=3"], ["workers", "loader"]),
-        (["model=timm", "model.backbone=swin_tiny_patch4_window7_224"], ["swin_tiny", "64 x 64", "input.height"]),
+        (["model=timm", "model.backbone=mixer_s32_224"], ["mixer_s32", "64 x 64", "input.height"]),
         (["loader.num_workers=-1"], ["loader.num_workers"]),
         (["trainer=ddp_cpu", "loader.identities_per_batch=5"], ["on each of 2 ranks", "identities"]),
         (["hydra.run.dir=/dev/null/run"], ["/dev/null/run", "hydra.run.dir"]),

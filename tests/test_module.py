@@ -1,4 +1,4 @@
-"""What a training step does: it is seeded by its number, and a loss that is no number neither spreads nor stays unnamed."""
+"""What a training step does: it is seeded by its number, and a loss that is no number is named and does not spread."""
 
 import random
 from functools import partial
@@ -127,7 +127,7 @@ def test_weights_that_broke_before_are_told_from_a_loss_that_broke(dataset, tmp_
             if batch_idx == 2:
                 module.model.reduction.weight.data[0, 0] = float("nan")
 
-    with pytest.raises(ReIDError, match="not finite any more before this step.*optimizer.lr"):
+    with pytest.raises(ReIDError, match=r"not finite any more before this step.*optimizer.lr"):
         run(dataset, tmp_path, {"a": Chosen()}, watch=Spoil())
 
 
@@ -152,5 +152,5 @@ def test_a_bad_piece_of_an_accumulated_step_skips_the_whole_step(dataset, tmp_pa
 def test_an_unknown_way_to_treat_them_is_named():
     from reid_lightning.non_finite import NonFiniteGuard
 
-    with pytest.raises(ReIDError, match="module.on_non_finite is 'ignore'"):
+    with pytest.raises(ReIDError, match=r"module.on_non_finite is 'ignore'"):
         NonFiniteGuard("ignore", error=lambda *_: ReIDError(""))

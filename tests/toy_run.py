@@ -80,6 +80,7 @@ def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2,
         sampling="pk",
         eval_batch_size=8,
         num_workers=workers,
+        cache_mib=None,
         seed=0,
     )
     torch.manual_seed(0)

@@ -49,5 +49,8 @@ class AverageCheckpoints(ModelCheckpoint):
             averaged.model,
             averaged.options.preprocessing,
             metrics=averaged.options.metrics,
-            data=describe_training(trainer.datamodule.dataset, pl_module.model),
+            data={
+                **describe_training(trainer.datamodule.dataset, pl_module.model),
+                "averaged epochs": len(self.best_k_models),
+            },
         )

@@ -31,7 +31,10 @@ class ExportBest(pl.Callback):
             loaded.model,
             loaded.options.preprocessing,
             metrics=loaded.options.metrics,
-            data=describe_training(trainer.datamodule.dataset, pl_module.model),
+            data={
+                **describe_training(trainer.datamodule.dataset, pl_module.model),
+                "epoch": bundle.read_checkpoint(Path(best))["epoch"],
+            },
         )
 
 

@@ -59,8 +59,10 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save after a validation within an epoch; the one at its end is followed by `on_train_epoch_end`."""
-        if not trainer.sanity_checking and not trainer.fit_loop.epoch_loop._num_ready_batches_reached():
+        """Save after a validation within an epoch, unless gradients wait for the rest of their step; the validation at
+        its end is followed by `on_train_epoch_end`."""
+        loop = trainer.fit_loop.epoch_loop
+        if not (trainer.sanity_checking or loop._num_ready_batches_reached() or loop._should_accumulate()):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

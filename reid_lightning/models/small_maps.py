@@ -1,5 +1,5 @@
-"""Convolutions on maps of a few positions as matrix products, on the CPU: there, convolution kernels spend most of their
-time on padding, and a ResNet18 at 64 pixels spends half of a training step in its last stage."""
+"""Convolutions on maps of a few positions as matrix products, on the CPU, where convolution kernels waste their time on
+padding: the last stage of a ResNet18 at 64 pixels took half of a training step with them."""
 
 from __future__ import annotations
 

@@ -37,10 +37,27 @@ class ReIDEmbedder:
     @property
     def threshold(self) -> float | None:
         """The calibrated cosine similarity from which on two pictures count as one vehicle; None: none was stored."""
-        return self.options.calibration.get(f"{IMAGE_TO_IMAGE}, cosine", {}).get("threshold")
+        return self._threshold("cosine")
+
+    @property
+    def flip_threshold(self) -> float | None:
+        """The same for pictures embedded with `flip=True`, whose similarities are others."""
+        return self._threshold(with_flip("cosine"))
+
+    def _threshold(self, metric: str) -> float | None:
+        return self.options.calibration.get(f"{IMAGE_TO_IMAGE}, {metric}", {}).get("threshold")
 
     @torch.inference_mode()
-    def embed(self, images: Sequence[Image.Image] | Tensor, *, batch_size: int = 32, normalize: bool = True) -> Tensor:
+    def embed(
+        self,
+        images: Sequence[Image.Image] | Tensor,
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        flip: bool = False,
+        cameras: Sequence[str | None] | None = None,
+        viewpoints: Sequence[str | None] | None = None,
+    ) -> Tensor:
         """Embed pictures.
 
         Args:
@@ -48,6 +65,11 @@ class ReIDEmbedder:
                 (N, 3, height, width).
             batch_size: pictures a forward pass.
             normalize: False gives the embeddings as the network does, whose lengths matter to MED and RSCR.
+            flip: the mean of what the network gives for a picture and for its mirror image, normalised only then; takes
+                twice the time. Compare such embeddings with their like only, and by `flip_threshold`.
+            cameras: names of the cameras of the pictures, for a model that was trained with side information; names
+                that it has not been trained with, and None, are unknown cameras. Others take no notice.
+            viewpoints: likewise.
 
         Returns:
             (N, dim) float32 on the CPU, each row of length 1. Their dot products are cosine similarities.
@@ -65,13 +87,35 @@ class ReIDEmbedder:
             if isinstance(images, Image.Image) or wrong is not None:
                 came = type(images if wrong is None else wrong).__name__
                 raise ReIDError(f"images holds a {came}; expected a list of PIL pictures or a tensor (N, 3, H, W).")
-        parts = [self._embed_batch(images[start : start + batch_size]) for start in range(0, len(images), batch_size)]
+        unknown: list[str | None] = [None] * len(images)
+        sides = self.model.side_positions(cameras or unknown, viewpoints or unknown)
+        if any(len(positions) != len(images) for positions in sides):
+            raise ReIDError(
+                f"{len(images)} pictures came with {len(sides[0])} cameras and {len(sides[1])} viewpoints; expected "
+                "one for each picture."
+            )
+        parts = []
+        for start in range(0, len(images), batch_size):
+            rows = slice(start, start + batch_size)
+            parts.append(self._embed_batch(images[rows], *(positions[rows] for positions in sides), flip=flip))
         embeddings = torch.cat(parts) if parts else torch.empty(0, self.embedding_dim)
         return functional.normalize(embeddings, dim=1) if normalize else embeddings
 
-    def _embed_batch(self, images: Sequence[Image.Image] | Tensor) -> Tensor:
+    def _embed_batch(
+        self, images: Sequence[Image.Image] | Tensor, cameras: Tensor, viewpoints: Tensor, *, flip: bool
+    ) -> Tensor:
         batch = images if isinstance(images, Tensor) else torch.stack([self.preprocessing(image) for image in images])
-        return self.model(batch.to(self.device)).embeddings.float().cpu()
+        batch, sides = batch.to(self.device), (cameras.to(self.device), viewpoints.to(self.device))
+        embeddings = self.model(batch, *sides).embeddings.float()
+        if flip:
+            embeddings = (embeddings + self.model(batch.flip(-1), *sides).embeddings.float()) / 2
+        return embeddings.cpu()
+
+
+def with_flip(name: str) -> str:
+    """What a metric or a model is called where pictures were embedded with `flip=True`: no figure and no threshold of
+    theirs holds without."""
+    return f"{name}, flip"
 
 
 def load_reid_model(

@@ -332,7 +332,7 @@ def test_viewpoints_come_from_the_key_point_files_that_are_named(tree):
     assert [image.viewpoint for image in dataset.query] == [None, "0", None]
     assert dataset.gallery[2].viewpoint == "0"
     (tree / "keypoint_test.txt").write_text(f"{TEST[2]}\n")
-    with pytest.raises(ReIDError, match="line 1: .*expected a picture and its viewpoint"):
+    with pytest.raises(ReIDError, match=r"line 1: .*expected a picture and its viewpoint"):
         read_veri(root=tree, viewpoints=["keypoint_test.txt"])
     with pytest.raises(ReIDError, match="cannot be read"):
         read_veri(root=tree, viewpoints=["missing.txt"])

@@ -12,7 +12,8 @@ def slow(maps, weight, stride, padding):
     """The sum as it is written, one output position and kernel position at a time, in float64."""
     batch, _, height, width = maps.shape
     out, _, rows, columns = weight.shape
-    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in zip((height, width), padding, (rows, columns), stride)]
+    parts = zip((height, width), padding, (rows, columns), stride, strict=True)
+    size = [(n + 2 * p - k) // s + 1 for n, p, k, s in parts]
     result = torch.zeros(batch, out, *size, dtype=torch.float64)
     for y in range(size[0]):
         for x in range(size[1]):
@@ -118,5 +119,5 @@ def test_other_convolutions_are_left_alone():
 
 def test_an_empty_output_is_refused_as_by_torch():
     convolution = use_small_map_convolutions(nn.Conv2d(1, 1, 3, bias=False))
-    with pytest.raises(RuntimeError, match="[Kk]ernel size"):
+    with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
         convolution(torch.zeros(1, 1, 2, 2))
