@@ -39,6 +39,7 @@ TERMS = {  # where the terms are not the parts of the config's name
     "triplet_soft": ["triplet"],
     "id_triplet_ramp": ["id", "triplet"],
     "bot": ["id", "triplet"],
+    "transreid": ["id", "triplet"],
     "sbs": ["circle_softmax", "triplet"],
     "circle_xbm": ["circle_xbm"],
     "contrastive_xbm": ["contrastive_xbm"],
