@@ -21,7 +21,6 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from fastreid_training import CONFIG, WIDTHS
 from gate import Gate
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -35,6 +34,7 @@ from reid_lightning.module import use_channels_last
 from reid_lightning.parameter_groups import build_optimizer
 
 PER_IDENTITY, IDENTITIES = 4, 576  # pictures of one vehicle in a batch; VeRi-776's training vehicles
+RIVALS_RECIPE = "configs/VeRi/sbs_R50-ibn.yml"
 
 
 @dataclass(frozen=True)
@@ -111,9 +111,9 @@ def fastreid(step: Step, *, clone: str) -> Gate:
     from fastreid.utils.events import EventStorage
 
     cfg = get_cfg()
-    cfg.merge_from_file(f"{clone}/{CONFIG}")
+    cfg.merge_from_file(f"{clone}/{RIVALS_RECIPE}")
     cfg.MODEL.BACKBONE.DEPTH = f"{step.depth}x"
-    cfg.MODEL.BACKBONE.FEAT_DIM = WIDTHS[f"{step.depth}x"]
+    cfg.MODEL.BACKBONE.FEAT_DIM = 512 if step.depth < 50 else 2048
     cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.MODEL.HEADS.NUM_CLASSES = IDENTITIES
     cfg.MODEL.DEVICE = step.device.type

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import Precision
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -26,6 +28,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
+from reid_lightning.models.pieces import forward_in_pieces
 from reid_lightning.non_finite import NonFiniteGuard, non_finite_error
 from reid_lightning.parameter_groups import build_optimizer
 
@@ -42,6 +45,7 @@ class ReIDModule(pl.LightningModule):
         preprocessing: travels in every checkpoint, so that a checkpoint alone can be loaded for search.
         optimizer: called with the parameter groups.
         scheduler: called with (optimizer, total_steps=...), stepped after every optimiser step; None keeps the rate.
+        micro_batches: pieces in which a batch goes through the network, for less memory; losses see the whole batch.
         layer_decay: None, or how much slower each layer of the backbone learns than the one behind it, see
             `parameter_groups`.
         freeze: layers of the backbone that do not learn, by name or by number from the first, see `freeze_layers`.
@@ -58,6 +62,7 @@ class ReIDModule(pl.LightningModule):
         *,
         optimizer: Callable[[Iterable[dict[str, Any]]], Optimizer],
         scheduler: Callable[..., Any] | None = None,
+        micro_batches: int = 1,
         layer_decay: float | None = None,
         freeze: Sequence[str] | int = (),
         seed: int = 0,
@@ -69,6 +74,7 @@ class ReIDModule(pl.LightningModule):
         self.preprocessing = preprocessing
         self._build_optimizer = optimizer
         self._build_scheduler = scheduler
+        self._micro_batches = micro_batches
         self._layer_decay = layer_decay
         self._seed = seed
         self._guard = NonFiniteGuard(on_non_finite, error=self._non_finite_error)
@@ -99,7 +105,9 @@ class ReIDModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the generators from (seed, batch, rank): nothing random depends on what ran before."""
         key = int(mixed(self._seed, self.trainer.fit_loop.total_batch_idx, self.global_rank)[0])
-        torch.manual_seed(key & 0x7FFF_FFFF_FFFF_FFFF)
+        for device in {torch.default_generator.device, self.device}:  # torch.manual_seed asks all kinds of devices
+            source = torch.default_generator if device.type == "cpu" else torch.get_device_module(device)
+            source.manual_seed(key & 0x7FFF_FFFF_FFFF_FFFF)
         np.random.seed(key & 0xFFFF_FFFF)
         random.seed(key)
 
@@ -107,7 +115,8 @@ class ReIDModule(pl.LightningModule):
         """The weighted loss of a batch; logs each term."""
         kept = self._buffers_to_restore()
         progress = min(1.0, self.global_step / max(1, self._total_steps))
-        output = self.model(batch.images, batch.cameras, batch.viewpoints)
+        inputs = (batch.images, batch.cameras, batch.viewpoints)
+        output = forward_in_pieces(self.model, *inputs, pieces=self._micro_batches)
         values = self.loss(output, batch.labels, progress=progress)
         finite = self._guard.judge(values, step=self.global_step, epoch=self.current_epoch, rows=batch.rows)
         if not finite:  # what the forward pass has written into running statistics
@@ -131,6 +140,20 @@ class ReIDModule(pl.LightningModule):
         if not self._take_step and not scales:
             for parameter in self.parameters():
                 parameter.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Lightning refuses fused optimisers under any mixed precision; only those with a loss scale are in the way."""
+        plugin = self.trainer.precision_plugin
+        if gradient_clip_val is None or getattr(plugin, "scaler", None) is not None:
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
 
     def on_validation_start(self) -> None:
         """A broken step is named as one, not as embeddings that cannot be ranked."""

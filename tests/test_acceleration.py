@@ -32,6 +32,9 @@ def pictures(count, size=32):
 @pytest.fixture
 def counter(monkeypatch):
     """Counts compilations in the place of the real compiler, which takes a minute for what it does not change here."""
+    # Autograd's first use starts a thread for each device, and the compiler brings along one that is none; a process
+    # with such threads cannot be forked, as tests of several ranks do.
+    torch.ones(1, requires_grad=True).sum().backward()
     torch._dynamo.reset()
     counter = CompileCounter()
     real = torch.compile
@@ -85,6 +88,7 @@ def test_a_copy_of_a_compiled_network_is_a_plain_network(counter):
 
 @pytest.mark.slow
 def test_the_real_compiler_gives_the_same_gradients():
+    torch.ones(1, requires_grad=True).sum().backward()  # as above
     torch._dynamo.reset()
     compiled = network().to(memory_format=torch.channels_last)
     plain = copy.deepcopy(compiled)

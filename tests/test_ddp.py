@@ -1,5 +1,7 @@
 """Two processes with half the batch each learn what one process with the whole batch learns."""
 
+import os
+import socket
 from functools import partial
 
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from PIL import Image
+from torch import multiprocessing
 
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.records import VehicleDataset, VehicleImage
@@ -66,7 +69,7 @@ def trained(dataset, loss, folder, *, ranks):
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=ranks,
-        strategy="ddp_fork" if ranks > 1 else "auto",
+        strategy="ddp" if ranks > 1 else "auto",
         max_steps=STEPS,
         limit_val_batches=0,
         use_distributed_sampler=False,
@@ -83,9 +86,29 @@ def trained(dataset, loss, folder, *, ranks):
     return module.state_dict()
 
 
+def one_rank(rank, port, dataset, folder):
+    """What each of the two processes does: all losses, one after the other; the first one keeps what was learnt."""
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    for name, loss in LOSSES.items():
+        state = trained(dataset, loss, folder, ranks=2)
+        if rank == 0:
+            torch.save(state, folder / f"{name}.pt")
+
+
+@pytest.fixture(scope="module")
+def learnt_by_two_ranks(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(one_rank, args=(port, dataset, folder), nprocs=2)
+    return folder
+
+
 @pytest.mark.parametrize("name", LOSSES)
-def test_two_ranks_with_half_the_batch_learn_what_one_process_learns(dataset, tmp_path, name):
+def test_two_ranks_with_half_the_batch_learn_what_one_process_learns(dataset, learnt_by_two_ranks, tmp_path, name):
     whole = trained(dataset, LOSSES[name], tmp_path, ranks=1)
-    halves = trained(dataset, LOSSES[name], tmp_path, ranks=2)
+    halves = torch.load(learnt_by_two_ranks / f"{name}.pt", weights_only=True)
     for key, value in whole.items():
         torch.testing.assert_close(halves[key], value, rtol=0, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
