@@ -3,9 +3,10 @@
 python benchmarks/recipes.py fastreid=<clone> [data_root=data/synthetic] [size=small] [epochs=4] [seeds=[0,1,2]]
     [input=64] [depth=18x] [threads=1] [workers=2] [runs=runs/recipes] [output=benchmarks/results]
     [rivals=[adam,sgd]] [experiment=fleet_small] [overrides=[...]] (ours, for train.py) [settings=[...]] (theirs)
-Every run has a process of its own, in turns (ours, theirs, ours, ...), and leaves its outcome in `runs`: this can be
-stopped and started again. The clocks count training alone: from before the first picture is read to the last step.
-On a GPU, at VeRi-776's size: size=veri epochs=60 input=256 depth=50x device=gpu threads=8 workers=8.
+Our time is compared with each rival's: its SBS as in its base file (Adam) and as in its file for VeRi (SGD). Every run
+has a process of its own, in turns (ours, theirs, ours, ...), and leaves its outcome in `runs`: this can be stopped and
+started again. The clocks count training alone: from before the first picture is read to the last step.
+On a GPU, at VeRi-776's size: size=veri epochs=60 input=256 depth=50x device=gpu threads=8 workers=8 (not run yet).
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.ranking import evaluate_retrieval
 
 PROJECT = Path(__file__).resolve().parents[1]
-OURS = "ours"
 RIVALS = {
     "adam": ("fast-reid SBS, its base file (Adam)", "configs/Base-SBS.yml"),
     "sgd": ("fast-reid SBS, its VeRi file (SGD)", "configs/VeRi/sbs_R50-ibn.yml"),
@@ -101,20 +101,19 @@ def main() -> None:
     terms = Terms(**given)
     os.environ["OMP_NUM_THREADS"] = str(terms.threads)  # of every process started here
     dataset = read_synthetic(root=places.data_root, size=terms.size)
-    contestants: dict[str, Callable[..., Outcome]] = {OURS: train_ours}
-    for key in places.rivals:
-        name, config = RIVALS[key]
-        contestants[name] = partial(train_theirs, config=config)
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in contestants}
+    contestants: dict[str, tuple[str, Callable[..., Outcome]]] = {"ours": ("ours", train_ours)}
+    for rival in places.rivals:
+        name, config = RIVALS[rival]
+        contestants[rival] = name, partial(train_theirs, config=config)
+    outcomes: dict[str, list[Outcome]] = {name: [] for name, _ in contestants.values()}
     for seed in places.seeds:
-        for name, train in contestants.items():
-            key = OURS if name == OURS else next(key for key, rival in RIVALS.items() if rival[0] == name)
+        for key, (name, train) in contestants.items():
             run = Path(places.runs).resolve() / terms.folder / f"{key}-{seed}"
             outcome = cached(run, partial(train, terms, places, dataset, seed))
             outcomes[name].append(outcome)
             text = f"seed {seed}, {name}: mAP {100 * outcome.mAP:.1f}, {outcome.reading.cpu_s:.0f} CPU s"
             Console(stderr=True).print(f"[dim]{text}[/dim]")
-    rows = [row(name, runs, outcomes[OURS]) for name, runs in outcomes.items()]
+    rows = [row(name, runs, outcomes["ours"]) for name, runs in outcomes.items()]
     title = "recipes" if terms.size == "small" else f"recipes_{terms.size}"
     report(title, rows, Path(places.output), note=note(terms, dataset, outcomes))
 

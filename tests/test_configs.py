@@ -61,7 +61,7 @@ def documented_commands(project):
         text = (project / document).read_text().replace("\\\n", " ")
         for line in text.splitlines():
             if match := re.match(r"python (train|evaluate|export)\.py (.*)", line):
-                words = shlex.split(match[2].replace("<run>", "x").replace("<VeRi>", "x").replace("<name>", "x"), comments=True)
+                words = shlex.split(re.sub("<(run|VeRi|name)>", "x", match[2]), comments=True)
                 yield match[1], words
 
 
