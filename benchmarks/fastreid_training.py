@@ -10,6 +10,7 @@ import collections
 import collections.abc
 import contextlib
 import math
+import multiprocessing
 import os
 import sys
 import types
@@ -170,6 +171,7 @@ def _prepare(training: Training) -> None:
     if not veri.is_symlink():
         veri.symlink_to(Path(training.fleet).resolve(), target_is_directory=True)
     os.environ["FASTREID_DATASETS"] = str(datasets)
+    multiprocessing.set_start_method("fork", force=True)  # its loader's workers must find what is set below
     collections.Mapping = collections.abc.Mapping
     faiss = types.ModuleType("faiss")
     faiss.__getattr__ = lambda name: None  # named in signatures, called by its re-ranking alone
