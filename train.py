@@ -15,7 +15,7 @@ from reid_lightning.evaluation import print_judgement
 from reid_lightning.launching import needs_own_process, run_in_own_process
 from reid_lightning.loggers import finishing_wandb, log_bundle
 from reid_lightning.models import check_input_size, warn_of_mismatch
-from reid_lightning.module import agree_on_sides, check_batches, check_resumable, use_channels_last
+from reid_lightning.module import agree_on_sides, check_batches, check_resumable, use_fast_convolutions
 from reid_lightning.preflight import check_config, check_trainer
 from reid_lightning.search import load_reid_model
 
@@ -32,7 +32,7 @@ def train(cfg: DictConfig) -> float | None:
 
     preprocessing = instantiate(cfg.input)
     train_transform = build(cfg, "transforms")(preprocessing)
-    model = use_channels_last(instantiate(cfg.model))
+    model = use_fast_convolutions(instantiate(cfg.model))
     check_input_size(model, height=preprocessing.height, width=preprocessing.width)
     warn_of_mismatch(model, preprocessing)
     optimizer, scheduler, make_module = (build(cfg, group) for group in ("optimizer", "scheduler", "module"))

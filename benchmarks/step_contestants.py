@@ -30,7 +30,7 @@ from reid_lightning.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.cli import CONFIG_DIR, build
 from reid_lightning.data.batch import Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.module import use_channels_last
+from reid_lightning.module import use_fast_convolutions
 from reid_lightning.parameter_groups import build_optimizer
 
 PER_IDENTITY, IDENTITIES = 4, 576  # pictures of one vehicle in a batch; VeRi-776's training vehicles
@@ -187,7 +187,7 @@ class Parts:
         cfg.run_dir = tempfile.mkdtemp()
         torch.manual_seed(0)
         preprocessing = instantiate(cfg.input)
-        model = use_channels_last(instantiate(cfg.model))
+        model = use_fast_convolutions(instantiate(cfg.model))
         set_matmul_precision(cfg.float32_matmul_precision, device=step.device)
         compile_in_place(model, cfg.compile, device=step.device)
         dataset = instantiate(cfg.data) if step.veri else made_up_pictures()
