@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
-from reid_lightning.losses.weighted_sum import TOTAL
+from reid_lightning.losses.weighted_sum import TOTAL, non_finite_terms
 
 LIST_NAME = "non_finite_batch.txt"
 
@@ -43,7 +43,7 @@ def non_finite_error(
 ) -> ReIDError:
     """The error of a run that stops: the term, the step, the pictures (all of them go into a list in `folder`) and
     what usually helps. `weights_finite`: whether the weights were before this step; None: not known any more."""
-    bad = [name for name, value in values.items() if not value.isfinite().all()]
+    bad = non_finite_terms(values)
     bad = [name for name in bad if name != TOTAL] or bad  # the sum only follows
     if not bad:
         return ReIDError(f"the loss was not finite on another rank at step {step}; its message names the pictures.")

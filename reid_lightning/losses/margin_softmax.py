@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def circle_logits(cosines: Tensor, labels: Tensor, *, margin: float, scale: floa
     return scale * others.scatter(1, labels[:, None], own)
 
 
-class _MarginSoftmax(nn.Module):
+class _MarginSoftmax(nn.Module, ABC):
     """Cross-entropy over logits with a margin, from the cosines between embeddings and one weight vector per identity.
 
     Only the directions of the weights count; their length sets how fast these turn, and starts at a standard deviation
@@ -92,9 +93,9 @@ class _MarginSoftmax(nn.Module):
         cosines = functional.linear(functional.normalize(embeddings, dim=1), weights) / lengths
         return id_loss(self.logits(cosines, labels), labels, label_smoothing=self.label_smoothing)
 
+    @abstractmethod
     def logits(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """(batch, num_identities) cosines -> logits of the same shape."""
-        raise NotImplementedError
 
 
 class ArcFaceLoss(_MarginSoftmax):

@@ -5,6 +5,7 @@ Everything keeps fixed shapes and leaves no decision to the host, so that no los
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,12 +23,12 @@ class Memory(NamedTuple):
     """(size,), -1 in empty places."""
 
 
-class PairLoss(nn.Module):
+class PairLoss(nn.Module, ABC):
     """A loss without weights that compares every picture of a batch with the others, and with a memory if given one."""
 
+    @abstractmethod
     def forward(self, embeddings: Tensor, labels: Tensor, memory: Memory | None = None) -> Tensor:
         """embeddings: (batch, dim); labels: (batch,) of 0 or more; the loss, a scalar."""
-        raise NotImplementedError
 
 
 def pair_masks(labels: Tensor, memory: Memory | None) -> tuple[Tensor, Tensor]:
