@@ -124,16 +124,20 @@ class ReIDModule(pl.LightningModule):
             for buffer, before in kept:
                 buffer.copy_(before)
         self._take_step = finite and (self._take_step or batch_idx % self.trainer.accumulate_grad_batches == 0)
-        total = values.pop("total")
-        size = len(batch.labels)
-        self.log("train/loss", total, prog_bar=True, batch_size=size)
-        self.log_dict({f"train/{name}": value for name, value in values.items()}, batch_size=size)
-        self.log_dict(
-            {f"train/weight_{name}": value for name, value in self.loss.weights(progress).items()}, batch_size=size
-        )
+        total = values["total"]
+        self._log_step(values, self.loss.weights(progress), batch_size=len(batch.labels))
         return total * last_step_factor(
             batch_idx, batches=self.trainer.num_training_batches, accumulate=self.trainer.accumulate_grad_batches
         )
+
+    def _log_step(self, values: Mapping[str, Tensor], weights: Mapping[str, float], *, batch_size: int) -> None:
+        """In the steps that the trainer logs, and read from the device there: a progress bar would read it in all."""
+        every, done = self.trainer.log_every_n_steps, self.trainer.fit_loop.epoch_loop._batches_that_stepped
+        if every == 0 or (done + 1) % every:
+            return
+        named = {f"train/{name}": value.detach().cpu() for name, value in values.items() if name != "total"}
+        self.log("train/loss", values["total"].detach().cpu(), prog_bar=True, batch_size=batch_size)
+        self.log_dict(named | {f"train/weight_{name}": value for name, value in weights.items()}, batch_size=batch_size)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Without gradients an optimiser passes a parameter over: no decay, no momentum."""

@@ -14,9 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import multiprocessing
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+# What a process that a test starts shall find imported: the server that starts it imports once for all of them. It is
+# no fork of this process, which after a compilation or a convolution on several threads would crash or hang.
+multiprocessing.set_forkserver_preload(["reid_lightning.losses", "reid_lightning.metrics", "reid_lightning.preflight"])
 
 
 @pytest.fixture(scope="session")

@@ -32,9 +32,6 @@ def pictures(count, size=32):
 @pytest.fixture
 def counter(monkeypatch):
     """Counts compilations in the place of the real compiler, which takes a minute for what it does not change here."""
-    # Autograd's first use starts a thread for each device, and the compiler brings along one that is none; a process
-    # with such threads cannot be forked, as tests of several ranks do.
-    torch.ones(1, requires_grad=True).sum().backward()
     torch._dynamo.reset()
     counter = CompileCounter()
     real = torch.compile

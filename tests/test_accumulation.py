@@ -3,22 +3,17 @@
 import copy
 from functools import partial
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch.optim.lr_scheduler import LambdaLR
+from toy_run import PREPROCESSING, batches, noise_pictures, quiet_trainer
 
 from reid_lightning.accumulation import last_step_factor
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.module import ReIDModule
 
-PREPROCESSING = Preprocessing(32, 32)
 BATCHES, EPOCHS, LR = 5, 2, 0.1
 
 
@@ -33,15 +28,7 @@ def test_the_last_step_of_an_epoch_is_left_with_the_rest():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    generator = np.random.default_rng(0)
-    images = []
-    for identity in range(2 * BATCHES):
-        for number in range(2):
-            path = folder / f"{identity}_{number}.png"
-            Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-            images.append(VehicleImage(path, str(identity), f"c{number}"))
-    return VehicleDataset("toy", train=tuple(images), query=tuple(images[:1]), gallery=tuple(images[1:4]))
+    return noise_pictures(tmp_path_factory.mktemp("pictures"), identities="abcdefghij", images_per_identity=2)
 
 
 class Watch(pl.Callback):
@@ -61,18 +48,7 @@ class Watch(pl.Callback):
 
 
 def train(dataset, folder, *, accumulate):
-    datamodule = ReIDDataModule(
-        dataset,
-        PREPROCESSING,
-        train_transform=TrainTransform(PREPROCESSING),
-        identities_per_batch=2,
-        images_per_identity=2,
-        sampling="pk",
-        eval_batch_size=4,
-        num_workers=0,
-        cache_mib=None,
-        seed=0,
-    )
+    datamodule = batches(dataset, 2, 2)
     torch.manual_seed(0)
     model = ReIDModel("test_convnext", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=8)
     terms = {"triplet": {"weight": 1.0, "input": "embeddings", "loss": TripletLoss(margin=1.0)}}
@@ -87,19 +63,8 @@ def train(dataset, folder, *, accumulate):
     module = ReIDModule(
         model, loss, PREPROCESSING, optimizer=partial(torch.optim.SGD, lr=LR, weight_decay=0.0), scheduler=schedule
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=1,
-        max_epochs=EPOCHS,
-        accumulate_grad_batches=accumulate,
-        callbacks=[watch],
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+    options = {"accumulate_grad_batches": accumulate, "max_epochs": EPOCHS, "limit_val_batches": 0}
+    trainer = quiet_trainer(folder, callbacks=[watch], **options)
     trainer.fit(module, datamodule)
     return module, watch, seen, trainer.global_step
 
@@ -110,22 +75,20 @@ def test_each_step_takes_the_mean_gradient_of_whole_pk_batches(dataset, tmp_path
     for batch in watch.batches:
         assert batch.labels.unique(return_counts=True)[1].tolist() == [2, 2]
     of_epochs = [watch.batches[: len(watch.batches) // EPOCHS], watch.batches[len(watch.batches) // EPOCHS :]]
-    groups = [
-        batches[start : start + accumulate] for batches in of_epochs for start in range(0, len(batches), accumulate)
-    ]
+    groups = [epoch[start : start + accumulate] for epoch in of_epochs for start in range(0, len(epoch), accumulate)]
     assert len(of_epochs[0]) == BATCHES and len(groups) == steps  # an epoch's rest is a step of its own
     assert totals == [steps]
     assert watch.rates == pytest.approx([LR * (1 - step / steps) for step in range(steps)])
 
     slow = watch.start
-    for rate, batches in zip(watch.rates, groups, strict=True):
+    for rate, group in zip(watch.rates, groups, strict=True):
         gradients = []
-        for batch in batches:
+        for batch in group:
             loss = slow.loss(slow.model(batch.images), batch.labels)["total"]
             gradients.append(torch.autograd.grad(loss, list(slow.model.parameters()), allow_unused=True))
         with torch.no_grad():
             for parameter, *parts in zip(slow.model.parameters(), *gradients, strict=True):
                 if parts[0] is not None:
-                    parameter -= rate * sum(parts) / len(batches)
+                    parameter -= rate * sum(parts) / len(group)
     for name, value in slow.state_dict().items():
         torch.testing.assert_close(module.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)

@@ -1,24 +1,17 @@
 """Two processes with half the batch each learn what one process with the whole batch learns."""
 
 import os
-import socket
 from functools import partial
 
-import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch import multiprocessing
+from toy_run import PREPROCESSING, batches, free_port, noise_pictures, quiet_trainer
 
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.losses import CircleLoss, ContrastiveLoss, IDLoss, TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.module import ReIDModule
 
-PREPROCESSING = Preprocessing(32, 32)
 STEPS = 5
 LOSSES = {
     "contrastive": ContrastiveLoss(margin=1.0),
@@ -29,35 +22,12 @@ LOSSES = {
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    generator = np.random.default_rng(0)
-
-    def records(identities, per_identity):
-        images = []
-        for identity in identities:
-            for number in range(per_identity):
-                path = folder / f"{identity}_{number}.png"
-                Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-                images.append(VehicleImage(path, identity, f"c{number % 2}"))
-        return tuple(images)
-
-    return VehicleDataset("toy", train=records("abcdefgh", 12), query=records("x", 1), gallery=records("xy", 2))
+    return noise_pictures(tmp_path_factory.mktemp("pictures"), images_per_identity=12)
 
 
 def trained(dataset, loss, folder, *, ranks):
     """The module after STEPS optimiser steps with 4 identities x 3 pictures over all ranks; layer norms only."""
-    datamodule = ReIDDataModule(
-        dataset,
-        PREPROCESSING,
-        train_transform=TrainTransform(PREPROCESSING),
-        identities_per_batch=4 // ranks,
-        images_per_identity=3,
-        sampling="pk",
-        eval_batch_size=4,
-        num_workers=0,
-        cache_mib=None,
-        seed=0,
-    )
+    datamodule = batches(dataset, 4 // ranks, 3)
     torch.manual_seed(0)
     model = ReIDModel("test_convnext", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16)
     terms = {
@@ -66,19 +36,8 @@ def trained(dataset, loss, folder, *, ranks):
     }
     weighted = WeightedSum(terms, num_identities=datamodule.num_identities, embedding_dim=16)
     module = ReIDModule(model, weighted, PREPROCESSING, optimizer=partial(torch.optim.SGD, lr=0.01, momentum=0.9))
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        devices=ranks,
-        strategy="ddp" if ranks > 1 else "auto",
-        max_steps=STEPS,
-        limit_val_batches=0,
-        use_distributed_sampler=False,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+    strategy = "ddp" if ranks > 1 else "auto"
+    trainer = quiet_trainer(folder, devices=ranks, strategy=strategy, max_steps=STEPS, limit_val_batches=0)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     trainer.fit(module, datamodule)
     moved = max(float((value - before[name]).abs().max()) for name, value in module.state_dict().items())
@@ -99,10 +58,7 @@ def one_rank(rank, port, dataset, folder):
 @pytest.fixture(scope="module")
 def learnt_by_two_ranks(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(one_rank, args=(port, dataset, folder), nprocs=2)
+    multiprocessing.start_processes(one_rank, (free_port(), dataset, folder), nprocs=2, start_method="forkserver")
     return folder
 
 

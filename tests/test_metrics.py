@@ -137,8 +137,6 @@ def run_rank(rank, folder):
 
 
 def test_two_ranks_give_the_result_of_one_to_the_last_digit(tmp_path):
-    # The server imports once for both ranks, and they start clean of this process's threads.
-    multiprocessing.set_forkserver_preload(["reid_lightning.metrics"])
     multiprocessing.start_processes(run_rank, (tmp_path,), nprocs=2, start_method="forkserver")
     embeddings, names = case()
     expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)

@@ -7,18 +7,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from torch import nn
+from toy_run import PREPROCESSING, batches, noise_pictures, quiet_trainer
 
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.module import ReIDModule
-
-PREPROCESSING = Preprocessing(32, 32)
 
 
 class Chosen(nn.Module):
@@ -49,50 +44,35 @@ class Watch(pl.Callback):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    images = []
-    for identity in "abcdefgh":
-        for number in range(4):
-            path = folder / f"{identity}_{number}.png"
-            Image.new("RGB", (32, 32), (ord(identity), 9 * number, 0)).save(path)
-            images.append(VehicleImage(path, identity, f"c{number % 2}"))
-    return VehicleDataset("toy", train=tuple(images), query=tuple(images[:1]), gallery=tuple(images[1:4]))
+    return noise_pictures(tmp_path_factory.mktemp("pictures"), images_per_identity=4)
 
 
 def run(dataset, folder, losses, *, watch=None, seed=0, on_non_finite="stop", **trainer_options):
-    datamodule = ReIDDataModule(
-        dataset,
-        PREPROCESSING,
-        train_transform=TrainTransform(PREPROCESSING),
-        identities_per_batch=2,
-        images_per_identity=2,
-        sampling="pk",
-        eval_batch_size=4,
-        num_workers=0,
-        cache_mib=None,
-        seed=0,
-    )
+    datamodule = batches(dataset, 2, 2)
     torch.manual_seed(0)
     model = ReIDModel("test_convnext", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=8)
     terms = {name: {"weight": 1.0, "input": "embeddings", "loss": loss} for name, loss in losses.items()}
     loss = WeightedSum(terms, num_identities=8, embedding_dim=8)
     optimizer = partial(torch.optim.AdamW, lr=0.01)
     module = ReIDModule(model, loss, PREPROCESSING, optimizer=optimizer, seed=seed, on_non_finite=on_non_finite)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        limit_val_batches=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        callbacks=[watch or Watch()],
-        **trainer_options,
-    )
+    trainer = quiet_trainer(folder, max_epochs=1, limit_val_batches=0, callbacks=[watch or Watch()], **trainer_options)
     trainer.fit(module, datamodule)
     return module
+
+
+def test_terms_are_logged_in_the_steps_that_the_trainer_logs_and_read_there(dataset, tmp_path, monkeypatch):
+    """In the steps between nothing may wait for the device, so nothing is there that a progress bar could read."""
+    logged = []
+
+    def log(module, name, value, **options):
+        logged.append((module.global_step, name))
+        assert isinstance(value, float) or (value.device.type == "cpu" and not value.requires_grad)
+
+    monkeypatch.setattr(ReIDModule, "log", log)
+    monkeypatch.setattr(ReIDModule, "log_dict", lambda self, given, **kw: [log(self, *pair) for pair in given.items()])
+    run(dataset, tmp_path, {"a": Chosen(), "b": Chosen()}, log_every_n_steps=3)
+    assert [step for step, name in logged if name == "train/loss"] == [2, 5]
+    assert {name for _, name in logged} == {"train/loss", "train/a", "train/b"}
 
 
 def test_every_step_is_seeded_by_seed_and_number_alone(dataset, tmp_path):

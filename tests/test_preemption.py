@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 import torch
-from toy_run import BATCHES, EPOCHS, At, Finished, assert_same_end, child, fit, free_port, noise_pictures, two_nodes
+from toy_run import BATCHES, EPOCHS, At, Finished, assert_same_end, child, exit_codes, fit, noise_pictures, two_nodes
 
 from reid_lightning.checkpoints import resume_path
 
@@ -88,32 +88,30 @@ def test_a_second_interrupt_stops_at_once(dataset, tmp_path):
     assert steps_saved(tmp_path) == 2  # nothing is saved in the middle of a step
 
 
+def run_whose_group_is_signalled(folder, dataset):
+    os.setsid()
+    here = At("on_train_batch_start", 2, lambda: os.killpg(0, signal.SIGTERM))
+    fit(folder, dataset, here, every=100, workers=2)
+
+
 def test_loader_processes_that_get_the_signal_as_well_go_on_until_the_step_is_done(dataset, tmp_path):
     """Schedulers and terminals signal every process of a job."""
-
-    def run():
-        os.setsid()
-        here = At("on_train_batch_start", 2, lambda: os.killpg(0, signal.SIGTERM))
-        fit(tmp_path, dataset, here, every=100, workers=2)
-
-    assert os.waitstatus_to_exitcode(os.waitpid(child(run), 0)[1]) == 143
+    assert exit_codes(child(partial(run_whose_group_is_signalled, tmp_path, dataset))) == [143]
     assert steps_saved(tmp_path) == 3
+
+
+def run_stopped_on_the_second(folder, dataset, **options):
+    here = At("on_before_zero_grad", 1, sends(signal.SIGTERM) if os.environ["RANK"] == "1" else list)
+    fit(folder, dataset, here, **options)
 
 
 def test_two_machines_stop_at_the_same_step_when_one_of_them_is_taken_back(dataset, tmp_path):
     options = {"every": 100, "num_nodes": 2, "strategy": "ddp"}
     whole, run = tmp_path / "whole", tmp_path / "run"
-
-    def stopped_on_the_second():
-        here = At("on_before_zero_grad", 1, sends(signal.SIGTERM) if os.environ["RANK"] == "1" else list)
-        fit(run, dataset, here, **options)
-
-    def resumed():
-        fit(run, dataset, resume=run / "checkpoints/last.ckpt", **options)
-
-    for function, status in ((partial(fit, whole, dataset, **options), 0), (stopped_on_the_second, 143), (resumed, 0)):
-        processes = two_nodes(function, free_port())
-        assert [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes] == [status, status]
+    resumed = partial(fit, run, dataset, resume=run / "checkpoints/last.ckpt", **options)
+    stopped = partial(run_stopped_on_the_second, run, dataset, **options)
+    for function, status in ((partial(fit, whole, dataset, **options), 0), (stopped, 143), (resumed, 0)):
+        assert exit_codes(*two_nodes(function)) == [status, status]
     assert_same_end(Finished(run, {}), Finished(whole, {}))
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import os
-import signal
 import time
 from functools import partial
 
 import pytest
-from toy_run import BATCHES, EPOCHS, At, assert_same_end, child, fit, noise_pictures
+from toy_run import BATCHES, EPOCHS, At, assert_same_end, child, exit_codes, fit, noise_pictures
 
 from reid_lightning.checkpoints import AtomicCheckpointIO, choose_checkpoint, resume_path
 
@@ -77,10 +75,10 @@ def test_a_process_that_is_killed_while_it_works_loses_nothing(dataset, whole, t
     process = child(partial(fit, tmp_path, dataset))
     log = tmp_path / "logs/metrics.csv"
     while not log.exists() or len(log.read_bytes().splitlines()) < 1 + 2 * 7:
-        assert os.waitpid(process, os.WNOHANG) == (0, 0)
+        assert process.exitcode is None
         time.sleep(0.001)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
+    process.kill()
+    assert exit_codes(process) == [-9]
     assert len(log.read_bytes().splitlines()) < 2 * EPOCHS * BATCHES  # it was not done
     assert_same_end(fit(tmp_path, dataset, resume=resume_path("auto", tmp_path)), whole())
 

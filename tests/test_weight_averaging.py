@@ -4,77 +4,40 @@ import copy
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from hydra import compose, initialize_config_dir
-from PIL import Image
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
+from toy_run import PREPROCESSING, batches, exit_codes, noise_pictures, quiet_trainer, two_nodes
 
 from reid_lightning import bundle
 from reid_lightning.callbacks import RetrievalMetrics
 from reid_lightning.callbacks.weight_averaging import MovingAverage, check_averaging, decay_at, move_average
 from reid_lightning.cli import CONFIG_DIR
-from reid_lightning.data.datamodule import ReIDDataModule
-from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.module import ReIDModule, check_resumable
 
-PREPROCESSING = Preprocessing(32, 32)
 EPOCHS, BATCHES = 3, 4
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    generator = np.random.default_rng(0)
-
-    def records(identities, per_identity):
-        images = []
-        for identity in identities:
-            for number in range(per_identity):
-                path = folder / f"{identity}_{number}.png"
-                Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(path)
-                images.append(VehicleImage(path, identity, f"c{number % 2}"))
-        return tuple(images)
-
-    return VehicleDataset("toy", train=records("abcdefgh", 2), query=records("xy", 2), gallery=records("xyz", 3))
+    return noise_pictures(tmp_path_factory.mktemp("pictures"), images_per_identity=2)
 
 
 def fit(dataset, folder, *callbacks, backbone="test_resnet", lr=0.01, epochs=EPOCHS, **trainer_options):
-    datamodule = ReIDDataModule(
-        dataset,
-        PREPROCESSING,
-        train_transform=TrainTransform(PREPROCESSING),
-        identities_per_batch=2,
-        images_per_identity=2,
-        sampling="pk",
-        eval_batch_size=6,
-        num_workers=0,
-        cache_mib=None,
-        seed=0,
-    )
+    datamodule = batches(dataset, 2, 2)
     torch.manual_seed(0)
     ibn = "a" if backbone == "test_resnet" else None
     model = ReIDModel(backbone, ibn=ibn, last_stride=2, pooling="avg", neck="none", embedding_dim=8)
     terms = {"triplet": {"weight": 1.0, "input": "embeddings", "loss": TripletLoss(margin=0.3)}}
     loss = WeightedSum(terms, num_identities=8, embedding_dim=8)
     module = ReIDModule(model, loss, PREPROCESSING, optimizer=partial(torch.optim.SGD, lr=lr))
-    trainer = pl.Trainer(
-        **{"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False} | trainer_options,
-        max_epochs=epochs,
-        callbacks=list(callbacks),
-        use_distributed_sampler=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-    )
+    trainer = quiet_trainer(folder, max_epochs=epochs, callbacks=list(callbacks), **trainer_options)
     trainer.fit(module, datamodule)
     return trainer, module
 
@@ -234,23 +197,20 @@ class CountEpochs(pl.Callback):
         path.write_text(str(trainer.current_epoch))
 
 
+def run_until_it_stops(dataset, folder, options, **trainer_options):
+    callbacks = [RetrievalMetrics(), EarlyStopping(**options), CountEpochs()]
+    fit(dataset, folder, *callbacks, backbone="test_convnext", lr=0.0, epochs=6, **trainer_options)
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_early_stopping_ends_the_run_on_every_rank(dataset, tmp_path, ranks):
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         options = dict(compose("train", overrides=["callbacks=early_stopping"]).callbacks.early_stopping)
     assert options.pop("_target_").endswith("callbacks.EarlyStopping")
-    stop = EarlyStopping(**options | {"patience": 2})
-    strategy = {"strategy": "ddp_fork", "devices": 2} if ranks == 2 else {}
-    fit(
-        dataset,
-        tmp_path,
-        RetrievalMetrics(),
-        stop,
-        CountEpochs(),
-        backbone="test_convnext",
-        lr=0.0,
-        epochs=6,
-        **strategy,
-    )
+    run = partial(run_until_it_stops, dataset, tmp_path, options | {"patience": 2})
+    if ranks == 1:
+        run()
+    else:
+        assert exit_codes(*two_nodes(partial(run, strategy="ddp", num_nodes=2))) == [0, 0]
     trained = {path.name: path.read_text() for path in tmp_path.glob("epochs_*")}
     assert trained == {f"epochs_{rank}": "3" for rank in range(ranks)}  # one that is best, and two that are no better

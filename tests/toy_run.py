@@ -1,10 +1,10 @@
-"""A small training in one process, with all that `train.py` wires: for tests that interrupt and resume it."""
+"""What small trainings in tests share: pictures of noise, batches of them, a quiet trainer, and a run with all that
+`train.py` wires, which tests interrupt and resume."""
 
 from __future__ import annotations
 
 import os
 import socket
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from pytorch_lightning.callbacks import LearningRateMonitor
+from torch import multiprocessing
 from torch.nn import functional
 
 from reid_lightning.callbacks import RetrievalMetrics
@@ -37,8 +38,8 @@ BATCHES = 6  # of an epoch
 PREPROCESSING = Preprocessing(32, 32)
 
 
-def noise_pictures(folder: Path) -> VehicleDataset:
-    """Eight identities to train on, noise every one."""
+def noise_pictures(folder: Path, *, identities: str = "abcdefgh", images_per_identity: int = 6) -> VehicleDataset:
+    """Identities to train on, and four others, noise every picture."""
     generator = np.random.default_rng(0)
 
     def records(identities: str, per_identity: int) -> tuple[VehicleImage, ...]:
@@ -50,7 +51,40 @@ def noise_pictures(folder: Path) -> VehicleDataset:
                 images.append(VehicleImage(path, identity, f"c{number % 2}"))
         return tuple(images)
 
-    return VehicleDataset("toy", train=records("abcdefgh", 6), query=records("xyz", 2), gallery=records("xyzw", 3))
+    train = records(identities, images_per_identity)
+    return VehicleDataset("toy", train=train, query=records("xyz", 2), gallery=records("xyzw", 3))
+
+
+def batches(dataset: VehicleDataset, identities: int, images_per_identity: int, *, num_workers=0) -> ReIDDataModule:
+    """PK batches of so many identities and pictures of each."""
+    return ReIDDataModule(
+        dataset,
+        PREPROCESSING,
+        train_transform=TrainTransform(PREPROCESSING),
+        identities_per_batch=identities,
+        images_per_identity=images_per_identity,
+        sampling="pk",
+        eval_batch_size=8,
+        num_workers=num_workers,
+        cache_mib=None,
+        seed=0,
+    )
+
+
+def quiet_trainer(folder: Path, **options) -> pl.Trainer:
+    """One process on the CPU that shows, logs and saves nothing, unless asked."""
+    defaults = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": folder,
+    }
+    return pl.Trainer(**defaults | options)
 
 
 @dataclass(frozen=True)
@@ -71,18 +105,7 @@ class Finished:
 
 def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2, accumulate=1, **options) -> Finished:
     """Train for EPOCHS epochs of BATCHES batches, with dropout in the network."""
-    datamodule = ReIDDataModule(
-        dataset,
-        PREPROCESSING,
-        train_transform=TrainTransform(PREPROCESSING),
-        identities_per_batch=4,
-        images_per_identity=2,
-        sampling="pk",
-        eval_batch_size=8,
-        num_workers=workers,
-        cache_mib=None,
-        seed=0,
-    )
+    datamodule = batches(dataset, 4, 2, num_workers=workers)
     torch.manual_seed(0)
     model = ReIDModel("test_efficientnet", ibn=None, last_stride=2, pooling="avg", embedding_dim=16)
     model.neck.register_forward_pre_hook(lambda neck, given: functional.dropout(given[0], 0.3, neck.training))
@@ -94,14 +117,13 @@ def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2,
     module = ReIDModule(
         model, loss, PREPROCESSING, optimizer=partial(torch.optim.AdamW, lr=0.01), scheduler=warmup_cosine
     )
-    trainer = pl.Trainer(
-        accelerator="cpu",
+    trainer = quiet_trainer(
+        folder,
         max_epochs=EPOCHS,
         accumulate_grad_batches=accumulate,
-        num_sanity_val_steps=0,
         log_every_n_steps=1,
-        use_distributed_sampler=False,
         logger=CSVLog(folder / "logs"),
+        enable_checkpointing=True,
         plugins=[AtomicCheckpointIO()],
         callbacks=[
             RetrievalMetrics(ranks=[1]),
@@ -113,10 +135,7 @@ def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2,
             BestCheckpoint(folder / "checkpoints", "best", "val/mAP", mode="max", enable_version_counter=False),
             LastCheckpoint(folder / "checkpoints", every_n_steps=every),
         ],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        **{"devices": 1, **options},
+        **options,
     )
     trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
     return Finished(folder, dict(module.state_dict()))
@@ -135,31 +154,37 @@ class At(pl.Callback):
             self.act()
 
 
-def child(function: Callable[[], object], **environment: object) -> int:
-    """Run `function` in a process of its own, with these environment variables; its number. Its status is that of the
-    SystemExit it raises, or 1 for any other exception."""
-    number = os.fork()
-    if number:
-        return number
-    status = 1
-    try:
-        os.environ.update({name: str(value) for name, value in environment.items()})
-        function()
-        status = 0
-    except SystemExit as stop:
-        status = stop.code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+def child(function: Callable[[], object], **environment: object) -> multiprocessing.Process:
+    """Start `function`, a function of a module, in a clean process with these environment variables. Its exit code is
+    that of the SystemExit it raises, or 1 for any other exception.
+
+    Not a fork of this process: after a compilation or a convolution on several threads its copy would crash or hang.
+    """
+    environment = {name: str(value) for name, value in environment.items()}
+    process = multiprocessing.get_context("forkserver").Process(target=_with_environment, args=(function, environment))
+    process.start()
+    return process
 
 
-def two_nodes(function: Callable[[], object], port: int) -> list[int]:
-    """Run `function` as torchrun does on two machines with one process each, here on one; the numbers of both."""
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "toy"}
+def _with_environment(function: Callable[[], object], environment: dict[str, str]) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(environment)
+    function()
+
+
+def two_nodes(function: Callable[[], object]) -> list[multiprocessing.Process]:
+    """Start `function` as torchrun does on two machines with one process each, here on one."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": "toy"}
     return [
         child(function, RANK=node, GROUP_RANK=node, LOCAL_RANK=0, LOCAL_WORLD_SIZE=1, **shared) for node in range(2)
     ]
+
+
+def exit_codes(*processes: multiprocessing.Process) -> list[int]:
+    """Of processes, when they have ended; the negative number of the signal that killed one."""
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
 
 
 def free_port() -> int:

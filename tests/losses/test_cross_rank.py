@@ -102,8 +102,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    # The server imports once for both ranks, and they start clean of this process's threads.
-    multiprocessing.set_forkserver_preload(["reid_lightning.losses"])
     multiprocessing.start_processes(run_rank, (port, str(tmp_path)), nprocs=RANKS, start_method="forkserver")
 
     model, batches = build()
