@@ -22,8 +22,8 @@ UNKNOWN_TYPE = "vehicle"
 class Frame:
     """One picture of a source.
 
-    `picture` is (height, width, 3) uint8 RGB; `number` counts the frames of a video, or the pictures of a folder, from 0;
-    `seconds` are since the start of a video (0 for pictures); `path` is the picture's own file where it has one.
+    `picture` is (height, width, 3) uint8 RGB; `number` counts the frames of a video, or the pictures of a folder,
+    from 0; `seconds` are since the start of a video (0 for pictures); `path` is the picture's own file where it has one.
     """
 
     picture: np.ndarray
@@ -32,7 +32,7 @@ class Frame:
     path: Path | None = None
 
     def crop(self, box: np.ndarray, *, margin: float = 0.0) -> np.ndarray:
-        """The pixels of a box (x1, y1, x2, y2), widened by `margin` of its sides, cut at the picture's edges; a view."""
+        """The pixels of a box (x1, y1, x2, y2), widened by `margin` of its sides and cut at the edges; a view."""
         x1, y1, x2, y2 = (float(value) for value in box)
         aside, above = margin * (x2 - x1), margin * (y2 - y1)
         height, width = self.picture.shape[:2]
@@ -101,8 +101,8 @@ class Sighting:
     """One track of one vehicle before one camera: what a sidecar holds.
 
     `id` is a pure function of source, camera and track: registering again gives the same one. `source` is the source's
-    fingerprint, `source_name` what it was called. `start` and `end` are times in seconds since 1970 (UTC), or None where
-    nobody knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible.
+    fingerprint, `source_name` what it was called. `start` and `end` are seconds since 1970 (UTC), or None where nobody
+    knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible.
     """
 
     id: str
