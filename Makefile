@@ -26,4 +26,5 @@ $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --python $(BIN)/python -r requirements.txt || $(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps `grep '^opencv-python-headless' requirements.txt`
 	@touch $@

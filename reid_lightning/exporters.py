@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from reid_lightning import bundle
 from reid_lightning.data.transforms import Preprocessing
@@ -34,6 +36,14 @@ class _Embed(nn.Module):
         return self.model.embed(images)
 
 
+class _EmbedBothWays(_Embed):
+    """The same with a second output, the embeddings before they are normalised: MED and flipping need their lengths."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.model(images).embeddings.float()
+        return functional.normalize(embeddings, dim=1), embeddings
+
+
 def check_formats(formats: list[str]) -> None:
     """ReIDError for a format that does not exist or whose packages are not installed."""
     if isinstance(formats, str) or not formats or any(name not in FILE_NAMES for name in formats):
@@ -52,7 +62,9 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     """Write `model.onnx` or `model.pt2` with a dynamic batch into `folder`.
 
     Input `images`: preprocessed pictures (batch, 3, height, width) float32. Output `embeddings`: (batch, dim) float32,
-    L2-normalised: consumers must not normalise pictures or embeddings a second time.
+    L2-normalised: consumers must not normalise pictures or embeddings a second time. `model.onnx` has another output,
+    `raw_embeddings`: the same before they are normalised. Both files carry `fingerprint` (that of the bundle) and
+    `preprocessing` (JSON), as metadata of the ONNX model and as extra files of the .pt2 archive.
 
     Returns:
         The largest absolute difference to eager over batches of 1, 2 and 5.
@@ -65,9 +77,13 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     write, reload = {"onnx": (_write_onnx, _reload_onnx), "pt2": (_write_pt2, _reload_pt2)}[kind]
     unfinished = folder / f".{os.getpid()}.{FILE_NAMES[kind]}"
     example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    metadata = {
+        "fingerprint": bundle.fingerprint(model, preprocessing),
+        "preprocessing": json.dumps(preprocessing.as_dict(), sort_keys=True),
+    }
     try:
         with _quiet():
-            write(embed, example, unfinished)
+            write(embed, example, unfinished, metadata)
             run = reload(unfinished)
         difference = _largest_difference(run, embed, shape)
         if not difference <= TOLERANCE:
@@ -98,18 +114,18 @@ def _largest_difference(run: Callable[[Tensor], Tensor], eager: nn.Module, shape
     return max(float((run(images) - eager(images)).abs().max()) for images in batches)
 
 
-def _write_onnx(embed: nn.Module, example: Tensor, path: Path) -> None:
-    torch.onnx.export(
-        embed,
+def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+    program = torch.onnx.export(
+        _EmbedBothWays(embed.model).eval(),
         (example,),
-        path,
         dynamo=True,
-        external_data=False,
         input_names=["images"],
-        output_names=["embeddings"],
+        output_names=["embeddings", "raw_embeddings"],
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         verbose=False,
     )
+    program.model.metadata_props.update(metadata)
+    program.save(path, external_data=False)
 
 
 def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:
@@ -119,9 +135,9 @@ def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     return lambda images: torch.from_numpy(session.run(["embeddings"], {"images": images.numpy()})[0])
 
 
-def _write_pt2(embed: nn.Module, example: Tensor, path: Path) -> None:
+def _write_pt2(embed: _Embed, example: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
     program = torch.export.export(embed, (example,), dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}})
-    torch.export.save(program, path)
+    torch.export.save(program, path, extra_files=dict(metadata))
 
 
 def _reload_pt2(path: Path) -> Callable[[Tensor], Tensor]:

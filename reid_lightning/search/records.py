@@ -23,7 +23,7 @@ class Frame:
     """One picture of a source.
 
     `picture` is (height, width, 3) uint8 RGB; `number` counts the frames of a video, or the pictures of a folder,
-    from 0; `seconds` are since the start of a video (0 for pictures); `path` is the picture's own file where it has one.
+    from 0; `seconds` are since the start of a video (0 for pictures); `path` is the picture's file, if it has one.
     """
 
     picture: np.ndarray
@@ -171,7 +171,8 @@ class Candidate:
 @dataclass(frozen=True)
 class Match:
     """A candidate and a registered vehicle: `score` is the cosine similarity of the candidate to `picture`, the most
-    similar picture of that vehicle (after re-ranking or a prior: what these made of it)."""
+    similar picture of that vehicle (after re-ranking or a prior: what these made of it). `camera` and `time` (seconds
+    since 1970) are those of `picture`, None unknown."""
 
     vehicle: str
     score: float
@@ -183,6 +184,7 @@ class Match:
     picture: str | None = None
     camera: str | None = None
     details: dict[str, float] = field(default_factory=dict)
+    time: float | None = None
 
 
 def by_frame(matches: list[Match]) -> Iterator[tuple[int, list[Match]]]:

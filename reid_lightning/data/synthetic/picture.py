@@ -96,7 +96,7 @@ class Painter:
         everyone = [own, *(other for other in everyone[1:] if _hidden(view, own, other) < 0.3)]
         road = (passing.along + 9.0 * progress, passing.aside)
         linear = render(view, camera, everyone, size=size, road=road)
-        picture = _develop(linear, camera, passing.light * float(np.exp(random.normal(0, 0.04))))
+        picture = develop(linear, camera, passing.light * float(np.exp(random.normal(0, 0.04))))
         picture = _obstruct(picture, camera, passing, progress)
         return _encode(picture, camera, random)
 
@@ -165,7 +165,7 @@ def _hidden(view: View, vehicle: Placed, other: Placed) -> float:
     return float(shared / (mine.max(axis=0) - mine.min(axis=0)).prod())
 
 
-def _develop(linear: np.ndarray, camera: Camera, light: float) -> Image.Image:
+def develop(linear: np.ndarray, camera: Camera, light: float) -> Image.Image:
     """Linear light to an 8-bit picture with the camera's cast, exposure, contrast and saturation."""
     value = linear * (camera.cast * (camera.exposure * light)).astype(np.float32)
     value = (value / (1 + 0.25 * value)) ** np.float32(1 / 2.2)

@@ -15,6 +15,8 @@ from reid_lightning.data.synthetic.mesh import ATLAS, Mesh
 from reid_lightning.data.synthetic.raster import rasterise, screen_planes
 
 SUPERSAMPLE = 2
+_BLOCK = 8192
+"""Pixels shaded at once: what a processor's cache holds."""
 _REFLECTION = np.array([0.01, 0.06, 0.10, 0.14], dtype=np.float32)
 _GRAZING = np.array([0.1, 0.6, 0.8, 0.6], dtype=np.float32)
 _HIGHLIGHT = np.array([0.0, 0.5, 1.2, 1.0], dtype=np.float32)
@@ -98,20 +100,38 @@ def render(
     Returns:
         (height, width, 3) float32, linear light.
     """
-    width, height = size
     picture = _ground(view, camera, vehicles[0], size=size, road=road)
     for vehicle in vehicles:
-        picture *= _shadow(view, camera, vehicle, size=size)[..., None]
+        picture *= shadow(view, camera, vehicle, size=size)[..., None]
+    layer, _, _ = vehicle_layer(view, camera, vehicles, size=size)
+    return picture * (1 - layer[..., 3:]) + layer[..., :3]
+
+
+def vehicle_layer(
+    view: View, camera: Camera, vehicles: list[Placed], *, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw vehicles on nothing.
+
+    Args:
+        view: the crop's view at its final scale.
+        camera: whose light to use.
+        vehicles: what hides what follows from their places.
+        size: (width, height) of the crop in pixels.
+
+    Returns:
+        layer: (height, width, 4) float32, linear light times cover, and cover; pixels: (N,) the covered ones of a
+        picture SUPERSAMPLE times as fine, as y * width + x; owners: (N,) the vehicle that each of them shows.
+    """
+    width, height = size
     fine = (width * SUPERSAMPLE, height * SUPERSAMPLE)
     layer = np.zeros((4, fine[1] * fine[0]), dtype=np.float32)
     close = View(view.eye, view.basis, view.focal * SUPERSAMPLE, tuple(c * SUPERSAMPLE for c in view.corner))
-    pixels, colour = _vehicles(close, camera, vehicles, fine)
+    pixels, colour, owners = _vehicles(close, camera, vehicles, fine)
     layer[:3, pixels] = colour
     layer[3, pixels] = 1.0
     layer = layer.reshape(4, fine[1], fine[0])
     parts = [layer[:, i::SUPERSAMPLE, j::SUPERSAMPLE] for i in range(SUPERSAMPLE) for j in range(SUPERSAMPLE)]
-    layer = np.moveaxis(sum(parts[1:], parts[0]) / len(parts), 0, -1)
-    return picture * (1 - layer[..., 3:]) + layer[..., :3]
+    return np.moveaxis(sum(parts[1:], parts[0]) / len(parts), 0, -1), pixels, owners
 
 
 def _turn(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -126,8 +146,8 @@ def _dot(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 def _vehicles(
     view: View, camera: Camera, vehicles: list[Placed], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Visible pixels of all vehicles and their linear colour, (N,) and (3, N)."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Visible pixels of all vehicles, their linear colour and whose they are: (N,), (3, N) and (N,)."""
     placed = [vehicle.world() for vehicle in vehicles]
     corners = np.concatenate([corner for corner, _ in placed])
     normals = np.concatenate([normal for _, normal in placed])
@@ -143,20 +163,26 @@ def _vehicles(
     inverse = 1.0 / depth[..., None]
     values = np.concatenate([np.ones_like(inverse), uv, normals, corners[..., 2:]], axis=-1) * inverse
     slope_x, slope_y, start = np.moveaxis(screen_planes(points, values).astype(np.float32), (2, 1), (0, 1))
-    x, y = (pixels % size[0] + 0.5).astype(np.float32), (pixels // size[0] + 0.5).astype(np.float32)
-    inverse, u, v, *normal, height = (
-        a[triangles] * x + b[triangles] * y + c[triangles] for a, b, c in zip(slope_x, slope_y, start, strict=True)
-    )
-    near = 1 / np.maximum(inverse, 1e-6)
-    texel = [
-        np.clip(np.clip(value * near, low[triangles], high[triangles]), 0, ATLAS - 1).astype(np.int64)
-        for value, low, high in zip((u, v), uv.min(axis=1).T, uv.max(axis=1).T, strict=True)
-    ]
+    low, high = uv.min(axis=1).T, uv.max(axis=1).T
     atlases = np.stack([vehicle.atlas for vehicle in vehicles])
-    sample = atlases[owner[triangles], texel[1], texel[0]].T
-    normal = np.stack(normal)
-    normal /= np.maximum(np.sqrt(_dot(normal, normal)), 1e-6)
-    return pixels, _shade(sample, normal, height * near, view.rays(x, y), camera)
+    colour = np.empty((3, len(pixels)), dtype=np.float32)
+    for first in range(0, len(pixels), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        triangle = triangles[block]
+        x, y = (pixels[block] % size[0] + 0.5).astype(np.float32), (pixels[block] // size[0] + 0.5).astype(np.float32)
+        inverse, u, v, *normal, height = (
+            a[triangle] * x + b[triangle] * y + c[triangle] for a, b, c in zip(slope_x, slope_y, start, strict=True)
+        )
+        near = 1 / np.maximum(inverse, 1e-6)
+        texel = [
+            np.clip(np.clip(value * near, least[triangle], most[triangle]), 0, ATLAS - 1).astype(np.int64)
+            for value, least, most in zip((u, v), low, high, strict=True)
+        ]
+        sample = atlases[owner[triangle], texel[1], texel[0]].T
+        normal = np.stack(normal)
+        normal /= np.maximum(np.sqrt(_dot(normal, normal)), 1e-6)
+        colour[:, block] = _shade(sample, normal, height * near, view.rays(x, y), camera)
+    return pixels, colour, owner[triangles]
 
 
 def _shade(sample: np.ndarray, normal: np.ndarray, height: np.ndarray, ray: np.ndarray, camera: Camera) -> np.ndarray:
@@ -212,7 +238,7 @@ def _ground(
     return (albedo * light).reshape(height, width, 3)
 
 
-def _shadow(view: View, camera: Camera, vehicle: Placed, *, size: tuple[int, int]) -> np.ndarray:
+def shadow(view: View, camera: Camera, vehicle: Placed, *, size: tuple[int, int]) -> np.ndarray:
     """How much light is left on the ground, (height, width): cast shadow and the dark below the body."""
     corners = vehicle.points()
     tilt = camera.sun[:2] / max(camera.sun[2], 0.35)

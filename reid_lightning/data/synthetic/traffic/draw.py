@@ -1,0 +1,182 @@
+"""Draws traffic into a folder: behind a lock, and either whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from filelock import FileLock
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from reid_lightning.data.synthetic.traffic.clip import build_model, draw_clip
+from reid_lightning.data.synthetic.traffic.plan import TrafficPlan, plan_traffic
+from reid_lightning.data.synthetic.traffic.site import build_site
+from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TRAFFIC_VERSION, TrafficSpec
+from reid_lightning.data.synthetic.traffic.truth import (
+    TRUTH_FILE,
+    BoxTruth,
+    CameraTruth,
+    TrafficTruth,
+    VehicleTruth,
+    passages_of,
+    write_truth,
+)
+from reid_lightning.errors import ReIDError
+
+START = "2026-01-01T08:00:00Z"
+SHEET_FILE = "sheet.jpg"
+_QUALITY = "21"
+_CELL = (240, 180)
+
+
+def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
+    """Draw two clips with their ground truth, unless they are there already.
+
+    They are drawn into a hidden sibling folder that is renamed when all is written; a lock keeps a second process from
+    drawing the same traffic at the same time, and what a killed run has left is removed first. The pictures depend on
+    the spec alone; the bytes of the clips on the version of the H.264 library, too.
+
+    Args:
+        root: where drawn traffic is kept; made if missing.
+        spec: what to draw.
+
+    Returns:
+        The folder `root/spec.folder_name`, with `north.mp4`, `south.mp4`, `ground_truth.json`, `traffic.json` (the
+        spec) and `sheet.jpg` (each vehicle at its nearest before each camera).
+
+    Raises:
+        ReIDError: the folder cannot be written, or the disk is full.
+    """
+    root = Path(root).expanduser()
+    folder = root / spec.folder_name
+    if folder.is_dir():
+        return folder
+    part = root / f".{folder.name}.part"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / f".{folder.name}.lock"):
+            if folder.is_dir():
+                return folder
+            shutil.rmtree(part, ignore_errors=True)
+            try:
+                _draw_all(part, plan_traffic(spec))
+                os.rename(part, folder)
+            except BaseException:
+                shutil.rmtree(part, ignore_errors=True)
+                raise
+    except (OSError, av.FFmpegError) as error:
+        raise ReIDError(
+            f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about {_megabytes(spec)} MB "
+            "free; free some space or choose another root."
+        ) from error
+    return folder
+
+
+def _megabytes(spec: TrafficSpec) -> int:
+    """A generous guess of the size on disk."""
+    return 5 + spec.frames * spec.width * spec.height // 10_000_000
+
+
+def _draw_all(folder: Path, plan: TrafficPlan) -> None:
+    """Write every file of a piece of traffic into a new folder."""
+    spec = plan.spec
+    folder.mkdir(parents=True)
+    models = {vehicle.name: build_model(vehicle) for vehicle in plan.vehicles}
+    boxes: list[BoxTruth] = []
+    nearest: dict[tuple[str, str], tuple[float, Image.Image]] = {}
+    columns = (TextColumn("Drawing traffic"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=spec.frames * len(CAMERAS))
+        for camera in CAMERAS:
+            site = build_site(spec, camera)
+            with _video(folder / f"{camera}.mp4", spec) as write:
+                for picture, found in draw_clip(plan, site, models):
+                    write(picture)
+                    boxes += found
+                    for box in found:
+                        _keep_nearest(nearest, picture, box)
+                    progress.advance(bar)
+    write_truth(folder / TRUTH_FILE, _truth(plan, boxes))
+    parameters = {"generator": TRAFFIC_VERSION, **dataclasses.asdict(spec)}
+    (folder / "traffic.json").write_text(json.dumps(parameters, indent=2) + "\n")
+    _sheet(plan, nearest).save(folder / SHEET_FILE, quality=90)
+
+
+@contextmanager
+def _video(path: Path, spec: TrafficSpec) -> Iterator:
+    """A clip to write pictures (height, width, 3) uint8 to; one thread, so that its bytes never change."""
+    with av.open(str(path), "w", format="mp4") as container:
+        container.metadata["creation_time"] = START
+        options = {"crf": _QUALITY, "preset": "veryfast", "threads": "1"}
+        stream = container.add_stream("libx264", rate=spec.frames_per_second, options=options)
+        stream.width, stream.height, stream.pix_fmt = spec.width, spec.height, "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, spec.frames_per_second)
+        number = 0
+
+        def write(picture: np.ndarray) -> None:
+            nonlocal number
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number, stream.codec_context.time_base
+            container.mux(stream.encode(frame))
+            number += 1
+
+        yield write
+        container.mux(stream.encode())
+
+
+def _truth(plan: TrafficPlan, boxes: list[BoxTruth]) -> TrafficTruth:
+    """The ground truth of drawn boxes."""
+    spec = plan.spec
+    cameras = tuple(
+        CameraTruth(name, f"{name}.mp4", START, spec.frames, float(spec.frames_per_second), spec.width, spec.height)
+        for name in CAMERAS
+    )
+    vehicles = tuple(
+        VehicleTruth(
+            vehicle=vehicle.name,
+            plate=vehicle.plate,
+            type="truck" if vehicle.look.model.type in ("truck", "pickup") else "car",
+            body=vehicle.look.model.type,
+            colour=vehicle.look.colour,
+            passages=passages_of(boxes, vehicle.name, spec.frames_per_second),
+        )
+        for vehicle in plan.vehicles
+    )
+    return TrafficTruth(cameras, vehicles, tuple(boxes))
+
+
+def _keep_nearest(
+    nearest: dict[tuple[str, str], tuple[float, Image.Image]], picture: np.ndarray, box: BoxTruth
+) -> None:
+    """Keep a vehicle's picture if it is its largest before that camera that shows all of it."""
+    x1, y1, x2, y2 = (round(value) for value in box.box)
+    score = box.visible**8 * (x2 - x1) * (y2 - y1)
+    key = (box.vehicle, box.camera)
+    if key not in nearest or score > nearest[key][0]:
+        nearest[key] = (score, Image.fromarray(picture[y1:y2, x1:x2]))
+
+
+def _sheet(plan: TrafficPlan, nearest: dict[tuple[str, str], tuple[float, Image.Image]]) -> Image.Image:
+    """A column for each vehicle with its name and plate, a row for each camera; empty where it does not pass."""
+    width, height = _CELL
+    sheet = Image.new("RGB", (width * len(plan.vehicles), 20 + height * len(CAMERAS)), (24, 24, 26))
+    pen = ImageDraw.Draw(sheet)
+    for column, vehicle in enumerate(plan.vehicles):
+        pen.text((column * width + 6, 4), f"{vehicle.name}  {vehicle.plate}", fill=(235, 235, 235))
+        for row, camera in enumerate(CAMERAS):
+            if (vehicle.name, camera) in nearest:
+                picture = nearest[vehicle.name, camera][1]
+                picture.thumbnail((width - 4, height - 4))
+                sheet.paste(picture, (column * width + 2, 22 + row * height))
+    return sheet

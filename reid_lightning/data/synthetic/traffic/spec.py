@@ -1,0 +1,91 @@
+"""What a piece of drawn traffic is made of: its counts, its seed and the parameters its cache key hashes.
+
+One frozen record, so that the folder's name says exactly which clips are in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+from reid_lightning.data.synthetic.spec import GENERATOR_VERSION
+from reid_lightning.errors import ReIDError
+
+TRAFFIC_VERSION = 1
+"""Raise it with every change that alters what is drawn: old caches are then left alone."""
+CAMERAS = ("north", "south")
+BEFORE, AFTER = 4.0, 3.0
+"""Seconds that a slow vehicle is in the picture before it is at the camera's target, and after it."""
+LEAD = 1.0
+"""Seconds of empty road at the start, from which a motion detector learns the background."""
+SHORTEST_HEADWAY = 1.25
+
+
+@dataclass(frozen=True)
+class TrafficSpec:
+    """Two clips of the same vehicles, one after the other, before the cameras `north` and then `south`.
+
+    `seconds` is the length of each clip, `travel` the shortest and longest seconds from camera to camera; `width` and
+    `height` are pixels.
+    """
+
+    seed: int = 0
+    vehicles: int = 8
+    seconds: float = 48.0
+    frames_per_second: int = 10
+    width: int = 960
+    height: int = 540
+    travel: tuple[float, float] = (8.0, 12.0)
+
+    def __post_init__(self) -> None:
+        """Reject what cannot be drawn.
+
+        Raises:
+            ReIDError: the clips are too short for their vehicles, or a number is out of range.
+        """
+        for name, low, high in (
+            ("seed", 0, 2**31),
+            ("vehicles", 1, 500),
+            ("frames_per_second", 1, 60),
+            ("width", 160, 3840),
+            ("height", 120, 2160),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ReIDError(f"TrafficSpec.{name} is {getattr(self, name)}; expected {low} to {high}.")
+        if self.width % 2 or self.height % 2:
+            raise ReIDError(f"TrafficSpec has {self.width} x {self.height} pixels; H.264 needs even numbers.")
+        if not 0 < self.travel[0] <= self.travel[1]:
+            raise ReIDError(f"TrafficSpec.travel is {self.travel}; expected (shortest, longest) above 0.")
+        if self.headway < SHORTEST_HEADWAY:
+            needed = self.seconds + (SHORTEST_HEADWAY - self.headway) * self.vehicles
+            raise ReIDError(
+                f"TrafficSpec.seconds is {self.seconds:g}, too short for {self.vehicles} vehicles at both cameras; "
+                f"expected at least {math.ceil(needed * 10) / 10:.1f}, or fewer vehicles."
+            )
+
+    @property
+    def headway(self) -> float:
+        """Mean seconds from vehicle to vehicle at one camera."""
+        return (self.seconds - LEAD - BEFORE - AFTER - self.travel[1]) / self.vehicles
+
+    @property
+    def frames(self) -> int:
+        """Pictures of each clip."""
+        return round(self.seconds * self.frames_per_second)
+
+    @property
+    def folder_name(self) -> str:
+        """`traffic-seed<seed>-<8 hex digits>`; the digits hash every parameter and the generators' versions."""
+        versions = {"version": TRAFFIC_VERSION, "fleet": GENERATOR_VERSION}
+        parameters = json.dumps({**versions, **dataclasses.asdict(self)}, sort_keys=True)
+        return f"traffic-seed{self.seed}-{hashlib.sha256(parameters.encode()).hexdigest()[:8]}"
+
+
+def tiny_traffic(*, seed: int = 0) -> TrafficSpec:
+    """Three vehicles in clips of some hundred pictures, for tests."""
+    return TrafficSpec(
+        seed=seed, vehicles=3, seconds=13.5, frames_per_second=8, width=800, height=450, travel=(1.2, 1.6)
+    )

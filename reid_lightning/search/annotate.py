@@ -1,0 +1,174 @@
+"""What a search has found, drawn into its frames as a video: boxes, vehicles, scores and time codes.
+
+A person sees in seconds whether the right vehicle was taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw
+
+from reid_lightning.atomic import replacing
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.fonts import font_for, plain_text
+from reid_lightning.search.records import Frame, Match
+from reid_lightning.search.results import time_code
+
+COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
+_DARK, _LIGHT = "#222222", "white"
+_PAD = 3  # pixels around a text
+_ENCODERS = (
+    ("libx264", {"crf": "23", "preset": "veryfast"}),
+    ("mpeg4", {"qscale": "4"}),
+)  # H.264 plays in every browser; builds of FFmpeg without GPL parts have MPEG-4 only
+
+
+class AnnotatedVideo:
+    """Writes frames with their matches drawn in, as H.264 where FFmpeg has it, else MPEG-4.
+
+    A context manager. The file appears under its name when all frames are written, and not at all after an error or
+    without a frame. A side of odd length loses its last line of pixels, which the encoders ask for.
+
+    Args:
+        path: a name that ends in a container's ending, such as `.mp4`.
+        width, height: of the frames, in pixels.
+        frames_per_second: of the video; of a source read with `every=n` its own divided by n.
+    """
+
+    def __init__(self, path: str | Path, width: int, height: int, frames_per_second: float) -> None:
+        if width < 2 or height < 2:
+            raise ReIDError(f"a video of {width} x {height} pixels was asked for; expected at least 2 x 2.")
+        if not 0 < frames_per_second <= 1000:
+            raise ReIDError(f"frames_per_second is {frames_per_second}; expected more than 0, at most 1000.")
+        self.path = Path(path)
+        self._size = width, height
+        self._rate = Fraction(frames_per_second).limit_denominator(1001)
+        self._stack = ExitStack()
+        self._unfinished: Path | None = None
+        self._container: av.container.OutputContainer | None = None
+        self._stream: av.VideoStream | None = None
+        self._frames = 0
+
+    def __enter__(self) -> AnnotatedVideo:
+        if not self.path.parent.is_dir():
+            raise ReIDError(f"the annotated video cannot be written: no folder {self.path.parent}.")
+        self._unfinished = self._stack.enter_context(replacing(self.path))
+        try:
+            self._container = av.open(str(self._unfinished), "w")
+            self._stream = self._new_stream(self._container)
+        except (av.FFmpegError, ValueError) as error:
+            self._leave(error)
+            raise ReIDError(
+                f"the annotated video {self.path} cannot be written ({error}); expected a name such as annotated.mp4."
+            ) from error
+        return self
+
+    def add(self, frame: Frame, matches: Sequence[Match]) -> None:
+        """Draw the matches of a frame, which are those of its number, and write it. Frames come in their order."""
+        if self._container is None or self._stream is None:
+            raise ReIDError("the annotated video is not open; write frames inside its `with` block.")
+        width, height = self._size
+        if frame.picture.shape != (height, width, 3):
+            raise ReIDError(f"frame {frame.number} is {frame.picture.shape}; expected {(height, width, 3)}.")
+        drawn = np.asarray(annotate(frame, matches))[: height - height % 2, : width - width % 2]
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")
+        picture.pts = self._frames
+        picture.time_base = 1 / self._rate
+        self._container.mux(self._stream.encode(picture))
+        self._frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None and self._frames:
+                self._container.mux(self._stream.encode(None))
+                self._container.close()
+        except BaseException as failure:
+            self._leave(failure)
+            raise
+        if error is None and self._frames == 0:
+            self._leave(EOFError("no frame was added"))
+        elif error is not None:
+            self._leave(error)
+        else:
+            self._stack.close()
+            self._container = None
+
+    def _new_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
+        name, options = next(entry for entry in _ENCODERS if entry[0] in av.codecs_available)
+        stream = container.add_stream(name, rate=self._rate, options=options)
+        stream.width, stream.height = (side - side % 2 for side in self._size)
+        stream.pix_fmt = "yuv420p"
+        return stream
+
+    def _leave(self, error: BaseException) -> None:
+        """Close and keep nothing."""
+        container, self._container = self._container, None
+        try:
+            if container is not None:
+                container.close()
+        except (av.FFmpegError, ValueError):
+            pass  # it is thrown away
+        finally:
+            self._stack.__exit__(type(error), error, None)
+
+
+def annotate(frame: Frame, matches: Sequence[Match]) -> Image.Image:
+    """The frame as a picture: a box wherever something was found, its matches above it, best first; the time code in
+    a corner. A vehicle has the same colour everywhere."""
+    canvas = Image.fromarray(frame.picture)
+    draw = ImageDraw.Draw(canvas)
+    size = max(11, round(min(canvas.size) / 40))
+    of_box: dict[tuple[float, float, float, float] | None, list[Match]] = {}
+    for match in matches:
+        of_box.setdefault(match.box, []).append(match)
+    for box, found in of_box.items():
+        found = sorted(found, key=lambda match: (-match.score, match.vehicle))
+        lines = [(f"{plain_text(match.vehicle)} {match.score:.2f}", colour_of(match.vehicle)) for match in found]
+        if box is None:
+            _label(draw, (0, canvas.height), lines, size, canvas.size)
+            continue
+        draw.rectangle(_inside(box, canvas.size), outline=lines[0][1], width=max(2, size // 6))
+        _label(draw, (box[0], box[1]), lines, size, canvas.size)
+    _label(draw, (0, 0), [(time_code(frame.seconds), _DARK)], size, canvas.size)
+    return canvas
+
+
+def colour_of(vehicle: str) -> str:
+    """The same for a name every time, whatever else is in the picture."""
+    return COLOURS[hashlib.sha256(vehicle.encode("utf-8", "surrogateescape")).digest()[0] % len(COLOURS)]
+
+
+def _label(
+    draw: ImageDraw.ImageDraw,
+    corner: tuple[float, float],
+    lines: Sequence[tuple[str, str]],
+    font_size: int,
+    room: tuple[int, int],
+) -> None:
+    """White lines on their colours, above `corner` where there is room, and never outside the picture."""
+    line_height = sum(font_for("", font_size).getmetrics()) + _PAD
+    widths = [font_for(text, font_size).getlength(text) + 2 * _PAD for text, _ in lines]
+    height = line_height * len(lines)
+    left = max(0.0, min(corner[0], room[0] - max(widths)))
+    top = max(0.0, min(corner[1] - height, room[1] - height))
+    for (text, colour), width in zip(lines, widths, strict=True):
+        draw.rectangle((left, top, left + width, top + line_height - 1), fill=colour)
+        draw.text((left + _PAD, top + _PAD // 2), text, fill=_LIGHT, font=font_for(text, font_size))
+        top += line_height
+
+
+def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The box cut at the picture's edges, its corners in order."""
+    x1, x2 = sorted((min(max(0.0, box[0]), size[0] - 1.0), min(max(0.0, box[2]), size[0] - 1.0)))
+    y1, y2 = sorted((min(max(0.0, box[1]), size[1] - 1.0), min(max(0.0, box[3]), size[1] - 1.0)))
+    return x1, y1, x2, y2

@@ -1,0 +1,27 @@
+"""What finds vehicles in a frame, behind one small protocol.
+
+Each detector lives in its own module with what it imports. Which one: `conf/detector/`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from reid_lightning.search.records import Detections
+
+
+class Detector(Protocol):
+    """Finds vehicles. Boxes come back inside the frame, one for each vehicle, in descending order of the score."""
+
+    name: str
+    """Which detector with which weights: it goes into the sidecars."""
+    works_on_pictures: bool
+    """False: it needs the frames of a video one after the other, and finds nothing in a single picture."""
+
+    def start(self) -> None:
+        """A new source begins: forget what was seen."""
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """The vehicles in `picture`, (height, width, 3) uint8 RGB."""

@@ -1,0 +1,55 @@
+"""Fonts to draw names of vehicles with: Pillow's own, and one of the system's for signs that Pillow's does not have."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from PIL import ImageFont
+
+_WITH_MANY_SCRIPTS = (  # Linux, Windows, macOS; Pillow looks for them where the system keeps its fonts
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "wqy-zenhei.ttc",
+    "DroidSansFallbackFull.ttf",
+    "msyh.ttc",
+    "simhei.ttf",
+    "Arial Unicode.ttf",
+    "STHeiti Light.ttc",
+)
+_LATIN_ENDS = 0x250  # Latin with all its accents
+
+
+def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's font; for other scripts (Chinese plates begin with 京) a system's font that has them, if there is one:
+    else these signs become empty squares."""
+    return _own(size) if all(ord(sign) < _LATIN_ENDS for sign in text) else _of_system(size) or _own(size)
+
+
+def fitted(text: str, size: int, width: float) -> str:
+    """The text, or as much of its beginning as fits into `width` pixels, with dots."""
+    font = font_for(text, size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def plain_text(text: str) -> str:
+    """In one line and without signs that cannot be seen."""
+    return "".join(sign if sign.isprintable() else "?" for sign in text)
+
+
+@lru_cache(maxsize=16)
+def _own(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size=size)
+
+
+@lru_cache(maxsize=16)
+def _of_system(size: int) -> ImageFont.FreeTypeFont | None:
+    for name in _WITH_MANY_SCRIPTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,145 @@
+"""`python -m reid_lightning.search.gallery`: look after the registered vehicles and the vectors derived from them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.embedder import load_reid_model
+from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
+from reid_lightning.search.gallery.stores import VectorStore, open_store
+
+INDEX_FOLDER = ".index"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do one thing; returns the exit status: 1, with one line to explain, when the user can mend it (or `check` found
+    something); 130 on Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    console = Console(soft_wrap=True, highlight=False)
+    try:
+        gallery = Gallery(options.gallery)
+        if not gallery.root.is_dir():
+            raise ReIDError(f"There is no gallery at {options.gallery}; `register.py` makes one.")
+        return options.run(gallery, options, console)
+    except (ReIDError, OSError) as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--gallery", default="data/gallery", type=Path, help="the folder of the registered vehicles")
+    common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild and sync)")
+    common.add_argument("--uri", help="the vector store; by default the folder .index in the gallery")
+    common.add_argument("--name", default="vehicles", help="its table or collection")
+    common.add_argument("--token", help="for a Milvus server that wants one")
+    common.add_argument("--device", default="cpu", help="where to embed")
+    parser = argparse.ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    for name, run, names, text in (
+        ("rebuild", _embed, (), "embed every crop anew, also after a change of the model"),
+        ("sync", _embed, (), "embed crops that have no vector, forget those that are gone"),
+        ("check", _check, (), "name what is damaged"),
+        ("list", _list, (), "the vehicles"),
+        ("rename", _change, ("vehicle", "new"), "give a vehicle another name"),
+        ("merge", _change, ("vehicle", "into"), "move all that is known of a vehicle to another one"),
+        ("delete", _change, ("vehicle",), "remove a vehicle and its crops"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text, description=text)
+        command.set_defaults(run=run, command=name, names=names)
+        for argument in names:
+            command.add_argument(argument)
+    return parser
+
+
+def _embed(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    """`rebuild` and `sync`."""
+    index = _index(gallery, options, any_model=options.command == "rebuild")
+    removed = gallery.repair()
+    with _progress() as progress:
+        task = progress.add_task("embedding", total=None)
+        work = index.rebuild if options.command == "rebuild" else index.sync
+        report: IndexReport = work(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
+    for problem in report.problems:
+        console.print(f"left out: {problem}", markup=False)
+    console.print(
+        f"{report.total} vectors: {report.embedded} embedded, {report.changed} changed, {report.removed} removed; "
+        f"{len(removed)} leftover files removed",
+        markup=False,
+    )
+    return 0
+
+
+def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    problems = gallery.check()
+    for problem in problems:
+        console.print(problem, markup=False)
+    console.print(f"{len(problems)} problems", markup=False)
+    return 1 if problems else 0
+
+
+def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    problems: list[str] = []
+    table = Table("vehicle", "sightings", "crops", "cameras", "types", "first (UTC)", "last (UTC)")
+    for vehicle in gallery.vehicles(on_problem=problems.append):
+        lists = (", ".join(vehicle.cameras), ", ".join(vehicle.types))
+        table.add_row(
+            vehicle.id, str(vehicle.sightings), str(vehicle.crops), *lists, _date(vehicle.first), _date(vehicle.last)
+        )
+    console.print(table, markup=False)
+    for problem in problems:
+        console.print(f"left out: {problem}", markup=False)
+    return 0
+
+
+def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    target: Gallery | GalleryIndex = gallery
+    if options.uri is not None or (gallery.root / INDEX_FOLDER).is_dir():
+        target = GalleryIndex(gallery, _store(options))
+    names = [getattr(options, name) for name in options.names]
+    {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
+    console.print(f"{options.command}: done", markup=False)
+    return 0
+
+
+def _index(gallery: Gallery, options: argparse.Namespace, *, any_model: bool) -> GalleryIndex:
+    if options.bundle is None:
+        raise ReIDError(f"`{options.command}` embeds crops and needs the model: --bundle <folder>.")
+    embedder = load_reid_model(options.bundle, device=options.device)
+    model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
+    store = _store(options, **model, any_model=any_model)
+    return GalleryIndex(gallery, store, lambda pictures: embedder.embed(pictures).numpy())
+
+
+def _store(options: argparse.Namespace, **model: Any) -> VectorStore:
+    uri = str(options.gallery / INDEX_FOLDER) if options.uri is None else options.uri
+    return open_store(uri, name=options.name, token=options.token, **model)
+
+
+def _progress() -> AbstractContextManager[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True))
+
+
+def _date(seconds: float | None) -> str:
+    try:
+        return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""What is wrong in a gallery, and what killed processes have left in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reid_lightning.data.images import find_bad_images
+from reid_lightning.search.gallery.changes import TRASH
+from reid_lightning.search.gallery.files import UNFINISHED, locked
+from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
+
+if TYPE_CHECKING:
+    from reid_lightning.search.gallery.folder import Gallery
+
+
+def check(gallery: Gallery) -> list[str]:
+    """See `Gallery.check`."""
+    problems: list[str] = []
+    sightings = list(gallery.sightings(on_problem=problems.append))
+    crops = [path for sighting in sightings for path in gallery.crop_paths(sighting)]
+    bad = find_bad_images(crops, decode=True)
+    problems += [f"The picture {path} cannot be read: {reason}" for path, reason in bad.items()]
+    problems += [f"{path} is left over from a process that was stopped." for path in _leftovers(gallery.root)]
+    return problems
+
+
+def repair(gallery: Gallery, *, older_than: float) -> list[Path]:
+    """See `Gallery.repair`."""
+    if not gallery.root.is_dir():
+        return []
+    with locked(gallery.root / ".lock"):  # nobody is merging
+        removed = _remove(_leftovers(gallery.root), until=time.time() - older_than)
+        for name in vehicle_folders(gallery.root)[0]:
+            with suppress(OSError):
+                (gallery.root / name).rmdir()  # only if it is empty
+    return removed
+
+
+def _remove(paths: Iterable[Path], *, until: float) -> list[Path]:
+    removed = []
+    for path in paths:
+        try:
+            if path.lstat().st_mtime > until:
+                continue
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            continue
+        removed.append(path)
+    return removed
+
+
+def _leftovers(root: Path) -> list[Path]:
+    vehicles = [root / name for name in vehicle_folders(root)[0]]
+    found = [path for folder in vehicles for path in read_folder(folder).leftovers]
+    for folder in [root, *vehicles, root / ".sources"]:
+        if folder.is_dir():
+            names = (entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
+            found += [folder / name for name in names if name.startswith(".") and name.endswith(UNFINISHED)]
+    if (root / TRASH).is_dir():
+        found += sorted((root / TRASH).iterdir())
+    return sorted(found)

@@ -1,0 +1,253 @@
+"""A gallery on disk, which is the truth: one folder for each vehicle, one JSON file and some crops for each sighting.
+
+The folder is the vehicle, so a vehicle is renamed by renaming its folder, and a sighting moves with one rename of its
+sidecar: it is always in exactly one place. Pictures that a user lays into a folder are sightings too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import changes, checking
+from reid_lightning.search.gallery.files import flush_folder, save
+from reid_lightning.search.gallery.listing import encode_crop, read_folder, recorded, vehicle_folders
+from reid_lightning.search.gallery.marks import read_marks, write_mark
+from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar, to_json
+from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.records import Sighting
+
+OnProblem = Callable[[str], None]
+
+_ATTEMPTS = 3
+_LONGEST_ID = 100
+
+
+@dataclass(frozen=True)
+class VehicleSummary:
+    """A registered vehicle; `first` and `last` are seconds since 1970, None where no time is known."""
+
+    id: str
+    sightings: int
+    crops: int
+    cameras: tuple[str, ...]
+    types: tuple[str, ...]
+    first: float | None
+    last: float | None
+
+
+class Gallery:
+    """Reads and writes the folder `root`, which is made when the first sighting is added.
+
+    Several processes may add at the same time, while others rename, merge, delete and read.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+        self._places: dict[str, str] | None = None  # sighting -> folder, as last seen
+
+    def add(self, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
+        """Keep a sighting and its crops, under `folder_name(sighting.vehicle)`; the crops' files are named here.
+
+        Args:
+            sighting: an id that is known already, in whatever folder, changes nothing.
+            pictures: one for each of its crops, (height, width, 3) uint8 RGB.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            ReIDError: nothing of it was kept: it does not fit, or the disk is full or cannot be written.
+        """
+        sighting = _as_stored(sighting, pictures)
+        if self._place(sighting.id) is not None or self._sidecar(sighting).exists():
+            return False
+        sidecar = to_json(sighting).encode()
+        crops = [encode_crop(picture, sighting.id) for picture in pictures]
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._write(sighting, sidecar, crops)
+                break
+            except FileNotFoundError as error:  # the folder was renamed or removed meanwhile
+                if attempt == _ATTEMPTS - 1:
+                    raise self._not_saved(sighting, error) from error
+            except OSError as error:
+                raise self._not_saved(sighting, error) from error
+        self._known()[sighting.id] = sighting.vehicle
+        return True
+
+    def sightings(self, *, on_problem: OnProblem | None = None) -> Iterator[Sighting]:
+        """All of them, by vehicle. What is damaged raises `ReIDError`, or is told to `on_problem` and left out."""
+        seen: dict[str, str] = {}
+        for vehicle in self.vehicle_names(on_problem=on_problem):
+            for sighting in self.sightings_of(vehicle, on_problem=on_problem):
+                other = seen.setdefault(sighting.id, vehicle)
+                if other == vehicle:
+                    yield sighting
+                else:
+                    message = f"The sighting {sighting.id} lies in {other} and in {vehicle}; delete one of the two."
+                    _tell([message], on_problem)
+
+    def sightings_of(self, vehicle: str, *, on_problem: OnProblem | None = None) -> list[Sighting]:
+        """Those of one vehicle; none if there is no such vehicle."""
+        folder = self.folder_of(vehicle)
+        if folder is None:
+            return []
+        content = read_folder(folder)
+        _tell(content.problems, on_problem)
+        return list(content.sightings)
+
+    def vehicles(self, *, on_problem: OnProblem | None = None) -> list[VehicleSummary]:
+        """What is registered, by name."""
+        found = ((name, self.sightings_of(name, on_problem=on_problem)) for name in self.vehicle_names())
+        return [_summary(name, sightings) for name, sightings in found if sightings]
+
+    def vehicle_names(self, *, on_problem: OnProblem | None = None) -> list[str]:
+        """The folders of vehicles, sorted."""
+        names, problems = vehicle_folders(self.root)
+        _tell(problems, on_problem)
+        return names
+
+    def find(self, sighting: str) -> Sighting | None:
+        """The sighting of this id, in whatever folder it is now."""
+        vehicle = self._place(sighting)
+        if vehicle is None:
+            self._places = None
+            vehicle = self._place(sighting)
+        return None if vehicle is None else read_sidecar(self.root / vehicle / f"{sighting}{SUFFIX}")
+
+    def folder_of(self, vehicle: str) -> Path | None:
+        """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it; None: there is
+        none."""
+        names = [vehicle] if is_plain_name(vehicle) else []
+        with suppress(ReIDError):
+            names.append(folder_name(vehicle))
+        folders = (self.root / name for name in names)
+        return next((folder for folder in folders if folder.is_dir() and not folder.is_symlink()), None)
+
+    def crop_paths(self, sighting: Sighting) -> list[Path]:
+        """The files of its crops; raises `ReIDError` for one that lies elsewhere or is a link."""
+        paths = []
+        for crop in sighting.crops:
+            path = self.root / sighting.vehicle / crop.file
+            if not is_plain_name(sighting.vehicle) or not is_plain_name(crop.file) or path.is_symlink():
+                raise ReIDError(f"{path} is no file of the vehicle's own folder; it is not read.")
+            paths.append(path)
+        return paths
+
+    def rename(self, vehicle: str, new: str) -> dict[str, str]:
+        """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
+        change with the name."""
+        return changes.rename(self, vehicle, new)
+
+    def merge(self, vehicle: str, into: str) -> dict[str, str]:
+        """Move all sightings of a vehicle to another one, one after the other; killed, it can be called again. Returns
+        them, old id -> new id."""
+        return changes.merge(self, vehicle, into)
+
+    def delete(self, vehicle: str) -> None:
+        """Remove a vehicle with all that lies in its folder, at once."""
+        changes.delete(self, vehicle)
+
+    def delete_sighting(self, sighting: Sighting) -> None:
+        """Remove one sighting and its crops; one that is gone already is no error."""
+        changes.delete_sighting(self, sighting)
+
+    def check(self) -> list[str]:
+        """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers."""
+        return checking.check(self)
+
+    def repair(self, *, older_than: float = 3600.0) -> list[Path]:
+        """Remove what killed processes have left: unfinished files, and crops whose sidecar was never written. Files
+        younger than `older_than` seconds may belong to a process that is at work, and stay. Returns what it removed."""
+        return checking.repair(self, older_than=older_than)
+
+    def source_done(self, fingerprint: str, camera: str) -> bool:
+        """Whether a source was registered to its end for this camera."""
+        return any(mark.camera == camera for mark in read_marks(self.root, fingerprint))
+
+    def mark_source(self, fingerprint: str, camera: str, *, name: str, detector: str, sightings: int) -> None:
+        """Remember that a source was registered to its end; `sightings` is how many it gave."""
+        write_mark(self.root, fingerprint, camera, name=name, detector=detector, sightings=sightings)
+
+    def _known(self) -> dict[str, str]:
+        if self._places is None:
+            self._places = recorded(self.root, vehicle_folders(self.root)[0])
+        return self._places
+
+    def _place(self, sighting: str) -> str | None:
+        """The folder of a sighting, looked for again only where it is no longer where it was."""
+        vehicle = self._known().get(sighting)
+        if vehicle is not None and not (self.root / vehicle / f"{sighting}{SUFFIX}").exists():
+            self._places = None
+            vehicle = self._known().get(sighting)
+        return vehicle
+
+    def _sidecar(self, sighting: Sighting) -> Path:
+        return self.root / sighting.vehicle / f"{sighting.id}{SUFFIX}"
+
+    def _write(self, sighting: Sighting, sidecar: bytes, crops: Sequence[bytes]) -> None:
+        folder = self.root / sighting.vehicle
+        if folder.is_symlink():
+            raise ReIDError(f"{folder} is a link; links in a gallery are not followed. Remove it.")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for crop, content in zip(sighting.crops, crops, strict=True):
+                save(folder / crop.file, content)
+            flush_folder(folder)
+            save(self._sidecar(sighting), sidecar)
+        except OSError:
+            if not self._sidecar(sighting).exists():
+                for crop in sighting.crops:
+                    (folder / crop.file).unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.rmdir()  # only if it is empty
+            raise
+        flush_folder(folder)
+        flush_folder(self.root)
+
+    def _not_saved(self, sighting: Sighting, error: OSError) -> ReIDError:
+        return ReIDError(
+            f"The sighting {sighting.id} cannot be saved in {self.root / sighting.vehicle}: {error.strerror or error}. "
+            "Nothing of it was kept; make room or give another gallery, and register the source again."
+        )
+
+
+def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
+    if not is_plain_name(sighting.id) or len(sighting.id) > _LONGEST_ID:
+        raise ReIDError(
+            f"the sighting's id is {sighting.id!r}; expected a name of at most {_LONGEST_ID} signs, without a folder."
+        )
+    if len(pictures) != len(sighting.crops) or len(pictures) == 0:
+        raise ReIDError(f"{len(pictures)} pictures came with {len(sighting.crops)} crops; expected one for each.")
+    for picture in pictures:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
+    crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
+    return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
+
+
+def _summary(vehicle: str, sightings: Sequence[Sighting]) -> VehicleSummary:
+    starts = [sighting.start for sighting in sightings if sighting.start is not None]
+    ends = [sighting.end for sighting in sightings if sighting.end is not None]
+    return VehicleSummary(
+        vehicle,
+        sightings=len(sightings),
+        crops=sum(len(sighting.crops) for sighting in sightings),
+        cameras=tuple(sorted({sighting.camera for sighting in sightings if sighting.camera})),
+        types=tuple(sorted({sighting.type for sighting in sightings})),
+        first=min(starts, default=None),
+        last=max(ends or starts, default=None),
+    )
+
+
+def _tell(problems: Sequence[str], on_problem: OnProblem | None) -> None:
+    for problem in problems:
+        if on_problem is None:
+            raise ReIDError(problem)
+        on_problem(problem)

@@ -1,0 +1,70 @@
+"""Records, vectors and filters as LanceDB takes them: a table's schema, its rows, conditions in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Filter, VectorRecord
+
+FIELDS = ["id", "sighting", "vehicle", "camera", "type", "time"]
+
+_LIMIT = 1e300
+
+
+def schema_of(fingerprint: str, dim: int) -> pa.Schema:
+    texts = [pa.field(name, pa.string(), nullable=False) for name in FIELDS[:-1]]
+    fields = [*texts, pa.field("time", pa.float64()), pa.field("vector", pa.list_(pa.float16(), dim), nullable=False)]
+    return pa.schema(fields, metadata={"format": "1", "fingerprint": fingerprint})
+
+
+def to_table(records: Sequence[VectorRecord], vectors: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Records and vectors (N, dim) as rows of a table; numbers become float16."""
+    columns = [pa.array([getattr(record, name) for record in records], pa.string()) for name in FIELDS[:-1]]
+    columns.append(pa.array([record.time for record in records], pa.float64()))
+    columns.append(pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel()), vectors.shape[1]))
+    return pa.table(columns, schema=schema)
+
+
+def model_of(schema: pa.Schema) -> tuple[str, int]:
+    """Fingerprint and size of the vectors."""
+    metadata = schema.metadata or {}
+    if b"fingerprint" not in metadata or "vector" not in schema.names:
+        raise ReIDError("The table in the vector store was not made by this program; give another name or URI.")
+    return metadata[b"fingerprint"].decode(), schema.field("vector").type.list_size
+
+
+def vectors_of(table: pa.Table, dim: int) -> np.ndarray:
+    if not len(table):
+        return np.empty((0, dim), np.float16)
+    column = table["vector"].combine_chunks()
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+
+
+def clause_of(where: Filter) -> str | None:
+    """A filter in SQL; None: everything."""
+    parts = [
+        one_of(column, names)
+        for column, names in (("vehicle", where.vehicles), ("camera", where.cameras), ("type", where.types))
+        if names is not None
+    ]
+    if where.since is not None:
+        parts.append(f"`time` >= {_number(where.since)}")
+    if where.until is not None:
+        parts.append(f"`time` < {_number(where.until)}")
+    return " AND ".join(parts) or None
+
+
+def one_of(column: str, names: Sequence[str]) -> str:
+    """In SQL a quote inside a text is doubled, and nothing else means anything."""
+    if not names:
+        return "false"
+    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    return f"`{column}` IN ({quoted})"
+
+
+def _number(value: float) -> str:
+    return repr(min(max(float(value), -_LIMIT), _LIMIT))

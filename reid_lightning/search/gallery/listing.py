@@ -1,0 +1,133 @@
+"""What lies in the folder of a vehicle: sightings with sidecars, pictures that a user put there, leftovers."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.sidecar import SUFFIX, read_sidecar
+from reid_lightning.search.records import UNKNOWN_TYPE, Crop, Sighting
+
+_JPEG_QUALITY = 95
+_CROP_COMMENT = b"reid_lightning sighting "  # in every crop: without a sidecar it is a leftover, not a user's picture
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class FolderContent:
+    """`leftovers` are crops to which no sidecar belongs; `problems` say in a line each what was left out, and why."""
+
+    sightings: tuple[Sighting, ...]
+    leftovers: tuple[Path, ...]
+    problems: tuple[str, ...]
+
+
+def read_folder(folder: Path) -> FolderContent:
+    """Hidden files and links are not looked at; files that go away meanwhile are no problem."""
+    names = files_of(folder)
+    sightings, leftovers, problems = [], [], []
+    claimed: set[str] = set()
+    for name in (name for name in names if name.endswith(SUFFIX)):
+        try:
+            sighting = read_sidecar(folder / name)
+            claimed.update(crop.file for crop in sighting.crops)
+            missing = next((crop.file for crop in sighting.crops if crop.file not in names), None)
+            if missing is not None:
+                raise ReIDError(f"The crop {folder / missing} is missing; {name} names it. Restore it, or delete both.")
+            sightings.append(sighting)
+        except ReIDError as error:
+            if (folder / name).exists():
+                problems.append(str(error))
+    for name in names:
+        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed:
+            continue
+        try:
+            content = (folder / name).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(f"The picture {folder / name} cannot be read: {error.strerror or error}.")
+            continue
+        if _CROP_COMMENT in content[:_HEAD_BYTES]:
+            leftovers.append(folder / name)
+        else:
+            sightings.append(_of_picture(folder / name, content))
+    return FolderContent(tuple(sightings), tuple(leftovers), tuple(problems))
+
+
+def vehicle_folders(root: Path) -> tuple[list[str], list[str]]:
+    """Names of the vehicles' folders, sorted, and problems; links are not followed."""
+    names, problems = [], []
+    with suppress(FileNotFoundError), os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+                continue
+            try:
+                entry.name.encode()
+                names.append(entry.name)
+            except UnicodeEncodeError:
+                problems.append(f"The folder {entry.path!r} has a name that is not UTF-8; rename it.")
+    return sorted(names), problems
+
+
+def files_of(folder: Path) -> list[str]:
+    """Names of the files of a folder, sorted; without hidden ones and links."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(
+            entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+        )
+    return []
+
+
+def recorded(root: Path, vehicles: Iterable[str]) -> dict[str, str]:
+    """The folder of every sighting that has a sidecar."""
+    return {
+        name.removesuffix(SUFFIX): vehicle
+        for vehicle in vehicles
+        for name in files_of(root / vehicle)
+        if name.endswith(SUFFIX)
+    }
+
+
+def encode_crop(picture: np.ndarray, sighting: str) -> bytes:
+    """The JPEG file of a crop (height, width, 3) uint8 RGB, which says in a comment what it is."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(
+        buffer, "JPEG", quality=_JPEG_QUALITY, comment=_CROP_COMMENT + sighting.encode()
+    )
+    return buffer.getvalue()
+
+
+def picture_id(vehicle: str, name: str, content: bytes) -> str:
+    """The id of a sighting that is one picture of a user's: a hash of vehicle, file name and bytes."""
+    return hashlib.sha256(f"{vehicle}/{name}/".encode("utf-8", "surrogateescape") + content).hexdigest()[:16]
+
+
+def _of_picture(path: Path, content: bytes) -> Sighting:
+    crop = Crop(path.name, frame=0, seconds=0.0, box=(0.0, 0.0, 0.0, 0.0), score=1.0, quality=1.0)
+    return Sighting(
+        id=picture_id(path.parent.name, path.name, content),
+        vehicle=path.parent.name,
+        camera="",
+        source="",
+        source_name="",
+        track=0,
+        type=UNKNOWN_TYPE,
+        detector="",
+        crops=(crop,),
+    )
+
+
+def is_picture(sighting: Sighting) -> bool:
+    """Whether it is a user's picture without a sidecar."""
+    return not sighting.source and not sighting.detector

@@ -1,0 +1,140 @@
+"""The JSON file beside the crops of a sighting: everything that is known of it, as plain values.
+
+It may come from anywhere (a copied folder, an old version, a failing disk), so that every value is checked when read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Crop, Sighting
+
+FORMAT = 1
+SUFFIX = ".json"
+
+_LARGEST_FILE = 1 << 24  # bytes; a sighting of a thousand crops has 200,000
+_LARGEST_COUNT = 1 << 53
+
+
+def to_json(sighting: Sighting) -> str:
+    """The text of a sighting's sidecar; what `read_sidecar` would not read back raises `ReIDError`."""
+    try:
+        text = json.dumps(
+            {"format": FORMAT, **asdict(sighting)}, indent=1, ensure_ascii=True, allow_nan=False, default=_plain
+        )
+        _sighting(json.loads(text), vehicle=sighting.vehicle)
+    except (ReIDError, TypeError, ValueError) as error:
+        raise ReIDError(f"The sighting {sighting.id!r} cannot be kept: {error}.") from error
+    return text + "\n"
+
+
+def _plain(value: object) -> int | float | str:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} {value!r}")
+
+
+def read_sidecar(path: Path) -> Sighting:
+    """The sighting of a sidecar. Its vehicle is the folder, whatever name it was registered under.
+
+    Raises:
+        ReIDError: names the file and what is wrong with it.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise ReIDError(f"it has more than {_LARGEST_FILE:,} bytes")
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ReIDError("it holds no JSON object")
+        sighting = _sighting(values, vehicle=path.parent.name)
+        if sighting.id != path.name.removesuffix(SUFFIX):
+            raise ReIDError(f"its id is {sighting.id!r}, which is not the file's name")
+        return sighting
+    except OSError as error:
+        raise ReIDError(f"The sidecar {path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8
+        raise ReIDError(f"The sidecar {path} is damaged: it is not JSON ({error}). {_FIX}") from error
+    except ReIDError as error:
+        raise ReIDError(f"The sidecar {path} is damaged: {error}. {_FIX}") from error
+
+
+_FIX = "Restore it, or delete it and register its source again."
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a name stays inside its folder and is not hidden."""
+    return bool(name) and not name.startswith(".") and not any(sign in name for sign in "/\\\0")
+
+
+def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
+    if values.get("format") != FORMAT:
+        raise ReIDError(f"its format is {values.get('format')!r}, this version reads {FORMAT}")
+    crops = values.get("crops")
+    if not isinstance(crops, list) or not crops:
+        raise ReIDError("crops is not a list of one crop or more")
+    text = {name: _text(values, name) for name in ("id", "camera", "source", "source_name", "type", "detector")}
+    return Sighting(
+        **text,
+        vehicle=vehicle,
+        track=_count(values, "track"),
+        crops=tuple(_crop(crop) for crop in crops),
+        start=_number_or_none(values, "start"),
+        end=_number_or_none(values, "end"),
+        plate=None if values.get("plate") is None else _text(values, "plate"),
+        plate_confidence=_number(values, "plate_confidence"),
+    )
+
+
+def _crop(values: object) -> Crop:
+    if not isinstance(values, dict):
+        raise ReIDError("a crop is not a JSON object")
+    box = values.get("box")
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
+        raise ReIDError(f"box is {box!r}, expected four numbers")
+    file = _text(values, "file")
+    if not is_plain_name(file):
+        raise ReIDError(f"file is {file!r}, expected a file's name without a folder")
+    return Crop(
+        file=file,
+        frame=_count(values, "frame"),
+        seconds=_number(values, "seconds"),
+        box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
+        score=_number(values, "score"),
+        quality=_number(values, "quality"),
+    )
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if not isinstance(value, str):
+        raise ReIDError(f"{name} is {value!r}, expected a text")
+    return value
+
+
+def _count(values: Mapping[str, Any], name: str) -> int:
+    value = values.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_COUNT:
+        raise ReIDError(f"{name} is {value!r}, expected a whole number")
+    return value
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value = values.get(name)
+    if not _is_number(value):
+        raise ReIDError(f"{name} is {value!r}, expected a number")
+    return float(value)
+
+
+def _number_or_none(values: Mapping[str, Any], name: str) -> float | None:
+    return None if values.get(name) is None else _number(values, name)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # NaN is not

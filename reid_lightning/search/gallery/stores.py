@@ -1,0 +1,195 @@
+"""Where the vectors are kept: one interface, an embedded engine and a server's, chosen by URI.
+
+The vectors are derived from the gallery on disk, so a store may be dropped and rebuilt at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Filter, Hit, VectorRecord
+
+EXACT_UP_TO = 50_000
+"""Vectors up to which every search compares with all of them."""
+EVERYTHING = Filter()
+SCAN_ROWS = 4096
+"""Records in one piece of a scan."""
+
+_LONGEST_TEXT = 1024  # bytes of UTF-8
+_LENGTH_TOLERANCE = 0.01
+_MILVUS = ("http", "https", "milvus")
+_LANCE = ("", "file", "s3", "gs", "az")
+
+
+class VectorStore(Protocol):
+    """Vectors of one model with their records; what is written is durable, and visible to searches of other processes.
+
+    Several processes may read and write at once. Everything raises `ReIDError` when the store is down, damaged or of
+    another model.
+    """
+
+    dim: int
+    fingerprint: str
+    """Of the bundle that made the vectors."""
+
+    def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
+        """Add records, or replace those of the same ids; vectors (N, dim) of length 1. All of them or none."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove records by id; unknown ids are no error."""
+
+    def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
+        """Hold nothing but these from now on. Searches see the old ones until all are there; killed, the old ones
+        stay."""
+
+    def search(self, vectors: np.ndarray, *, top_k: int, where: Filter = EVERYTHING) -> list[list[Hit]]:
+        """The `top_k` most similar records of each query (Q, dim) of length 1: best first, equal ones by id."""
+
+    def count(self, where: Filter = EVERYTHING) -> int:
+        """Number of records."""
+
+    def records(self, where: Filter = EVERYTHING) -> Iterator[list[VectorRecord]]:
+        """All records, in pieces and no particular order."""
+
+    def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
+        """The same with their vectors, (N, dim) float32."""
+
+    def optimize(self) -> None:
+        """Tidy up after many small writes, and build or refresh the index of a large store."""
+
+    def drop(self) -> None:
+        """Remove the store with all that it holds."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def open_store(
+    uri: str | Path,
+    *,
+    fingerprint: str | None = None,
+    dim: int | None = None,
+    name: str = "vehicles",
+    exact_up_to: int = EXACT_UP_TO,
+    token: str | None = None,
+    any_model: bool = False,
+) -> VectorStore:
+    """Open a store, which is made where there is none.
+
+    Args:
+        uri: a folder (or `file://`, `s3://`, `gs://`, `az://`) for LanceDB; `http://`, `https://` or `milvus://` and a
+            host for Milvus.
+        fingerprint: of the bundle; None, with `dim` None: whatever the store holds, which must exist then.
+        dim: numbers in a vector.
+        name: of the table or collection.
+        exact_up_to: up to so many vectors are compared with all of them; larger stores use an approximate index after
+            `optimize()`.
+        token: for a Milvus server that wants one.
+        any_model: open a store of another model as well, to `replace` or `drop` what it holds.
+
+    Raises:
+        ReIDError: the store cannot be reached or read, or holds vectors of another model.
+    """
+    if (fingerprint is None) != (dim is None) or (dim is not None and dim < 1):
+        raise ReIDError(f"fingerprint is {fingerprint!r} and dim is {dim}; give both (dim 1 or more) or neither.")
+    if exact_up_to < 0:
+        raise ReIDError(f"exact_up_to is {exact_up_to}; expected 0 or more.")
+    scheme = str(uri).split("://", 1)[0].lower() if "://" in str(uri) else ""
+    options = {"fingerprint": fingerprint, "dim": dim, "name": name, "exact_up_to": exact_up_to, "any_model": any_model}
+    if scheme in _LANCE:
+        from reid_lightning.search.gallery.lance import LanceStore
+
+        return LanceStore(str(uri).removeprefix("file://"), **options)
+    if scheme in _MILVUS:
+        from reid_lightning.search.gallery.milvus import MilvusStore
+
+        return MilvusStore(str(uri), token=token, **options)
+    raise ReIDError(f"The store's URI is {str(uri)!r}; expected a folder, file://, s3://, http:// or milvus://.")
+
+
+def settle_model(
+    uri: str, stored: tuple[str, int], *, fingerprint: str | None, dim: int | None, any_model: bool
+) -> tuple[str, int]:
+    """Fingerprint and size that a store works with; raises `ReIDError` naming both models where they differ."""
+    if fingerprint is None or dim is None:
+        return stored
+    if stored != (fingerprint, dim) and not any_model:
+        raise ReIDError(
+            f"The vector store {uri} holds vectors of the model {stored[0]} ({stored[1]} numbers each), and this model "
+            f"is {fingerprint} ({dim} numbers): they cannot be compared. Use the bundle that made them, or embed the "
+            "gallery anew: python -m reid_lightning.search.gallery rebuild --gallery <folder> --bundle <folder>"
+        )
+    return fingerprint, dim
+
+
+def check_batch(
+    records: Sequence[VectorRecord], vectors: np.ndarray, *, dim: int
+) -> tuple[list[VectorRecord], np.ndarray]:
+    """Records and vectors (N, dim) float32 fit to be stored; of equal ids the last one stays."""
+    vectors = check_vectors(vectors, dim=dim)
+    if len(records) != len(vectors):
+        raise ReIDError(f"{len(vectors)} vectors came with {len(records)} records; expected one for each.")
+    for record in records:
+        for text in (record.id, record.sighting, record.vehicle, record.camera, record.type):
+            _check_text(text)
+        if not record.id or (record.time is not None and not abs(record.time) < 1e300):
+            raise ReIDError(
+                f"a record has the id {record.id!r} and the time {record.time}; expected an id and seconds."
+            )
+    rows = {record.id: row for row, record in enumerate(records)}
+    if len(rows) == len(records):
+        return list(records), vectors
+    return [records[row] for row in rows.values()], vectors[list(rows.values())]
+
+
+def check_vectors(vectors: np.ndarray, *, dim: int) -> np.ndarray:
+    """Vectors (N, dim) of length 1 as contiguous float32; anything else raises `ReIDError`."""
+    if not isinstance(vectors, np.ndarray) or vectors.ndim != 2 or vectors.shape[1] != dim:
+        came = vectors.shape if isinstance(vectors, np.ndarray) else type(vectors).__name__
+        raise ReIDError(f"vectors is {came}; expected an array (N, {dim}).")
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = ~(np.abs(lengths - 1) <= _LENGTH_TOLERANCE)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ReIDError(f"vector {row} has the length {lengths[row]:g}; expected 1: normalise embeddings first.")
+    return vectors
+
+
+def check_search(vectors: np.ndarray, *, dim: int, top_k: int, where: Filter) -> np.ndarray:
+    """Queries as `check_vectors` gives them, after a look at the rest."""
+    if top_k < 1:
+        raise ReIDError(f"top_k is {top_k}; expected 1 or more.")
+    check_filter(where)
+    return check_vectors(vectors, dim=dim)
+
+
+def check_filter(where: Filter) -> None:
+    """Raises `ReIDError` for one that no engine could be asked."""
+    for time in (where.since, where.until):
+        if time is not None and time != time:
+            raise ReIDError("since or until is NaN; expected seconds since 1970.")
+    for names in (where.vehicles, where.cameras, where.types):
+        if isinstance(names, str):
+            raise ReIDError(f"a filter is the text {names!r}; expected a tuple of names.")
+        for name in names or ():
+            _check_text(name)
+
+
+def _check_text(text: str) -> None:
+    try:
+        size = len(text.encode())
+    except (AttributeError, UnicodeEncodeError) as error:
+        raise ReIDError(f"{text!r} is no valid text; ids, vehicles, cameras and types must be.") from error
+    if size > _LONGEST_TEXT:
+        raise ReIDError(f"{text[:40]!r}... has {size} bytes; ids and names have at most {_LONGEST_TEXT}.")
+
+
+def best_first(hits: Sequence[Hit], top_k: int) -> list[Hit]:
+    """By score, equal ones by id."""
+    return sorted(hits, key=lambda hit: (-hit.score, hit.record.id))[:top_k]

@@ -1,0 +1,92 @@
+"""The bundle's `model.onnx` in ONNX Runtime: the numbers of the torch backend in about half of its time on a CPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_lightning import bundle
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.embedder import Embedder
+
+FILE_NAME = "model.onnx"
+_ADVICE = "Write it with: python export.py checkpoint=<bundle folder> formats=[safetensors,onnx]"
+
+
+class OnnxEmbedder(Embedder):
+    """A bundle's ONNX model ready to embed, as `ReIDEmbedder`.
+
+    Args:
+        path: a bundle folder, its `opts.yaml` or its `model.onnx`.
+        threads: of the processor, for one forward pass; None: as many as torch takes.
+
+    Raises:
+        ReIDError: onnxruntime is not installed; `model.onnx` is missing, damaged, or belongs to another bundle.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+            raise ReIDError(f"threads is {threads!r}; expected a whole number of 1 or more, or None.")
+        path = Path(path)
+        file = path if path.suffix == ".onnx" else (path if path.is_dir() else path.parent) / FILE_NAME
+        options = bundle.read_options(file.parent if path == file else path)
+        if not file.is_file():
+            raise ReIDError(f"no {file.name} in the bundle {file.parent}. {_ADVICE}")
+        self._session = _open(file, threads=torch.get_num_threads() if threads is None else threads)
+        _check(file, self._session, options)
+        super().__init__(options, device=torch.device("cpu"))
+
+    def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
+        pictures = np.ascontiguousarray(images.numpy(), dtype=np.float32)
+        return torch.from_numpy(self._session.run(["raw_embeddings"], {"images": pictures})[0])
+
+    def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        if "side_information" in self.options.architecture and any(map(_is_known, (*cameras, *viewpoints))):
+            raise ReIDError(
+                "this model uses the names of cameras or viewpoints, of which its ONNX file knows nothing; take "
+                "backend='torch', or leave the names out."
+            )
+        return super()._side_positions(cameras, viewpoints)
+
+
+def _is_known(name: str | None) -> bool:
+    return name is not None
+
+
+def _open(file: Path, *, threads: int) -> Any:
+    """An `onnxruntime.InferenceSession`."""
+    try:
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors
+    except ImportError as error:
+        raise ReIDError(
+            "backend='onnx' needs the package onnxruntime: pip install onnxruntime. backend='torch' needs nothing more."
+        ) from error
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.log_severity_level = 3  # errors: warnings about the graph help no user
+    try:
+        return onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+    except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ReIDError(f"{file} is not a readable ONNX model ({reason}); it may be cut short. {_ADVICE}") from error
+
+
+def _check(file: Path, session: Any, options: bundle.BundleOptions) -> None:
+    """ReIDError unless the file says that it was exported from this bundle."""
+    known = session.get_modelmeta().custom_metadata_map
+    if "fingerprint" not in known or "raw_embeddings" not in [output.name for output in session.get_outputs()]:
+        raise ReIDError(f"{file} does not say which bundle it belongs to, or is older than this version. {_ADVICE}")
+    came, expected = known["fingerprint"], options.fingerprint
+    preprocessing = json.dumps(options.preprocessing.as_dict(), sort_keys=True)
+    if came != expected or known.get("preprocessing") != preprocessing:
+        raise ReIDError(
+            f"{file} does not belong to its {bundle.OPTS_NAME}: fingerprint {came}, expected {expected}, or another "
+            f"preprocessing. One of the two files was changed. {_ADVICE}"
+        )

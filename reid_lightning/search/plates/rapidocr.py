@@ -1,0 +1,159 @@
+"""Plates read by RapidOCR's networks (PP-OCR), which come inside its wheel: nothing is ever downloaded.
+
+Its detector finds text; its recogniser is run by ONNX Runtime, because the country's forms want its probabilities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+import rapidocr
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.plates.decoding import TextDecoder
+from reid_lightning.search.plates.lines import Box, around, arrangements
+from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausible
+from reid_lightning.search.plates.reader import PlateReading, check_picture
+
+HEIGHT = 48  # of a line of text as the recogniser was trained with
+SEEN_NOWHERE = 0.2  # a plate confidence below it means: some character was made up to fit the form
+MIN_PIXELS = 8  # of either side: nothing can be read on less
+MAX_RATIO = 16  # of a line's width to its height; longer ones are no plates and are squeezed
+MAX_ENLARGEMENT = 3.0
+PLATE_HEIGHT, PLATE_RATIO = 64, 2.2  # a picture lower and wider than this is a plate and no vehicle
+
+
+class RapidOcrReader:
+    """Reads the plates on pictures of vehicles, or pictures of plates.
+
+    Args:
+        patterns: the plates to expect. With a country's, every text is read once more as the likeliest plate of that
+            country.
+        side: pixels of the longer side at which text is looked for: larger pictures are reduced for it (and read in
+            full), smaller ones enlarged up to three times. 320 takes half the time and misses more.
+        tight: True: pictures show a plate and nothing else, and are read as a line of text. None: those are that are
+            lower than 64 pixels and more than 2.2 times as wide.
+        max_texts: at most so many texts are read on a picture, the largest: lorries are covered with them.
+        threads: of ONNX Runtime, for each of the two networks.
+        models: the folder with `*_det_*.onnx` and `*_rec_*.onnx`; None: that of the installed rapidocr.
+
+    Raises:
+        ReIDError: a model is missing, or an argument is out of range.
+    """
+
+    name = "rapidocr"
+
+    def __init__(
+        self,
+        patterns: PlatePatterns = ANY,
+        *,
+        side: int = 480,
+        tight: bool | None = None,
+        max_texts: int = 12,
+        threads: int = 1,
+        models: str | Path | None = None,
+    ) -> None:
+        for argument, value, least in (("side", side, 32), ("max_texts", max_texts, 1), ("threads", threads, 1)):
+            if value < least:
+                raise ReIDError(f"plate_reader.{argument} is {value}; expected {least} or more.")
+        self.patterns, self.side, self.tight, self.max_texts = patterns, side, tight, max_texts
+        folder = Path(rapidocr.__file__).parent / "models" if models is None else Path(models)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self._recogniser = onnxruntime.InferenceSession(
+            str(_model(folder, "rec")), options, providers=["CPUExecutionProvider"]
+        )
+        characters = self._recogniser.get_modelmeta().custom_metadata_map.get("character")
+        if characters is None:
+            raise ReIDError(f"{_model(folder, 'rec')} has no `character` list; expected a model made for RapidOCR.")
+        self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms)
+        self._detector = rapidocr.RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Det.model_path": str(_model(folder, "det")),
+                "Det.limit_type": "max",
+                "Det.limit_side_len": side,
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+            }
+        )
+
+    def read(self, picture: np.ndarray) -> list[PlateReading]:
+        """The texts on a picture (height, width, 3) uint8 RGB that may be a plate; those that fit the patterns first,
+        then by confidence."""
+        check_picture(picture)
+        height, width = picture.shape[:2]
+        if min(height, width) < MIN_PIXELS:
+            return []
+        tight = height < PLATE_HEIGHT and width > PLATE_RATIO * height if self.tight is None else self.tight
+        picture = np.ascontiguousarray(picture[:, :, ::-1])  # the networks know OpenCV's order of colours
+        if tight:
+            above, aside = round(height / 12), round(height / 3)  # they also know text only with something around it
+            padded = cv2.copyMakeBorder(picture, above, above, aside, aside, cv2.BORDER_REPLICATE)
+            return self._readings([(0.0, 0.0, float(width), float(height))], [self._recognise(padded)])
+        scale = min(MAX_ENLARGEMENT, max(1.0, self.side / max(height, width)))
+        if scale > 1:
+            picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        corners = self._find(picture)
+        boxes = [
+            tuple(float(value) for value in np.concatenate([four.min(axis=0), four.max(axis=0)]) / scale)
+            for four in corners
+        ]
+        return self._readings(boxes, [self._recognise(_upright(picture, four)) for four in corners])
+
+    def _find(self, picture: np.ndarray) -> np.ndarray:
+        """The corners (N, 4, 2) float32 of the largest texts, clockwise from the upper left one."""
+        # every flag, every time: those of a call stay for the next one
+        found = self._detector(picture, use_det=True, use_cls=False, use_rec=False).boxes
+        if found is None or not len(found):
+            return np.empty((0, 4, 2), np.float32)
+        corners = np.asarray(found, np.float32)
+        heights = np.linalg.norm(corners[:, 0] - corners[:, 3], axis=1)
+        return corners[np.sort(np.argsort(-heights, kind="stable")[: self.max_texts])]
+
+    def _recognise(self, line: np.ndarray) -> np.ndarray:
+        """Probabilities (steps, tokens) of a line of text (height, width, 3) BGR."""
+        width = round(HEIGHT * min(MAX_RATIO, max(0.5, line.shape[1] / line.shape[0])))
+        pixels = cv2.resize(line, (width, HEIGHT)).astype(np.float32) / 127.5 - 1
+        batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]
+        return self._recogniser.run(None, {self._recogniser.get_inputs()[0].name: batch})[0][0]
+
+    def _readings(self, boxes: Sequence[Box], lines: Sequence[np.ndarray]) -> list[PlateReading]:
+        found: dict[str, PlateReading] = {}
+        for numbers in arrangements(boxes):
+            probabilities = np.concatenate([lines[number] for number in numbers])
+            ways = [self._decoder.best_text(probabilities), self._decoder.best_form(probabilities)]
+            for text, confidence in filter(None, ways):
+                fits = self.patterns.accepts(text)
+                if (confidence >= SEEN_NOWHERE if fits else is_plausible(text)) and (
+                    text not in found or confidence > found[text].confidence
+                ):
+                    found[text] = PlateReading(text, confidence, around(boxes, numbers))
+        return sorted(found.values(), key=lambda one: (not self.patterns.accepts(one.text), -one.confidence, one.text))
+
+
+def _model(folder: Path, kind: str) -> Path:
+    found = sorted(folder.glob(f"*_{kind}_*.onnx"))
+    if len(found) != 1:
+        raise ReIDError(
+            f"{folder} has {len(found)} files *_{kind}_*.onnx; expected one. Those of `pip install rapidocr` are found "
+            "without plate_reader.models."
+        )
+    return found[0]
+
+
+def _upright(picture: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The pixels between four corners (4, 2), made a rectangle."""
+    width = max(
+        1, round(float(np.linalg.norm(corners[0] - corners[1]))), round(float(np.linalg.norm(corners[3] - corners[2])))
+    )
+    height = max(
+        1, round(float(np.linalg.norm(corners[0] - corners[3]))), round(float(np.linalg.norm(corners[1] - corners[2])))
+    )
+    target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    matrix = cv2.getPerspectiveTransform(corners, target)
+    return cv2.warpPerspective(picture, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)

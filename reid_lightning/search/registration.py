@@ -1,0 +1,152 @@
+"""From a source into a gallery: each vehicle found is named by its plate, saved, embedded and stored, one by one.
+
+A process that is killed has lost at most the vehicle it was saving, and the same command then finishes the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.following import Step
+from reid_lightning.search.gallery import Gallery, GalleryIndex
+from reid_lightning.search.plates import folder_name, unknown_name
+from reid_lightning.search.records import Crop, Sighting
+from reid_lightning.search.sources import Source
+from reid_lightning.search.vehicle_finder import FoundVehicle, VehicleFinder
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A vehicle of a source: its sighting, and whether it was new to the gallery."""
+
+    sighting: Sighting
+    found: FoundVehicle
+    is_new: bool
+
+
+class Registrar:
+    """Finds the vehicles of sources and keeps them.
+
+    Args:
+        gallery: where crops and sidecars go.
+        finder: detector, tracker and plate reader.
+        index: where embeddings go; None: nowhere, until the index is rebuilt.
+    """
+
+    def __init__(self, gallery: Gallery, finder: VehicleFinder, *, index: GalleryIndex | None = None) -> None:
+        self._gallery = gallery
+        self._finder = finder
+        self._index = index
+
+    def register(
+        self, source: Source, *, camera: str, start: float | None = None, on_step: Callable[[Step], None] | None = None
+    ) -> Iterator[Registered]:
+        """Save each vehicle as soon as its track has ended.
+
+        A source that was registered for this camera before gives nothing; one that was interrupted is done again, and
+        what was saved of it stays as it is.
+
+        Args:
+            source: an open source.
+            camera: the name of the camera it was taken with.
+            start: when it began, in seconds since 1970; None: what the source says, if it says so.
+            on_step: is called with every frame.
+
+        Raises:
+            ReIDError: nothing was found in all of the source.
+        """
+        if self.is_done(source, camera=camera):
+            return
+        if source.kind == "video":
+            self._clear_other_detectors(source, camera)
+        began = source.start if start is None else start
+        kept = 0
+        for found in self._finder.find(source, on_step=on_step):
+            kept += 1
+            yield self.save(found, source, camera=camera, start=began)
+        if kept == 0 and source.kind != "stream":
+            raise ReIDError(nothing_found(source, self._finder.detector.name))
+        if source.kind != "stream":
+            self._gallery.mark_source(
+                source.fingerprint, camera, name=source.name, detector=self._finder.detector.name, sightings=kept
+            )
+
+    def is_done(self, source: Source, *, camera: str) -> bool:
+        """Whether all of the source was registered for this camera before."""
+        return source.kind != "stream" and self._gallery.source_done(source.fingerprint, camera)
+
+    def save(
+        self,
+        found: FoundVehicle,
+        source: Source,
+        *,
+        camera: str,
+        start: float | None,
+        vehicle: str | None = None,
+    ) -> Registered:
+        """Save one vehicle, under `vehicle` or the name its plate gives it."""
+        sighting = sighting_of(
+            found, source, camera=camera, start=start, vehicle=vehicle, detector=self._finder.detector.name
+        )
+        is_new = self._gallery.add(sighting, [crop.picture for crop in found.crops])
+        if self._index is not None:
+            self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
+        return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
+
+    def _clear_other_detectors(self, source: Source, camera: str) -> None:
+        """What an interrupted registration by another detector has left: its tracks are numbered otherwise."""
+        for sighting in list(self._gallery.sightings()):
+            theirs = sighting.detector != self._finder.detector.name
+            if sighting.source == source.fingerprint and sighting.camera == camera and theirs:
+                (self._gallery if self._index is None else self._index).delete_sighting(sighting)
+
+
+def sighting_of(
+    found: FoundVehicle, source: Source, *, camera: str, start: float | None, detector: str, vehicle: str | None = None
+) -> Sighting:
+    """The record of a found vehicle. Its id follows from the bytes of what it was seen in, the camera and the track."""
+    if found.frame is None or found.frame.path is None:
+        key = f"{source.fingerprint}|{camera}|{found.track}"
+    else:  # a picture is known again in any folder
+        box = [round(float(side)) for side in found.crops[0].box]
+        key = f"{hashlib.sha256(found.frame.path.read_bytes()).hexdigest()}|{camera}|{box}"
+    identifier = hashlib.sha256(key.encode()).hexdigest()[:16]
+    plate = None if found.plate is None else found.plate.text
+    name = vehicle or plate
+    crops = tuple(
+        Crop(
+            f"{identifier}-{number}.jpg",
+            crop.frame,
+            round(crop.seconds, 3),
+            tuple(round(float(side), 1) for side in crop.box),
+            round(float(crop.score), 4),
+            round(float(crop.quality), 4),
+        )
+        for number, crop in enumerate(found.crops)
+    )
+    return Sighting(
+        id=identifier,
+        vehicle=unknown_name(identifier) if name is None else folder_name(name),
+        camera=camera,
+        source=source.fingerprint,
+        source_name=source.name,
+        track=found.track,
+        type=found.type,
+        detector=detector,
+        crops=crops,
+        start=None if start is None else start + found.first,
+        end=None if start is None else start + found.last,
+        plate=plate,
+        plate_confidence=0.0 if found.plate is None else round(found.plate.confidence, 4),
+    )
+
+
+def nothing_found(source: Source, detector: str) -> str:
+    """What to say when a source shows no vehicle."""
+    advice = {
+        "motion": "The motion detector needs a fixed camera; try detector=yolox detector.path=<yolox .onnx>.",
+    }.get(detector, "Look at the clip, or lower detector.min_score.")
+    return f"no vehicle was found in {source.name} by the {detector} detector. {advice}"

@@ -1,0 +1,143 @@
+"""What a search has found, as files for programs (JSON) and for spreadsheets (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reid_lightning.atomic import replacing
+from reid_lightning.search.records import Match
+from reid_lightning.search.track_decisions import TrackDecision
+
+FORMAT = 1
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # by which spreadsheets tell a formula from a text
+_MATCH_COLUMNS = (
+    "frame",
+    "time_code",
+    "seconds",
+    "track",
+    "type",
+    "x1",
+    "y1",
+    "x2",
+    "y2",
+    "vehicle",
+    "score",
+    "camera",
+    "time",
+    "picture",
+)
+
+
+def write_json(
+    path: Path,
+    matches: Sequence[Match],
+    *,
+    decisions: Sequence[TrackDecision] = (),
+    query: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write a JSON object; the file appears whole or not at all. Its keys:
+
+    - `format`: 1.
+    - `query`: what was searched and how, plain values, as given here.
+    - `matches`: in their order, each with `frame` (from 0), `time_code` ("00:01:23.450" since the start), `seconds`,
+      `box` ([x1, y1, x2, y2] in pixels), `track`, `type`, `vehicle`, `score` (4 digits), `picture`, `camera` and `time`
+      (seconds since 1970) of the registered picture, `details` (numbers by name, such as `cosine` and `prior`); what is
+      unknown is null.
+    - `tracks`: decisions over whole tracks, with the fields of `TrackDecision`.
+
+    A number that is not finite becomes null.
+    """
+    content = {
+        "format": FORMAT,
+        "query": dict(query or {}),
+        "matches": [_match_values(match) for match in matches],
+        "tracks": [_decision_values(decision) for decision in decisions],
+    }
+    return _write(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def write_csv(path: Path, matches: Sequence[Match]) -> Path:
+    """Write one row a match, in their order, with a header; empty cells: unknown. The file appears whole or not at all.
+
+    A text that a spreadsheet would take for a formula (it starts with =, +, -, @ or white space) gets an apostrophe in
+    front: names of vehicles may come from strangers.
+    """
+    return _write(path, _table(_MATCH_COLUMNS, [_match_cells(match) for match in matches]))
+
+
+def write_tracks_csv(path: Path, decisions: Sequence[TrackDecision]) -> Path:
+    """The same for decisions over whole tracks, with the fields of `TrackDecision`."""
+    return _write(path, _table(tuple(TrackDecision.__dataclass_fields__), [_decision_values(one) for one in decisions]))
+
+
+def time_code(seconds: float) -> str:
+    """Hours, minutes, seconds and thousandths: 83.45 -> "00:01:23.450"."""
+    if not math.isfinite(seconds):
+        return "--:--:--.---"
+    thousandths = round(abs(seconds) * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    sign = "-" if seconds < 0 and thousandths else ""
+    return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def _match_values(match: Match) -> dict[str, Any]:
+    return {
+        "frame": match.frame,
+        "time_code": time_code(match.seconds),
+        "seconds": _rounded(match.seconds, 3),
+        "box": None if match.box is None else [_rounded(side, 1) for side in match.box],
+        "track": match.track,
+        "type": match.type,
+        "vehicle": match.vehicle,
+        "score": _rounded(match.score, 4),
+        "picture": match.picture,
+        "camera": match.camera,
+        "time": None if match.time is None else _rounded(match.time, 3),
+        "details": {name: _rounded(value, 4) for name, value in match.details.items()},
+    }
+
+
+def _match_cells(match: Match) -> dict[str, Any]:
+    values = _match_values(match)
+    sides = values.pop("box") or (None,) * 4
+    del values["details"]
+    return {**values, **dict(zip(("x1", "y1", "x2", "y2"), sides, strict=True))}
+
+
+def _decision_values(decision: TrackDecision) -> dict[str, Any]:
+    digits = {"similarity": 4, "first_seconds": 3, "last_seconds": 3}
+    return {
+        name: _rounded(value, digits[name]) if name in digits else value for name, value in asdict(decision).items()
+    }
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    """As a plain number, whatever kind of float came; None if it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+
+
+def _write(path: Path, text: str) -> Path:
+    with replacing(path) as unfinished:
+        # a file name that is no Unicode becomes \udcff: valid in JSON, readable in a table
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+    return path

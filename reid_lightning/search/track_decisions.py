@@ -1,0 +1,125 @@
+"""Which vehicle is a whole track: the pictures of a track against those of a sighting, steadier than frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.tracks import Aggregation, track_distances
+from reid_lightning.search.records import Candidate
+
+
+@dataclass(frozen=True)
+class TrackDecision:
+    """A track of the query and a registered vehicle, by the most similar of its sightings.
+
+    `similarity` is 1 - the distance of the two tracks, at most 1; `accepted` says that it reaches the threshold;
+    `place` counts the track's vehicles from 1, most similar first. Seconds are since the query's start, `crops` is the
+    number of pictures that decided, `type` what the detector took most of them for.
+    """
+
+    track: int
+    vehicle: str
+    sighting: str
+    similarity: float
+    accepted: bool
+    place: int
+    first_seconds: float
+    last_seconds: float
+    first_frame: int
+    last_frame: int
+    crops: int
+    type: str
+
+
+def decide_tracks(
+    candidates: Sequence[Candidate],
+    embeddings: Tensor,
+    gallery: Mapping[tuple[str, str], Tensor],
+    *,
+    min_score: float = 0.6,
+    top_k: int = 5,
+    aggregation: Aggregation = "mean50",
+) -> list[TrackDecision]:
+    """Compare each track of the query with each sighting of the gallery by MCD (arXiv 1910.09458; `track_distances`).
+
+    A picture of the track is as far from a sighting (1 - cosine) as from its closest picture; with "mean50", the best
+    of the paper, the mean of the n // 2 + 1 smallest of these n numbers counts: blurred and hidden crops have no say.
+
+    Args:
+        candidates: the query's crops; those without a track are left out.
+        embeddings: (candidates, dim), as they come from the embedder.
+        gallery: (vehicle, sighting) -> embeddings (pictures, dim), such as `GalleryEmbeddings.tracks()`.
+        min_score: the least similarity of an accepted vehicle, on the scale of the cosine.
+        top_k: vehicles named for a track, accepted or not.
+        aggregation: another one of the paper's.
+
+    Returns:
+        Tracks ascending, then the most similar first, equal ones by vehicle; a vehicle's best sighting is the first of
+        equals by name.
+
+    Raises:
+        ReIDError: the gallery is empty, or numbers do not fit or are not finite.
+    """
+    if not -1 <= min_score <= 1:
+        raise ReIDError(f"min_score is {min_score}; expected a cosine similarity from -1 to 1.")
+    if top_k < 1:
+        raise ReIDError(f"top_k is {top_k}; expected 1 or more vehicles.")
+    if len(candidates) != len(embeddings):
+        raise ReIDError(f"{len(candidates)} candidates came with {len(embeddings)} embeddings; expected one for each.")
+    if not gallery:
+        raise ReIDError("the gallery has no sighting to compare tracks with.")
+    rows: dict[int, list[int]] = {}
+    for row, candidate in enumerate(candidates):
+        if candidate.track is not None:
+            rows.setdefault(candidate.track, []).append(row)
+    if not rows:
+        return []
+    tracks, keys = sorted(rows), sorted(gallery)
+    distances = track_distances(
+        [embeddings[rows[track]] for track in tracks],
+        [gallery[key] for key in keys],
+        metric="mcd",
+        aggregation=aggregation,
+    )
+    decisions = []
+    for track, of_track in zip(tracks, (1 - distances).tolist(), strict=True):
+        seen = [candidates[row] for row in rows[track]]
+        best = _best_sightings(keys, of_track)
+        for place, (similarity, vehicle, sighting) in enumerate(best[:top_k], start=1):
+            accepted = similarity >= min_score
+            decisions.append(_decision(track, vehicle, sighting, similarity, accepted, place, seen))
+    return decisions
+
+
+def _best_sightings(keys: Sequence[tuple[str, str]], similarities: Sequence[float]) -> list[tuple[float, str, str]]:
+    """(similarity, vehicle, sighting) of each vehicle's best sighting, best first."""
+    best: dict[str, tuple[float, str]] = {}
+    for (vehicle, sighting), similarity in zip(keys, similarities, strict=True):
+        if vehicle not in best or similarity > best[vehicle][0]:
+            best[vehicle] = similarity, sighting
+    found = [(similarity, vehicle, sighting) for vehicle, (similarity, sighting) in best.items()]
+    return sorted(found, key=lambda entry: (-entry[0], entry[1]))
+
+
+def _decision(
+    track: int, vehicle: str, sighting: str, similarity: float, accepted: bool, place: int, seen: Sequence[Candidate]
+) -> TrackDecision:
+    types = sorted(candidate.type for candidate in seen)
+    return TrackDecision(
+        track=track,
+        vehicle=vehicle,
+        sighting=sighting,
+        similarity=similarity,
+        accepted=accepted,
+        place=place,
+        first_seconds=min(candidate.seconds for candidate in seen),
+        last_seconds=max(candidate.seconds for candidate in seen),
+        first_frame=min(candidate.frame for candidate in seen),
+        last_frame=max(candidate.frame for candidate in seen),
+        crops=len(seen),
+        type=max(types, key=types.count),
+    )

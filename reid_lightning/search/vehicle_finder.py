@@ -1,0 +1,115 @@
+"""The vehicles of a source, one after the other as their tracks end: best crops, type and plate. Stores nothing.
+
+Registration saves them at once; an application may show them first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from reid_lightning.search.best_crops import BestCrops, KeptCrop
+from reid_lightning.search.detectors import Detector
+from reid_lightning.search.following import Pictures, Step, follow
+from reid_lightning.search.plates import PlateReader, PlateVote, vote
+from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
+from reid_lightning.search.sources import Source
+from reid_lightning.search.tracking import VehicleTracker
+
+
+@dataclass(frozen=True)
+class FoundVehicle:
+    """One track: its best pictures in the order of time, and what was read off them.
+
+    `first` and `last` are seconds since the source's start, `frames` how many showed it. `frame` is the picture that it
+    was found in, None in a video.
+    """
+
+    track: int
+    type: str
+    crops: tuple[KeptCrop, ...]
+    first: float
+    last: float
+    frames: int
+    plate: PlateVote | None
+    frame: Frame | None = None
+
+
+@dataclass
+class _Growing:
+    crops: BestCrops
+    first: float
+    last: float = 0.0
+    frames: int = 0
+    types: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+
+class VehicleFinder:
+    """Detector, tracker and plate reader, put together.
+
+    Args:
+        detector: finds vehicles in a frame.
+        plate_reader: reads plates in crops.
+        build_tracker: makes a tracker, given `frame_rate`.
+        min_plate_confidence: votes below it count as no plate.
+        crops: pictures kept of a track.
+        min_frames: shorter tracks of a video are left out: a flicker, not a vehicle.
+        min_side: pixels; crops whose shorter side is below it are left out, and tracks without any other.
+        pictures: what a picture shows, see `follow`.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        plate_reader: PlateReader,
+        *,
+        build_tracker: Callable[..., VehicleTracker],
+        min_plate_confidence: float = 0.6,
+        crops: int = 5,
+        min_frames: int = 3,
+        min_side: int = 24,
+        pictures: Pictures = "auto",
+    ) -> None:
+        self.detector = detector
+        self._plate_reader = plate_reader
+        self._build_tracker = build_tracker
+        self._min_plate_confidence = min_plate_confidence
+        self._crops = crops
+        self._min_frames = min_frames
+        self._min_side = min_side
+        self._pictures = pictures
+
+    def find(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[FoundVehicle]:
+        """Each vehicle as soon as its track has ended; `on_step` is called with every frame."""
+        growing: dict[int, _Growing] = {}
+        still = source.kind in ("picture", "folder")
+        for step in follow(source, self.detector, self._build_tracker, pictures=self._pictures):
+            for box in step.boxes:
+                self._grow(growing, step, box)
+            if on_step is not None:
+                on_step(step)
+            for track in step.ended:
+                ended = growing.pop(track, None)
+                if ended is not None and (still or ended.frames >= self._min_frames):
+                    yield self._finish(track, ended, step.frame if still else None)
+
+    def _grow(self, growing: dict[int, _Growing], step: Step, box: TrackedBox) -> None:
+        x1, y1, x2, y2 = box.box
+        if min(x2 - x1, y2 - y1) < self._min_side:
+            return
+        track = growing.get(box.track)
+        if track is None:
+            track = growing[box.track] = _Growing(BestCrops(keep=self._crops), step.frame.seconds)
+        track.last = step.frame.seconds
+        track.frames += 1
+        track.types[box.type] += box.score
+        track.crops.add(step.frame, box, [other.box for other in step.boxes if other is not box])
+
+    def _finish(self, track: int, grown: _Growing, frame: Frame | None) -> FoundVehicle:
+        crops = tuple(grown.crops.best())
+        known = {name: weight for name, weight in grown.types.items() if name != UNKNOWN_TYPE} or grown.types
+        readings = [self._plate_reader.read(crop.picture) for crop in crops]
+        plate = vote(readings, patterns=self._plate_reader.patterns, min_confidence=self._min_plate_confidence)
+        kind = max(sorted(known), key=lambda name: known[name])
+        return FoundVehicle(track, kind, crops, grown.first, grown.last, grown.frames, plate, frame)

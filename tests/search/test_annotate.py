@@ -1,0 +1,166 @@
+"""The annotated video and the contact sheet: read back, looked at pixel by pixel."""
+
+import av
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search import annotate as annotation
+from reid_lightning.search.annotate import AnnotatedVideo, annotate, colour_of
+from reid_lightning.search.contact_sheet import contact_sheet
+from reid_lightning.search.fonts import fitted, font_for
+from reid_lightning.search.records import Frame, Match
+
+GREY = 90
+
+
+def frame(number=0, width=320, height=240):
+    return Frame(np.full((height, width, 3), GREY, np.uint8), number, number / 10)
+
+
+def match(vehicle="51G12345", box=(100.0, 100.0, 200.0, 180.0), **more):
+    return Match(vehicle, 0.8, box=box, **more)
+
+
+def read(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [one.to_ndarray(format="rgb24") for one in container.decode(stream)]
+        return frames, stream.codec_context.name, stream.codec_context.pix_fmt, float(stream.average_rate)
+
+
+def test_a_box_is_drawn_in_the_vehicles_colour_and_nowhere_else():
+    drawn = np.array(annotate(frame(), [match()]))
+    colour = ImageColor.getrgb(colour_of("51G12345"))
+    for row, column in ((100, 150), (180, 150), (140, 100), (140, 200)):
+        assert tuple(drawn[row, column]) == colour
+    assert (drawn[110:170, 110:190] == GREY).all()
+    assert (drawn[190:] == GREY).all()
+    label = drawn[70:99, 100:200]
+    assert (label == colour).all(axis=2).any() and (label > 230).all(axis=2).any()  # white on its colour
+    corner = drawn[:20, :80]
+    assert (corner < 60).all(axis=2).any() and (corner > 230).all(axis=2).any()  # the time code
+
+
+def test_the_frame_itself_stays_as_it_is():
+    one = frame()
+    annotate(one, [match()])
+    assert (one.picture == GREY).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (-50.0, -50.0, 30.0, 30.0),
+        (300.0, 220.0, 900.0, 900.0),
+        (500.0, 500.0, 600.0, 600.0),
+        (9.0, 9.0, 3.0, 3.0),
+        None,
+    ],
+)
+def test_boxes_at_and_beyond_the_edges_and_none_at_all_are_drawn(box):
+    drawn = np.array(annotate(frame(), [match(box=box), match("other", box=box)]))
+    assert drawn.shape == (240, 320, 3)
+    assert (drawn != GREY).any()
+
+
+def test_names_are_drawn_and_never_interpreted():
+    for name in ("a\nb\x00", "<b>x</b>", "京A12345", "\udcff", "", "x" * 500):
+        annotate(frame(), [match(name)])
+    one_line = np.array(annotate(frame(), [match("AB")]))
+    broken = np.array(annotate(frame(), [match("A\nB")]))
+    rows = [np.flatnonzero((drawn[:100] != GREY).any(axis=(1, 2))) for drawn in (one_line, broken)]
+    assert np.array_equal(*rows)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (321, 241)])
+@pytest.mark.parametrize("encoders", [("libx264", "mpeg4"), ("mpeg4",)])
+def test_the_video_has_every_frame_with_its_matches(tmp_path, monkeypatch, width, height, encoders):
+    names = {"libx264": "h264", "mpeg4": "mpeg4"}
+    monkeypatch.setattr(annotation, "_ENCODERS", tuple(one for one in annotation._ENCODERS if one[0] in encoders))
+    path = tmp_path / "v.mp4"
+    with AnnotatedVideo(path, width, height, 12.5) as video:
+        for number in range(6):
+            video.add(frame(number, width, height), [match()] if number >= 3 else [])
+        assert not path.exists()
+    frames, codec, pixels, rate = read(path)
+    assert (len(frames), codec, pixels, rate) == (6, names[encoders[0]], "yuv420p", 12.5)
+    assert frames[0].shape == (240, 320, 3)
+    assert abs(frames[0][140, 98:103].astype(int) - GREY).max() < 16
+    red, green, blue = ImageColor.getrgb(colour_of("51G12345"))
+    seen = frames[5][140, 98:103].astype(int)
+    assert abs(seen - (red, green, blue)).sum(axis=1).min() < 120  # chroma has half the resolution
+    assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_an_encoder_that_ffmpeg_lacks_is_passed_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotation, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {})))
+    with AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 10) as video:
+        video.add(frame(0, 64, 64), [])
+    assert read(tmp_path / "v.mp4")[1] == "mpeg4"
+
+
+def test_an_error_leaves_the_old_video_and_nothing_else(tmp_path):
+    path = tmp_path / "v.mp4"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyError), AnnotatedVideo(path, 320, 240, 10) as video:
+        video.add(frame(), [])
+        raise KeyError("elsewhere")
+    assert path.read_bytes() == b"old"
+    with pytest.raises(ReIDError, match=r"frame 3 is \(240, 64, 3\)"), AnnotatedVideo(path, 320, 240, 10) as video:
+        video.add(frame(3, 64), [])
+    with AnnotatedVideo(path, 320, 240, 10):
+        pass  # no frame
+    assert path.read_bytes() == b"old"
+    assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
+
+
+def test_what_cannot_become_a_video_is_named(tmp_path):
+    with pytest.raises(ReIDError, match="no folder"), AnnotatedVideo(tmp_path / "nowhere" / "v.mp4", 64, 64, 10):
+        pass
+    with pytest.raises(ReIDError, match=r"annotated\.mp4"), AnnotatedVideo(tmp_path / "v.nothing", 64, 64, 10):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    for rate in (0, float("nan"), -1):
+        with pytest.raises(ReIDError, match="frames_per_second"):
+            AnnotatedVideo(tmp_path / "v.mp4", 64, 64, rate)
+    with pytest.raises(ReIDError, match="1 x 64"):
+        AnnotatedVideo(tmp_path / "v.mp4", 1, 64, 10)
+    with pytest.raises(ReIDError, match="not open"):
+        AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 10).add(frame(0, 64, 64), [])
+
+
+def test_a_contact_sheet_shows_query_and_registered_picture_side_by_side(tmp_path):
+    Image.new("RGB", (50, 50), (10, 200, 10)).save(tmp_path / "a.png")
+    red = np.full((80, 80, 3), (200, 10, 10), np.uint8)
+    path = contact_sheet(
+        tmp_path / "sheet.png", [(red, match(picture="a.png", track=3, camera="north"))], gallery=tmp_path
+    )
+    drawn = np.array(Image.open(path)).astype(int)
+    reds, greens = ((abs(drawn - colour).max(axis=2) < 10).nonzero() for colour in ((200, 10, 10), (10, 200, 10)))
+    assert len(reds[0]) == len(greens[0]) == 96 * 96
+    assert reds[1].max() < greens[1].min()
+    assert reds[0].min() == greens[0].min()
+    frame_colour = ImageColor.getrgb(colour_of("51G12345"))
+    assert tuple(drawn[reds[0].min() - 2, reds[1].min()]) == frame_colour
+
+
+def test_contact_sheets_of_nothing_of_much_and_with_missing_pictures(tmp_path):
+    crop = Image.new("L", (30, 60), 20)
+    rows = [(crop, match(f"V{number}", box=None, picture=None if number else "gone.jpg")) for number in range(30)]
+    whole = Image.open(contact_sheet(tmp_path / "all.jpg", rows, title="x" * 900, columns=3))
+    part = Image.open(contact_sheet(tmp_path / "part.jpg", rows, columns=3, limit=7))
+    nothing = Image.open(contact_sheet(tmp_path / "none.jpg", []))
+    assert whole.width == part.width
+    assert whole.height > 3 * part.height
+    assert nothing.height < part.height
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["all.jpg", "none.jpg", "part.jpg"]
+    with pytest.raises(ReIDError, match="columns is 0"):
+        contact_sheet(tmp_path / "sheet.jpg", rows, columns=0)
+
+
+def test_long_texts_are_cut_to_fit():
+    assert fitted("short", 11, 200) == "short"
+    cut = fitted("a very long name of a vehicle", 11, 60)
+    assert cut.endswith("...") and font_for(cut, 11).getlength(cut) <= 60

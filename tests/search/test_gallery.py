@@ -1,0 +1,377 @@
+"""The gallery on disk: what is added is read back, names stay inside, and a stopped process leaves nothing half."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toy_run import child
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import Gallery, changes, files
+from reid_lightning.search.records import Crop, Sighting
+
+
+def sighting(identifier: str = "a1", vehicle: str = "51G12345", *, crops: int = 2, **values: object) -> Sighting:
+    boxes = tuple(Crop("", 7 + k, 0.5 + k, (1.0, 2.0, 31.5, 22.0), 0.9, 0.8) for k in range(crops))
+    given = {"camera": "north", "source": "f00d", "source_name": "clip.mp4", "track": 3, "type": "car"}
+    return Sighting(identifier, vehicle, detector="motion", crops=boxes, **{**given, **values})
+
+
+def pictures(count: int = 2, *, level: int = 90) -> list[np.ndarray]:
+    return [np.full((20, 30, 3), level + 40 * k, np.uint8) for k in range(count)]
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    return Gallery(tmp_path / "gallery")
+
+
+def ids(gallery: Gallery) -> dict[str, str]:
+    return {one.id: one.vehicle for one in gallery.sightings()}
+
+
+def all_files(root: Path) -> set[str]:
+    found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return {name for name in found if not name.endswith(".lock")}
+
+
+def test_what_is_added_is_read_back(gallery: Gallery) -> None:
+    given = sighting(start=1e9, end=1e9 + 4.25, plate="51G 123.45", plate_confidence=0.75)
+    assert gallery.add(given, pictures())
+    read = list(gallery.sightings())
+    crops = tuple(replace(crop, file=f"a1-{k}.jpg") for k, crop in enumerate(given.crops))
+    assert read == [replace(given, crops=crops)]
+    assert [path.name for path in gallery.crop_paths(read[0])] == ["a1-0.jpg", "a1-1.jpg"]
+    saved = np.asarray(Image.open(gallery.crop_paths(read[0])[1]))
+    assert saved.shape == (20, 30, 3) and np.abs(saved.astype(int) - 130).max() <= 2
+    assert all_files(gallery.root) == {"51G12345/a1.json", "51G12345/a1-0.jpg", "51G12345/a1-1.jpg"}
+    assert json.loads((gallery.root / "51G12345/a1.json").read_text())["format"] == 1
+
+
+def test_the_same_id_again_changes_nothing_even_in_another_folder(gallery: Gallery) -> None:
+    assert gallery.add(sighting(), pictures())
+    before = (gallery.root / "51G12345/a1-0.jpg").read_bytes()
+    assert not gallery.add(sighting(), pictures(level=10))
+    assert not Gallery(gallery.root).add(sighting(vehicle="OTHER"), pictures(level=10))
+    gallery.rename("51G12345", "B2")
+    assert not gallery.add(sighting(), pictures(level=10))
+    assert ids(gallery) == {"a1": "B2"}
+    assert (gallery.root / "B2/a1-0.jpg").read_bytes() == before
+    gallery.delete("B2")
+    assert gallery.add(sighting(), pictures())
+
+
+def test_numbers_of_numpy_are_kept_as_plain_ones(gallery: Gallery) -> None:
+    odd = Crop("", np.int64(4), np.float32(0.5), tuple(np.float32([1, 2, 3, 4])), np.float32(0.25), np.float64(1))
+    gallery.add(replace(sighting(track=np.int64(9)), crops=(odd,)), pictures(1))
+    (read,) = gallery.sightings()
+    assert read.track == 9 and read.crops[0] == Crop("a1-0.jpg", 4, 0.5, (1.0, 2.0, 3.0, 4.0), 0.25, 1.0)
+
+
+@pytest.mark.parametrize("vehicle", ["../../x", "/etc/x", "..\\x", "a/../../x", "x\0y", ".x"])
+def test_no_name_leaves_the_gallery(gallery: Gallery, vehicle: str) -> None:
+    gallery.add(sighting(vehicle=vehicle), pictures())
+    (folder,) = [entry for entry in gallery.root.iterdir()]
+    assert {entry.name for entry in gallery.root.parent.iterdir()} == {"gallery"}
+    assert [one.vehicle for one in gallery.sightings_of(vehicle)] == [folder.name]
+
+
+@pytest.mark.parametrize("identifier", ["", "../a", "a/b", ".a", "a" * 101])
+def test_an_id_that_is_no_file_name_is_an_error(gallery: Gallery, identifier: str) -> None:
+    with pytest.raises(ReIDError, match="id is"):
+        gallery.add(sighting(identifier), pictures())
+    assert not gallery.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ([], "0 pictures came with 2 crops"),
+        ([np.zeros((2, 2), np.uint8)] * 2, "expected uint8"),
+        ([np.zeros((2, 2, 3))] * 2, "expected uint8"),
+        ([np.zeros((0, 2, 3), np.uint8)] * 2, "expected uint8"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_an_error(gallery: Gallery, wrong: list[np.ndarray], message: str) -> None:
+    with pytest.raises(ReIDError, match=message):
+        gallery.add(sighting(), wrong)
+    assert not gallery.root.exists()
+
+
+def test_nan_is_refused_before_anything_is_written(gallery: Gallery) -> None:
+    with pytest.raises(ReIDError, match="a1"):
+        gallery.add(sighting(start=float("nan")), pictures())
+    assert not gallery.root.exists()
+
+
+def test_vehicles_sums_up(gallery: Gallery) -> None:
+    gallery.add(sighting("a1", start=100.0, end=104.0), pictures())
+    gallery.add(sighting("a2", camera="south", type="truck", start=50.0, end=51.0, crops=1), pictures(1))
+    gallery.add(sighting("a3", "B2", crops=1), pictures(1))
+    first, second = gallery.vehicles()
+    assert (first.id, first.sightings, first.crops) == ("51G12345", 2, 3)
+    assert (first.cameras, first.types, first.first, first.last) == (("north", "south"), ("car", "truck"), 50.0, 104.0)
+    assert (second.id, second.first, second.last) == ("B2", None, None)
+
+
+def test_a_users_pictures_are_sightings(gallery: Gallery) -> None:
+    folder = gallery.root / "my car"
+    folder.mkdir(parents=True)
+    for name in ("left.PNG", "right.jpg"):
+        Image.new("RGB", (30, 20), "red").save(folder / name)
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".hidden.jpg").write_bytes((folder / "right.jpg").read_bytes())
+    found = gallery.sightings_of("my car")
+    assert [one.crops[0].file for one in found] == ["left.PNG", "right.jpg"]
+    assert {(one.vehicle, one.camera, one.type, one.start) for one in found} == {("my car", "", "vehicle", None)}
+    assert len({one.id for one in found}) == 2
+    assert [one.id for one in Gallery(gallery.root).sightings_of("my car")] == [one.id for one in found]
+    moved = gallery.rename("my car", "b2")
+    assert moved == dict(zip([one.id for one in found], [one.id for one in gallery.sightings_of("B2")], strict=True))
+    assert not set(moved) & set(moved.values())
+
+
+def test_merging_pictures_of_one_name_keeps_both(gallery: Gallery) -> None:
+    for vehicle, colour in (("A", "red"), ("B", "blue")):
+        (gallery.root / vehicle).mkdir(parents=True)
+        Image.new("RGB", (30, 20), colour).save(gallery.root / vehicle / "car.png")
+    moved = gallery.merge("A", "B")
+    found = gallery.sightings_of("B")
+    assert [one.crops[0].file for one in found] == ["car (2).png", "car.png"]
+    assert list(moved.values()) == [found[0].id]
+    assert Image.open(gallery.crop_paths(found[0])[0]).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_rename_merge_delete(gallery: Gallery) -> None:
+    for number, vehicle in enumerate(("A", "B", "B", "C")):
+        gallery.add(sighting(f"a{number}", vehicle), pictures())
+    assert gallery.rename("A", "d") == {"a0": "a0"}
+    assert gallery.merge("B", "D") == {"a1": "a1", "a2": "a2"}
+    assert ids(gallery) == {"a3": "C", "a0": "D", "a1": "D", "a2": "D"}
+    assert gallery.check() == []
+    found = gallery.find("a1")
+    gallery.delete_sighting(found)
+    gallery.delete_sighting(found)
+    gallery.delete("C")
+    assert ids(gallery) == {"a0": "D", "a2": "D"}
+    assert all_files(gallery.root) == {
+        f"D/{name}" for i in (0, 2) for name in (f"a{i}.json", f"a{i}-0.jpg", f"a{i}-1.jpg")
+    }
+
+
+def test_changes_that_make_no_sense_are_errors(gallery: Gallery) -> None:
+    with pytest.raises(ReIDError, match="no gallery at"):
+        gallery.rename("A", "B")
+    gallery.add(sighting("a1", "A"), pictures())
+    gallery.add(sighting("a2", "B"), pictures())
+    with pytest.raises(ReIDError, match="Merge the two"):
+        gallery.rename("A", "B")
+    with pytest.raises(ReIDError, match="no vehicle 'X'"):
+        gallery.merge("A", "X")
+    with pytest.raises(ReIDError, match="same vehicle"):
+        gallery.merge("A", "a")
+    with pytest.raises(ReIDError, match=r"no vehicle '../C'"):
+        gallery.delete("../C")
+    assert gallery.rename("A", "A") == {}
+    assert ids(gallery) == {"a1": "A", "a2": "B"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        "null",
+        '{"format": 2}',
+        {"crops": []},
+        {"crops": [{"file": "a1-0.jpg"}]},
+        {"crops": 3},
+        {"id": "a2"},
+        {"track": 1.5},
+        {"track": True},
+        {"start": "noon"},
+        {"start": float("nan")},
+        {"camera": None},
+        {"file": "../../secret.jpg"},
+        {"file": "/etc/passwd"},
+        {"file": "a1-7.jpg"},
+        {"box": [1, 2, 3]},
+        {"box": [1, 2, 3, "4"]},
+        {"score": float("inf")},
+        {"frame": 10**400},
+    ],
+)
+def test_a_damaged_sidecar_is_named(gallery: Gallery, damage: str | dict) -> None:
+    gallery.add(sighting(), pictures())
+    gallery.add(sighting("a2", "B"), pictures())
+    path = gallery.root / "51G12345/a1.json"
+    if isinstance(damage, dict):
+        values = json.loads(path.read_text())
+        (name,) = damage
+        (values if name in values else values["crops"][0]).update(damage)
+        damage = json.dumps(values)
+    path.write_text(damage)
+    with pytest.raises(ReIDError, match=r"a1(\.json|-7\.jpg)"):
+        list(gallery.sightings())
+    problems: list[str] = []
+    assert [one.id for one in gallery.sightings(on_problem=problems.append)] == ["a2"]
+    assert len(problems) == 1 and problems == gallery.check()[:1]
+
+
+def test_bytes_that_are_no_text_in_a_sidecar(gallery: Gallery) -> None:
+    gallery.add(sighting(), pictures())
+    (gallery.root / "51G12345/a1.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(ReIDError, match=r"a1.json is damaged"):
+        list(gallery.sightings())
+
+
+def test_links_are_not_followed(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.add(sighting(), pictures())
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    Image.new("RGB", (30, 20)).save(secret / "x.jpg")
+    (gallery.root / "LINKED").symlink_to(secret)
+    (gallery.root / "51G12345" / "linked.jpg").symlink_to(secret / "x.jpg")
+    assert ids(gallery) == {"a1": "51G12345"}
+    with pytest.raises(ReIDError, match="links in a gallery"):
+        gallery.add(sighting("a2", "linked"), pictures())
+    with pytest.raises(ReIDError, match="no vehicle"):
+        gallery.delete("LINKED")
+    (gallery.root / "51G12345" / "a1-0.jpg").unlink()
+    (gallery.root / "51G12345" / "a1-0.jpg").symlink_to(secret / "x.jpg")
+    with pytest.raises(ReIDError, match=r"a1-0.jpg is missing"):
+        list(gallery.sightings())
+    assert os.listdir(secret) == ["x.jpg"]
+
+
+def test_a_damaged_crop_is_named_by_check(gallery: Gallery) -> None:
+    gallery.add(sighting(), pictures())
+    path = gallery.root / "51G12345/a1-1.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+    (problem,) = gallery.check()
+    assert str(path) in problem
+
+
+def test_a_copied_folder_does_not_double_its_sightings(gallery: Gallery) -> None:
+    gallery.add(sighting("a1", "A"), pictures())
+    shutil.copytree(gallery.root / "A", gallery.root / "B")
+    with pytest.raises(ReIDError, match="in A and in B"):
+        list(gallery.sightings())
+    assert [one.vehicle for one in gallery.sightings(on_problem=lambda problem: None)] == ["A"]
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_a_full_disk_leaves_nothing(gallery: Gallery, monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
+    gallery.add(sighting("a0"), pictures())
+    before = all_files(gallery.root)
+    left = writes
+
+    def full(number: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "flush_folder", lambda folder: None)
+    monkeypatch.setattr("reid_lightning.search.gallery.folder.flush_folder", lambda folder: None)
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(ReIDError, match="No space left"):
+        gallery.add(sighting("a1", "NEW"), pictures())
+    with pytest.raises(ReIDError, match="No space left"):
+        gallery.add(sighting("a1"), pictures())
+    monkeypatch.undo()
+    assert all_files(gallery.root) == before
+    assert gallery.vehicle_names() == ["51G12345"]
+    assert gallery.add(sighting("a1"), pictures())
+
+
+def test_repair_removes_what_a_stopped_process_left(gallery: Gallery) -> None:
+    gallery.add(sighting("a1", "A"), pictures())
+    gallery.add(sighting("a2", "B"), pictures())
+    (gallery.root / "B/a2.json").unlink()
+    (gallery.root / "A/.beef.part").write_bytes(b"x")
+    (gallery.root / ".deleted/old").mkdir(parents=True)
+    assert ids(gallery) == {"a1": "A"}  # the crops of a2 do not pass for a user's pictures
+    assert len(gallery.check()) == 4
+    assert gallery.repair() == []  # they could belong to a process at work
+    assert len(gallery.repair(older_than=-1)) == 4
+    assert gallery.check() == []
+    assert all_files(gallery.root) == {"A/a1.json", "A/a1-0.jpg", "A/a1-1.jpg"}
+    assert not (gallery.root / "B").exists()
+
+
+def _killed_merge(root: str, after: int) -> None:
+    """Merge A into B; killed when so many steps on the disk are done."""
+    steps = 0
+    for name in ("link", "flush_folder"):
+        done = getattr(changes, name)
+
+        def counted(*paths: Path, done=done) -> None:
+            nonlocal steps
+            done(*paths)
+            steps += 1
+            if steps > after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        setattr(changes, name, counted)
+    Gallery(root).merge("A", "B")
+
+
+@pytest.mark.parametrize("after", [0, 2, 3, 5])
+def test_a_killed_merge_leaves_each_sighting_once(gallery: Gallery, after: int) -> None:
+    for number in range(2):
+        gallery.add(sighting(f"a{number}", "A"), pictures())
+    gallery.add(sighting("a2", "B"), pictures())
+    process = child(partial(_killed_merge, str(gallery.root), after))
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    assert sorted(one.id for one in gallery.sightings()) == ["a0", "a1", "a2"]
+    gallery.merge("A", "B")
+    gallery.repair(older_than=-1)
+    assert ids(gallery) == dict.fromkeys(("a0", "a1", "a2"), "B")
+    assert gallery.check() == [] and not (gallery.root / "A").exists()
+
+
+def _register(root: str, start: int) -> None:
+    gallery = Gallery(root)
+    for number in range(start, start + 12):
+        gallery.add(sighting(f"a{number}", f"V{number % 3}"), pictures())
+
+
+def test_processes_that_add_and_rename_at_once_lose_and_double_nothing(gallery: Gallery) -> None:
+    _register(str(gallery.root), 100)
+    processes = [child(partial(_register, str(gallery.root), start)) for start in (0, 6, 12)]
+    reader = Gallery(gallery.root)
+    for number in range(10):
+        reader.merge("V1", "V0")
+        reader.rename("V2", f"W{number}")
+        reader.merge(f"W{number}", "V1") if reader.folder_of("V1") else reader.rename(f"W{number}", "V1")
+        (gallery.root / "V2").mkdir(exist_ok=True)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    found = sorted(int(one.id[1:]) for one in gallery.sightings())
+    assert found == [*range(24), *range(100, 112)]
+
+
+def test_sources_are_remembered_by_camera(gallery: Gallery) -> None:
+    assert not gallery.source_done("f00d", "north")
+    gallery.mark_source("f00d", "north", name="clip.mp4", detector="motion", sightings=3)
+    gallery.mark_source("f00d", "../s'out\"h", name="clip.mp4", detector="motion", sightings=3)
+    assert gallery.source_done("f00d", "north") and gallery.source_done("f00d", "../s'out\"h")
+    assert not gallery.source_done("f00d", "east") and not gallery.source_done("beef", "north")
+    (gallery.root / ".sources/f00d.json").write_text("{")
+    assert not gallery.source_done("f00d", "north")
+    with pytest.raises(ReIDError, match="fingerprint"):
+        gallery.source_done("../x", "north")

@@ -1,0 +1,214 @@
+"""Disk and vectors as one: whatever happened to either, a sync makes them agree; and the commands do what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reid_lightning.bundle import save_bundle
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store, records_of
+from reid_lightning.search.gallery.__main__ import main
+from reid_lightning.search.records import Crop, Filter, Sighting
+
+DIM = 4
+
+
+class Colours:
+    """Embeds a picture by its mean colour, and counts."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+
+    def __call__(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        self.pictures += len(pictures)
+        means = np.array([[*np.asarray(picture).reshape(-1, 3).mean(axis=0), 1.0] for picture in pictures], np.float32)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def embed() -> Colours:
+    return Colours()
+
+
+@pytest.fixture
+def index(tmp_path: Path, embed: Colours) -> GalleryIndex:
+    store = open_store(tmp_path / "gallery" / ".index", fingerprint="colours", dim=DIM)
+    return GalleryIndex(Gallery(tmp_path / "gallery"), store, embed)
+
+
+def sighting(number: int, vehicle: str, **values: object) -> Sighting:
+    crops = tuple(Crop("", k, 0.0, (0.0, 0.0, 9.0, 9.0), 1.0, 1.0) for k in range(2))
+    given = {"camera": "north", "type": "car", "start": 1e9 + number, **values}
+    return Sighting(
+        f"a{number}", vehicle, source="f0", source_name="x", track=number, detector="d", crops=crops, **given
+    )
+
+
+def pictures(number: int) -> list[np.ndarray]:
+    colours = ((250, 20 * number, 10), (20 * number, 250, 60))
+    return [np.full((9, 9, 3), colour, np.uint8) for colour in colours]
+
+
+def fill(index: GalleryIndex, vehicles: str = "AABC") -> None:
+    for number, vehicle in enumerate(vehicles):
+        assert index.gallery.add(sighting(number, vehicle), pictures(number))
+        assert index.add(sighting(number, vehicle))
+
+
+def in_store(index: GalleryIndex) -> dict[str, str]:
+    return {record.id: record.vehicle for part in index.store.records() for record in part}
+
+
+def assert_agree(index: GalleryIndex) -> None:
+    """Every crop on disk is in the store once, with what the disk says of it and the vector of its picture."""
+    expected = {record: path for one in index.gallery.sightings() for record, path in _pairs(index, one)}
+    found = {record: row for part, rows in index.store.scan() for record, row in zip(part, rows, strict=True)}
+    assert set(found) == set(expected) and index.store.count() == len(expected)
+    for record, path in expected.items():
+        np.testing.assert_allclose(found[record], Colours()([Image.open(path)])[0], atol=1e-2)
+
+
+def _pairs(index: GalleryIndex, one: Sighting):
+    return zip(records_of(one), index.gallery.crop_paths(one), strict=True)
+
+
+def test_add_embeds_or_takes_vectors_and_does_it_once(index: GalleryIndex, embed: Colours) -> None:
+    fill(index, "A")
+    assert embed.pictures == 2 and not index.add(sighting(0, "A")) and embed.pictures == 2
+    index.gallery.add(sighting(1, "B"), pictures(1))
+    assert index.add(sighting(1, "B"), embed([Image.fromarray(one) for one in pictures(1)]))
+    assert_agree(index)
+    assert not index.add(sighting(1, "elsewhere"))  # what counts is where it is
+    with pytest.raises(ReIDError, match="a7 is not in"):
+        index.add(sighting(7, "A"))
+    index.gallery.add(sighting(2, "B"), pictures(2))
+    with pytest.raises(ReIDError, match="give a bundle"):
+        GalleryIndex(index.gallery, index.store).add(sighting(2, "B"))
+
+
+def test_changes_follow_without_embedding(index: GalleryIndex, embed: Colours) -> None:
+    fill(index)
+    (index.gallery.root / "MINE").mkdir()
+    for name in ("one", "two"):
+        Image.new("RGB", (9, 9), "red").save(index.gallery.root / "MINE" / f"{name}.png")
+    index.sync()
+    before = embed.pictures
+    index.rename("a", "D")
+    index.merge("b", "d")
+    index.merge("mine", "D")
+    index.delete("C")
+    index.delete_sighting(index.gallery.find("a1"))
+    assert set(in_store(index).values()) == {"D"} and len(in_store(index)) == 6
+    assert embed.pictures == before
+    assert_agree(index)
+    with pytest.raises(ReIDError, match="no vehicle"):
+        index.delete("C")
+
+
+def test_sync_repairs_whatever_happened(index: GalleryIndex, embed: Colours) -> None:
+    fill(index)
+    index.gallery.add(sighting(8, "E"), pictures(8))  # killed before its vectors were stored
+    index.gallery.rename("A", "R")  # killed before the store followed
+    index.gallery.delete("B")
+    before = embed.pictures
+    progress: list[tuple[int, int]] = []
+    report = index.sync(on_progress=lambda *step: progress.append(step))
+    assert (report.embedded, report.removed, report.changed, report.total) == (2, 2, 4, 8)
+    assert embed.pictures == before + 2 and progress == [(2, 2)]
+    assert_agree(index)
+    again = index.sync()
+    assert (again.embedded, again.removed, again.changed, again.total, again.problems) == (0, 0, 0, 8, ())
+
+
+def test_damaged_files_are_left_out_and_named(index: GalleryIndex) -> None:
+    fill(index)
+    (index.gallery.root / "C/a3-0.jpg").write_bytes(b"no picture")
+    (index.gallery.root / "B/a2.json").write_text("{")
+    report = index.rebuild()
+    assert report.total == 5 and len(report.problems) == 2
+    assert "a3-0.jpg" in "".join(report.problems) and "a2.json" in "".join(report.problems)
+
+
+def test_rebuild_changes_the_model(index: GalleryIndex, embed: Colours) -> None:
+    fill(index)
+    uri = index.gallery.root / ".index"
+    store = open_store(uri, fingerprint="other", dim=DIM + 1, any_model=True)
+    other = GalleryIndex(index.gallery, store, lambda pictures: np.eye(DIM + 1, dtype=np.float32)[[0] * len(pictures)])
+    report = other.rebuild()
+    assert (report.embedded, report.total) == (8, 8)
+    assert open_store(uri).fingerprint == "other"
+    with pytest.raises(ReIDError, match=r"other .*colours"):
+        index.store.search(np.eye(DIM, dtype=np.float32)[:1], top_k=1)
+
+
+def test_a_rebuild_that_fails_keeps_the_old_vectors(index: GalleryIndex) -> None:
+    fill(index)
+
+    def broken(pictures: Sequence[Image.Image]) -> np.ndarray:
+        raise ReIDError("the device is gone")
+
+    with pytest.raises(ReIDError, match="device is gone"):
+        GalleryIndex(index.gallery, index.store, broken).rebuild()
+    assert_agree(index)
+
+
+def test_a_registration_during_a_rebuild_is_not_lost(index: GalleryIndex, embed: Colours) -> None:
+    fill(index)
+    camera = GalleryIndex(
+        index.gallery, open_store(index.gallery.root / ".index", fingerprint="colours", dim=DIM), embed
+    )
+
+    def slow(pictures: Sequence[Image.Image]) -> np.ndarray:
+        if camera.gallery.add(sighting(9, "Z"), np.array(pictures_of_9)):
+            camera.add(sighting(9, "Z"))
+        return embed(pictures)
+
+    pictures_of_9 = pictures(9)
+    GalleryIndex(index.gallery, index.store, slow).rebuild()
+    assert index.store.count(Filter(vehicles=("Z",))) == 2
+    assert_agree(index)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, small_model) -> Path:
+    save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
+    return tmp_path / "bundle"
+
+
+def test_commands(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    gallery = Gallery(tmp_path / "gallery")
+    at = ["--gallery", str(gallery.root)]
+    assert main(["list", *at]) == 1 and "no gallery at" in capsys.readouterr().err
+    for number, vehicle in enumerate("ABC"):
+        gallery.add(sighting(number, vehicle), pictures(number))
+    assert main(["rename", "A", "A2", *at]) == 0  # without an index
+    assert main(["sync", *at]) == 1 and "--bundle" in capsys.readouterr().err
+    assert main(["sync", *at, "--bundle", str(bundle)]) == 0
+    assert "6 vectors: 6 embedded" in capsys.readouterr().out
+    assert main(["merge", "B", "A2", *at]) == 0
+    assert main(["delete", "C", *at]) == 0
+    assert main(["delete", "C", *at]) == 1 and "no vehicle 'C'" in capsys.readouterr().err
+    store = open_store(gallery.root / ".index")
+    assert store.count() == store.count(Filter(vehicles=("A2",))) == 4
+    assert main(["list", *at]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "A2" in line]
+    assert [cell.strip() for cell in row.split("│")[1:7]] == ["A2", "2", "4", "north", "car", "2001-09-09 01:46:40"]
+    assert main(["check", *at]) == 0
+    (gallery.root / "A2/a0.json").write_text("{")
+    assert main(["check", *at]) == 1 and "a0.json is damaged" in capsys.readouterr().out
+    assert main(["rebuild", *at, "--bundle", str(bundle)]) == 0
+    output = capsys.readouterr().out
+    assert "left out" in output and "2 vectors: 2 embedded" in output
+
+
+def test_a_command_that_is_wrong_stops_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["shrink"])
+    assert stop.value.code == 2

@@ -1,0 +1,151 @@
+"""The ONNX Runtime backend: the numbers of torch, and no file that belongs to another bundle."""
+
+import shutil
+import sys
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from reid_lightning import bundle, exporters
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel
+from reid_lightning.search.embedder import load_reid_model
+from reid_lightning.search.onnx_embedder import OnnxEmbedder
+
+PREPROCESSING = Preprocessing(48, 32)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A bundle with model.onnx, of a network whose embeddings are not of length 1."""
+    torch.manual_seed(0)
+    model = ReIDModel("resnet18", ibn="a", last_stride=2, embedding_dim=32)
+    with torch.no_grad():
+        model(torch.randn(8, 3, 48, 32))
+    folder = tmp_path_factory.mktemp("onnx") / "bundle"
+    bundle.save_bundle(folder, model.eval(), PREPROCESSING, metrics={}, data={"name": "noise"})
+    exporters.export_file(model, PREPROCESSING, kind="onnx", folder=folder)
+    return folder
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "bundle")
+
+
+@pytest.fixture
+def pictures():
+    draw = np.random.default_rng(1)
+    arrays = [
+        draw.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((90, 70), (31, 44), (48, 32))
+    ]
+    return [Image.fromarray(arrays[0]), arrays[1], Image.fromarray(arrays[2]).convert("L")]
+
+
+@pytest.mark.parametrize("options", [{}, {"normalize": False}, {"flip": True}, {"flip": True, "normalize": False}])
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_both_backends_give_the_same_numbers(exported, pictures, options, batch_size):
+    torch_model = load_reid_model(exported)
+    onnx_model = load_reid_model(exported, backend="onnx")
+    expected = torch_model.embed(pictures, **options)
+    found = onnx_model.embed(pictures, batch_size=batch_size, **options)
+    assert found.shape == (3, 32)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    tensor = torch.stack([torch_model.preprocessing(picture) for picture in (pictures[0], pictures[2])])
+    torch.testing.assert_close(onnx_model.embed(tensor, **options), expected[[0, 2]], atol=1e-5, rtol=1e-5)
+
+
+def test_both_backends_say_the_same_of_themselves(exported):
+    torch_model, onnx_model = load_reid_model(exported), OnnxEmbedder(exported, threads=2)
+    assert onnx_model.options == torch_model.options
+    assert onnx_model.preprocessing == PREPROCESSING
+    assert onnx_model.embedding_dim == 32
+    assert onnx_model.threshold is None and onnx_model.flip_threshold is None
+    assert onnx_model.embed([]).shape == (0, 32)
+
+
+@pytest.mark.parametrize("name", ["", "opts.yaml", "model.onnx"])
+def test_a_bundle_is_named_by_its_folder_or_a_file_in_it(exported, pictures, name):
+    assert OnnxEmbedder(exported / name).embed(pictures).isfinite().all()
+    assert isinstance(load_reid_model(exported, exported / "model.onnx", backend="onnx"), OnnxEmbedder)
+
+
+def test_wrong_pictures_are_named_as_by_the_torch_backend(exported):
+    with pytest.raises(ReIDError, match="images holds a str"):
+        OnnxEmbedder(exported).embed(["car.jpg"])
+    with pytest.raises(ReIDError, match=r"an array \(4, 4\) of uint8"):
+        OnnxEmbedder(exported).embed([np.zeros((4, 4), np.uint8)])
+    with pytest.raises(ReIDError, match="images has shape"):
+        OnnxEmbedder(exported).embed(torch.zeros(1, 3, 32, 48))
+
+
+def test_a_missing_file_and_a_missing_package_say_what_to_do(copied, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ReIDError, match="pip install onnxruntime"):
+        OnnxEmbedder(copied)
+    (copied / "model.onnx").unlink()
+    with pytest.raises(ReIDError, match=r"export\.py checkpoint=.* formats=\[safetensors,onnx\]"):
+        OnnxEmbedder(copied)
+    with pytest.raises(ReIDError, match=r"opts\.yaml"):
+        OnnxEmbedder(copied / "nowhere")
+
+
+def test_a_damaged_file_is_named(copied):
+    file = copied / "model.onnx"
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ReIDError, match="not a readable ONNX model"):
+        OnnxEmbedder(copied)
+    file.write_bytes(b"")
+    with pytest.raises(ReIDError, match="ONNX"):
+        OnnxEmbedder(copied)
+
+
+def test_a_file_of_another_bundle_is_refused(copied):
+    options = (copied / "opts.yaml").read_text()
+    fingerprint = bundle.read_options(copied).fingerprint
+    (copied / "opts.yaml").write_text(options.replace(fingerprint, "f" * 16))
+    with pytest.raises(ReIDError, match=f"fingerprint {fingerprint}, expected {'f' * 16}"):
+        OnnxEmbedder(copied)
+    (copied / "opts.yaml").write_text(options.replace("0.485", "0.5"))
+    with pytest.raises(ReIDError, match="another preprocessing"):
+        OnnxEmbedder(copied)
+
+
+def test_a_file_that_does_not_say_where_it_is_from_is_refused(copied):
+    model = onnx.load(copied / "model.onnx")
+    assert {entry.key for entry in model.metadata_props} >= {"fingerprint", "preprocessing"}
+    del model.metadata_props[:]
+    onnx.save(model, copied / "model.onnx")
+    with pytest.raises(ReIDError, match="does not say which bundle"):
+        OnnxEmbedder(copied)
+
+
+def test_names_of_cameras_are_refused_where_the_model_would_use_them(copied, pictures):
+    assert OnnxEmbedder(copied).embed(pictures, cameras=["c1", "c2", None]).shape == (3, 32)  # takes no notice
+    model = OnnxEmbedder(copied)
+    model.options.architecture["side_information"] = {"cameras": ["c1", "c2"]}
+    with pytest.raises(ReIDError, match="backend='torch'"):
+        model.embed(pictures, cameras=["c1", "c2", None])
+    assert model.embed(pictures, cameras=[None] * 3).shape == (3, 32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"backend": "tensorrt"}, "backend is 'tensorrt'"),
+        ({"backend": "onnx", "threads": 0}, "threads is 0"),
+        ({"backend": "onnx", "device": "meta"}, "runs on the CPU"),
+        ({"backend": "onnx", "checkpoint_path": "best.ckpt"}, "expected a bundle folder"),
+        ({"threads": 2}, "set_num_threads"),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_named(exported, arguments, words):
+    with pytest.raises(ReIDError, match=words):
+        load_reid_model(exported, **arguments)
+    with pytest.raises(ReIDError, match="expected a bundle folder"):
+        load_reid_model(None, exported / "model.onnx", backend="onnx")

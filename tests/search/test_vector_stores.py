@@ -1,0 +1,426 @@
+"""One contract for all vector stores: what is written is found again, exactly, by everybody, whoever was killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_run import child
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.stores import VectorStore, open_store
+from reid_lightning.search.records import Filter, VectorRecord
+
+DIM = 16
+MODEL = {"fingerprint": "model-a", "dim": DIM}
+HOSTILE = (
+    "it's",
+    '"quoted"',
+    "back\\slash",
+    "x') OR 1=1 --",
+    'x" or id != "',
+    "%20",
+    "a_b%",
+    "沪A·12345",
+    "line\nbreak",
+    "",
+    " ",
+    "`time`",
+    "{0}",
+    "true",
+)
+
+Open = Callable[..., VectorStore]
+
+
+@pytest.fixture(scope="session")
+def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Milvus server of this session on loopback."""
+    executable = shutil.which(
+        "milvus-server", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    )
+    if executable is None:
+        pytest.skip("milvus-server (PyPI package milvus) is not installed")
+    port = _free_port()
+    folder = tmp_path_factory.mktemp("milvus")
+    command = [executable, "--data", str(folder), "--proxy-port", str(port)]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def _wait_for(port: int, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            open_store(f"http://127.0.0.1:{port}", **MODEL, name="first").drop()
+            return
+        except ReIDError:
+            time.sleep(1)
+    pytest.skip("the Milvus server does not come up")
+
+
+@pytest.fixture(params=["lance", pytest.param("milvus", marks=pytest.mark.slow)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the same, at first empty store every time."""
+    stores: list[VectorStore] = []
+    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_uri")
+    name = f"t{abs(hash(request.node.name))}"
+
+    def open_it(**options: object) -> VectorStore:
+        stores.append(open_store(uri, **{**MODEL, "name": name, **options}))
+        return stores[-1]
+
+    open_it.place = {"uri": uri, "name": name}
+    yield open_it
+    open_store(uri, **MODEL, name=name, any_model=True).drop()
+    for store in stores:
+        store.close()
+
+
+def vectors(count: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:
+    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def records(count: int, *, prefix: str = "r") -> list[VectorRecord]:
+    """Every record of another mixture of vehicle, camera, type and time; every fifth without a time."""
+    types = ("car", "truck", "bus")
+    return [
+        VectorRecord(
+            id=f"{prefix}{i:04d}-0",
+            sighting=f"{prefix}{i:04d}",
+            vehicle=f"V{i % 7}",
+            camera=f"c{i % 3}",
+            type=types[i % 3],
+            time=None if i % 5 == 0 else 1e9 + i,
+        )
+        for i in range(count)
+    ]
+
+
+def passes(record: VectorRecord, where: Filter) -> bool:
+    """The slow and obvious filter."""
+    if where.vehicles is not None and record.vehicle not in where.vehicles:
+        return False
+    if where.cameras is not None and record.camera not in where.cameras:
+        return False
+    if where.types is not None and record.type not in where.types:
+        return False
+    if (where.since is not None or where.until is not None) and record.time is None:
+        return False
+    return (where.since is None or record.time >= where.since) and (where.until is None or record.time < where.until)
+
+
+def everything(store: VectorStore, where: Filter | None = None) -> dict[str, tuple[VectorRecord, np.ndarray]]:
+    found: dict[str, tuple[VectorRecord, np.ndarray]] = {}
+    for part, rows in store.scan(*([] if where is None else [where])):
+        for record, row in zip(part, rows, strict=True):
+            assert record.id not in found
+            found[record.id] = record, row
+    return found
+
+
+FILTERS = [
+    Filter(),
+    Filter(vehicles=("V3",)),
+    Filter(vehicles=("V1", "V2", "nobody")),
+    Filter(cameras=("c0",), types=("car",)),
+    Filter(cameras=("c0",), types=("truck",)),
+    Filter(since=1e9 + 20),
+    Filter(until=1e9 + 20),
+    Filter(since=1e9 + 11, until=1e9 + 12),
+    Filter(cameras=("c1", "c2"), since=1e9 + 5, until=1e9 + 40, vehicles=("V4", "V5", "V6")),
+    Filter(vehicles=()),
+    Filter(since=float("-inf"), until=float("inf")),
+]
+
+
+@pytest.mark.parametrize("exact_up_to", [1000, 0])
+def test_search_count_and_scan_agree_with_a_loop(opened: Open, exact_up_to: int) -> None:
+    store = opened(exact_up_to=exact_up_to)
+    given, rows, queries = records(60), vectors(60), vectors(3, seed=1)
+    store.upsert(given, rows)
+    reader = opened(exact_up_to=exact_up_to)
+    for where in FILTERS:
+        allowed = [i for i, record in enumerate(given) if passes(record, where)]
+        assert reader.count(where) == len(allowed)
+        assert {record.id for part in reader.records(where) for record in part} == {given[i].id for i in allowed}
+        found = everything(reader, where)
+        assert {record for record, _ in found.values()} == {given[i] for i in allowed}
+        for i in allowed:
+            np.testing.assert_allclose(found[given[i].id][1], rows[i], atol=1e-3)
+        for query, hits in zip(queries, reader.search(queries, top_k=5, where=where), strict=True):
+            best = sorted(allowed, key=lambda i: -float(rows[i] @ query))[:5]
+            assert [hit.record for hit in hits] == [given[i] for i in best]
+            np.testing.assert_allclose([hit.score for hit in hits], [rows[i] @ query for i in best], atol=1e-3)
+
+
+def test_an_empty_store_gives_nothing(opened: Open) -> None:
+    store = opened()
+    assert store.search(vectors(2), top_k=3) == [[], []]
+    assert store.search(vectors(0), top_k=3) == []
+    assert store.count() == 0 and list(store.records()) == [] and everything(store) == {}
+    store.upsert([], vectors(0))
+    store.delete([])
+    store.optimize()
+    assert opened().count() == 0
+
+
+def test_upsert_replaces_and_delete_removes(opened: Open) -> None:
+    store, other = opened(), opened()
+    given, rows = records(10), vectors(11)
+    store.upsert(given, rows[:10])
+    assert other.count() == 10 and other.search(rows[10:], top_k=1)[0][0].record in given
+    changed = VectorRecord(given[3].id, "s", "OTHER", "", "bus", None)
+    store.upsert([changed], rows[10:])
+    assert other.count() == 10
+    hit = other.search(rows[10:], top_k=1)[0][0]
+    assert hit.record == changed and hit.score == pytest.approx(1, abs=1e-3)
+    store.delete([given[3].id, "nobody", given[4].id])
+    assert other.count() == 8 and other.search(rows[10:], top_k=1)[0][0].record != changed
+    assert set(everything(other)) == {one.id for one in given} - {given[3].id, given[4].id}
+    store.upsert([given[3], changed], rows[[3, 10]])
+    assert everything(other)[changed.id][0] == changed  # of one id twice in a batch the last one stays
+
+
+def test_equal_scores_come_by_id(opened: Open) -> None:
+    store = opened()
+    given = records(12)
+    store.upsert(given[::-1], np.repeat(vectors(1), 12, axis=0))
+    assert [hit.record for hit in store.search(vectors(1), top_k=4)[0]] == given[:4]
+
+
+def test_replace_holds_nothing_else(opened: Open) -> None:
+    store, other = opened(), opened()
+    store.upsert(records(10), vectors(10))
+
+    def batches() -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
+        yield records(3, prefix="n"), vectors(3)
+        assert other.count() == 10
+        yield records(2, prefix="m"), vectors(2, seed=5)
+
+    store.replace(batches())
+    assert set(everything(other)) == {one.id for one in [*records(3, prefix="n"), *records(2, prefix="m")]}
+    store.upsert(records(1), vectors(1))
+    assert other.count() == opened().count() == 6
+
+
+def test_replace_that_fails_keeps_the_old(opened: Open) -> None:
+    store = opened()
+    store.upsert(records(10), vectors(10))
+
+    def batches() -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
+        yield records(3, prefix="n"), vectors(3)
+        raise ReIDError("the picture is damaged")
+
+    with pytest.raises(ReIDError, match="picture is damaged"):
+        store.replace(batches())
+    assert opened().count() == 10
+
+
+@pytest.mark.parametrize("name", ["vehicle", "camera", "type", "id"])
+def test_hostile_texts_are_only_texts(opened: Open, name: str) -> None:
+    store = opened(exact_up_to=0)
+    texts = [text or "-" if name == "id" else text for text in HOSTILE]
+    plain = {"sighting": "s", "vehicle": "v", "camera": "c", "type": "t", "time": 1.0}
+    given = [VectorRecord(**{**plain, "id": f"r{i}", name: text}) for i, text in enumerate(texts)]
+    rows = vectors(len(given))
+    store.upsert(given, rows)
+    for record, row in zip(given, rows, strict=True):
+        if name == "id":
+            assert store.search(row[None], top_k=1)[0][0].record == record
+            continue
+        where = Filter(
+            **{{"vehicle": "vehicles", "camera": "cameras", "type": "types"}[name]: (getattr(record, name),)}
+        )
+        assert store.count(where) == 1
+        assert [hit.record for hit in store.search(row[None], top_k=3, where=where)[0]] == [record]
+    if name == "id":
+        for number, record in enumerate(given):
+            store.delete([record.id])
+            assert store.count() == len(given) - number - 1
+
+
+def test_another_model_is_refused_by_name(opened: Open) -> None:
+    store = opened()
+    store.upsert(records(2), vectors(2))
+    for options in ({"fingerprint": "model-b"}, {"dim": 8}):
+        with pytest.raises(ReIDError, match=r"model-a .*rebuild --gallery") as raised:
+            opened(**options)
+        assert str(options.get("fingerprint", "(8 numbers)")) in str(raised.value)
+    known = opened(fingerprint=None, dim=None)
+    assert (known.fingerprint, known.dim, known.count()) == ("model-a", DIM, 2)
+    new = opened(fingerprint="model-b", dim=8, any_model=True)
+    new.replace([(records(3), vectors(3, dim=8))])
+    assert opened(fingerprint="model-b", dim=8).count() == 3
+    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
+        store.upsert(records(1), vectors(1))
+    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
+        store.search(vectors(1), top_k=1)
+
+
+def test_what_does_not_fit_is_an_error(opened: Open) -> None:
+    store = opened()
+    for wrong, message in [
+        (vectors(2, dim=8), r"\(2, 8\); expected an array \(N, 16\)"),
+        (vectors(3), "3 vectors came with 2 records"),
+        (2 * vectors(2), "length 2; expected 1"),
+        (np.full((2, DIM), np.nan, np.float32), "length nan"),
+    ]:
+        with pytest.raises(ReIDError, match=message):
+            store.upsert(records(2), wrong)
+    for record, message in [
+        (VectorRecord("", "s", "v", "c", "t"), "expected an id and seconds"),
+        (VectorRecord("a", "s", "v", "c" * 1025, "t"), "1025 bytes"),
+        (VectorRecord("a", "s", "\udc80", "c", "t"), "no valid text"),
+        (VectorRecord("a", "s", "v", "c", "t", float("nan")), "time nan"),
+    ]:
+        with pytest.raises(ReIDError, match=message):
+            store.upsert([record], vectors(1))
+    with pytest.raises(ReIDError, match="top_k is 0"):
+        store.search(vectors(1), top_k=0)
+    with pytest.raises(ReIDError, match="NaN"):
+        store.search(vectors(1), top_k=1, where=Filter(since=float("nan")))
+    with pytest.raises(ReIDError, match="is the text 'c0'"):
+        store.count(Filter(cameras="c0"))
+    assert store.count() == 0
+
+
+def _write(place: dict[str, str], process: int, acknowledged: str | None = None) -> None:
+    """Write records of our own and some that all processes write, one batch after the other."""
+    store = open_store(place["uri"], **MODEL, name=place["name"])
+    for number in range(8 if acknowledged is None else 10_000):
+        own = records(3, prefix=f"p{process}-{number}-")
+        shared = records(4, prefix="shared") if acknowledged is None else []
+        store.upsert([*own, *shared], vectors(len(own) + len(shared), seed=process))
+        if acknowledged is not None:
+            with open(acknowledged, "a") as file:
+                file.write(f"{number}\n")
+
+
+def test_processes_that_write_at_once_lose_and_double_nothing(opened: Open) -> None:
+    store = opened()
+    processes = [child(partial(_write, opened.place, number)) for number in range(3)]
+    while any(process.is_alive() for process in processes):
+        for hits in store.search(vectors(2), top_k=5):
+            assert len({hit.record.id for hit in hits}) == len(hits)
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    expected = {one.id for p in range(3) for n in range(8) for one in records(3, prefix=f"p{p}-{n}-")}
+    expected |= {one.id for one in records(4, prefix="shared")}
+    assert set(everything(store)) == expected
+    assert store.count() == opened().count() == len(expected)
+
+
+def test_a_killed_writer_loses_nothing_that_was_acknowledged(opened: Open, tmp_path: Path) -> None:
+    store = opened()
+    log = tmp_path / "acknowledged"
+    process = child(partial(_write, opened.place, 0, str(log)))
+    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < 6):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    written = [int(line) for line in log.read_text().splitlines()]
+    reopened = opened()
+    found = set(everything(reopened))
+    acknowledged = {one.id for n in written for one in records(3, prefix=f"p0-{n}-")}
+    in_flight = {one.id for one in records(3, prefix=f"p0-{written[-1] + 1}-")}
+    assert acknowledged <= found and found - acknowledged in (set(), in_flight)
+    assert store.count() == reopened.count() == len(found)
+    reopened.upsert(records(2), vectors(2))
+    assert store.count() == len(found) + 2
+
+
+def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
+    store = opened(exact_up_to=500)
+    centres = vectors(400)
+    noisy = np.repeat(centres, 5, axis=0) + 0.1 * vectors(2000, seed=2)
+    rows = (noisy / np.linalg.norm(noisy, axis=1, keepdims=True)).astype(np.float32)
+    given = records(2000)
+    store.upsert(given[:1900], rows[:1900])
+    store.optimize()
+    store.upsert(given[1900:], rows[1900:])  # after the index was built
+    queries = centres[::8]
+    for where, least in ((Filter(), 0.99), (Filter(cameras=("c1",)), 0.99), (Filter(vehicles=("V2",)), 1.0)):
+        allowed = np.array([i for i, record in enumerate(given) if passes(record, where)])
+        hits = store.search(queries, top_k=5, where=where)
+        best = np.argsort(-(queries @ rows[allowed].T), axis=1)[:, :5]
+        right = [
+            len({hit.record.id for hit in row} & {given[i].id for i in allowed[columns]})
+            for row, columns in zip(hits, best, strict=True)
+        ]
+        assert sum(right) / (5 * len(queries)) >= least
+    store.delete([one.id for one in given[:100]])
+    store.optimize()
+    assert opened(exact_up_to=500).count() == 1900
+    assert all(hit.record not in given[:100] for row in store.search(rows[:20], top_k=5) for hit in row)
+
+
+def test_dropped_is_gone(opened: Open) -> None:
+    opened().upsert(records(2), vectors(2))
+    opened().drop()
+    with pytest.raises(ReIDError, match="no vector store"):
+        opened(fingerprint=None, dim=None)
+    assert opened().count() == 0
+
+
+def test_a_folder_that_goes_away_is_one_error(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store", **MODEL)
+    store.upsert(records(2), vectors(2))
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(ReIDError, match="cannot be"):
+        store.search(vectors(1), top_k=1)
+    with pytest.raises(ReIDError, match="cannot be"):
+        store.upsert(records(2), vectors(2))
+
+
+def test_a_damaged_store_is_one_error(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store", **MODEL)
+    store.upsert(records(2), vectors(2))
+    for path in (tmp_path / "store").rglob("*.lance"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    with pytest.raises(ReIDError, match="rebuild"):
+        open_store(tmp_path / "store", **MODEL).search(vectors(1), top_k=1)
+
+
+def test_uris_and_arguments_that_make_no_sense(tmp_path: Path) -> None:
+    with pytest.raises(ReIDError, match="ftp://x"):
+        open_store("ftp://x", **MODEL)
+    with pytest.raises(ReIDError, match="both"):
+        open_store(tmp_path, fingerprint="x")
+    with pytest.raises(ReIDError, match="no vector store at"):
+        open_store(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ReIDError, match="file"):
+        open_store(tmp_path / "file", **MODEL)
+
+
+def test_a_server_that_is_down_is_one_error_soon() -> None:
+    pytest.importorskip("pymilvus")
+    with pytest.raises(ReIDError, match="cannot be reached"):
+        open_store(f"http://127.0.0.1:{_free_port()}", **MODEL)
