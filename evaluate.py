@@ -7,10 +7,10 @@ from omegaconf import DictConfig
 
 from reid_lightning.bundle import open_model
 from reid_lightning.cli import check_writable, entry_point, save_config
-from reid_lightning.distributed import best_device
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
 from reid_lightning.search import ReIDEmbedder
+from reid_lightning.search.opening import best_device
 
 
 @entry_point("evaluate")

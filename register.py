@@ -8,11 +8,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
 from reid_lightning.cli import check_writable, entry_point, save_config, write_atomically
-from reid_lightning.distributed import best_device
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.contact_sheet import contact_sheet
 from reid_lightning.search.gallery import Gallery, GalleryIndex
-from reid_lightning.search.opening import find_bundle, seconds_since_1970
+from reid_lightning.search.opening import best_device, find_bundle, seconds_since_1970
 from reid_lightning.search.registration import Registered, Registrar
 from reid_lightning.search.showing import print_registered, registered_rows, watching
 from reid_lightning.search.sources import open_source
@@ -31,7 +30,9 @@ def register(cfg: DictConfig) -> int:
     gallery = Gallery(cfg.gallery)
     index = None
     if cfg.bundle is not None:
-        embedder = load_reid_model(find_bundle(cfg.bundle), device=best_device(cfg.device), backend=cfg.backend)
+        embedder = load_reid_model(
+            find_bundle(cfg.bundle), device=best_device(cfg.device, backend=cfg.backend), backend=cfg.backend
+        )
         store = instantiate(cfg.vectors)(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
         index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
     finder = VehicleFinder(
@@ -42,6 +43,7 @@ def register(cfg: DictConfig) -> int:
         crops=cfg.crops,
         min_frames=cfg.min_frames,
         min_side=cfg.min_side,
+        min_quality=cfg.min_quality,
         pictures=cfg.pictures,
     )
     registrar = Registrar(gallery, finder, index=index)

@@ -7,12 +7,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig
 
 from reid_lightning.cli import check_writable, entry_point, save_config
-from reid_lightning.distributed import best_device
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.matching import known_vehicle
-from reid_lightning.search.opening import find_bundle, seconds_since_1970, threshold_of
+from reid_lightning.search.gallery_embeddings import known_vehicle
+from reid_lightning.search.opening import best_device, find_bundle, seconds_since_1970, threshold_of
 from reid_lightning.search.records import Filter
 from reid_lightning.search.search_files import SearchFiles
 from reid_lightning.search.showing import print_found, watching
@@ -27,7 +26,9 @@ def search(cfg: DictConfig) -> int:
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
     gallery = Gallery(cfg.gallery)
-    embedder = load_reid_model(find_bundle(cfg.bundle), device=best_device(cfg.device), backend=cfg.backend)
+    embedder = load_reid_model(
+        find_bundle(cfg.bundle), device=best_device(cfg.device, backend=cfg.backend), backend=cfg.backend
+    )
     min_score = threshold_of(cfg.min_score, embedder)
     options = SearchOptions(
         min_score=min_score,
@@ -39,6 +40,7 @@ def search(cfg: DictConfig) -> int:
         start=seconds_since_1970(cfg.start, key="start"),
         one_vehicle=cfg.one_vehicle,
         pictures=cfg.pictures,
+        min_quality=cfg.min_quality,
     )
     store = instantiate(cfg.vectors)(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
     build_tracker = instantiate(cfg.tracker)

@@ -46,12 +46,3 @@ def check_accelerator(accelerator: str, devices: int | str | list[int]) -> None:
     count = 1 if mps else torch.cuda.device_count()
     if isinstance(devices, int) and devices > count:
         raise ReIDError(f"trainer.devices is {devices}, but this machine has {count} GPU(s).")
-
-
-def best_device(name: str) -> str:
-    """`auto` is the GPU when there is one, else the CPU; any other name is itself."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reid_lightning.distributed import best_device, check_accelerator, is_rank_zero
+from reid_lightning.distributed import check_accelerator, is_rank_zero
 from reid_lightning.errors import ReIDError
 
 NAMES = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
@@ -43,12 +43,3 @@ def test_more_gpus_than_there_are_is_an_error_that_counts_them(monkeypatch):
     check_accelerator("gpu", -1)
     with pytest.raises(ReIDError, match=r"devices is 4.*has 2 GPU"):
         check_accelerator("gpu", 4)
-
-
-def test_the_best_device_is_a_gpu_where_there_is_one(monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert best_device("auto") == "cuda"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert best_device("auto") == "cpu"
-    assert best_device("cuda:1") == "cuda:1"

@@ -1,5 +1,25 @@
-"""The search side: consumes a bundle, imports neither Lightning nor Hydra."""
+"""The search side: registers and finds vehicles with a bundle; imports neither Lightning nor Hydra."""
 
-from reid_lightning.search.embedder import ReIDEmbedder, load_reid_model
+from reid_lightning.search.embedder import Embedder, ReIDEmbedder, load_reid_model
+from reid_lightning.search.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
+from reid_lightning.search.matching import filter_matches, matches_of_hits, score_candidates, score_embeddings
+from reid_lightning.search.records import Candidate, Match
+from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
+from reid_lightning.search.travel_times import TravelTimes
 
-__all__ = ["ReIDEmbedder", "load_reid_model"]
+__all__ = [
+    "Candidate",
+    "Embedder",
+    "GalleryEmbeddings",
+    "Match",
+    "ReIDEmbedder",
+    "TrackDecision",
+    "TravelTimes",
+    "decide_tracks",
+    "filter_matches",
+    "load_gallery_embeddings",
+    "load_reid_model",
+    "matches_of_hits",
+    "score_candidates",
+    "score_embeddings",
+]

@@ -42,7 +42,7 @@ def follow(
     Args:
         source: an open source.
         detector: looks at every frame that the source gives.
-        build_tracker: makes a tracker, given `frame_rate` in frames a second.
+        build_tracker: makes a tracker, given `frame_rate`, the frames that come in a second.
         pictures: what a picture is: a scene to detect vehicles in, a crop of one vehicle, or a scene where the detector
             works on pictures and a crop where it does not (auto).
         whole_if_none: with `auto`, a picture in which nothing is detected is one vehicle.
@@ -74,7 +74,7 @@ def follow(
 
 
 def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..., VehicleTracker]) -> Iterator[Step]:
-    tracker = build_tracker(frame_rate=source.frames_per_second or 25.0)
+    tracker = build_tracker(frame_rate=(source.frames_per_second or 25.0) / source.every)
     step = None
     for frame in source:
         if step is not None:

@@ -89,9 +89,10 @@ def load_gallery_embeddings(
     if not root.is_dir():
         raise ReIDError(f"no gallery at {root}; expected a folder with one folder of pictures for each vehicle.")
     gallery = Gallery(root)
-    sightings = list(gallery.sightings()) if plate_id is None else gallery.sightings_of(_known(gallery, plate_id))
+    vehicle = None if plate_id is None else known_vehicle(gallery, plate_id)
+    sightings = list(gallery.sightings()) if vehicle is None else gallery.sightings_of(vehicle)
     if not sightings:
-        raise ReIDError(f"{root if plate_id is None else gallery.folder_of(plate_id)} holds no picture of a vehicle.")
+        raise ReIDError(f"{root if vehicle is None else root / vehicle} holds no picture of a vehicle.")
     sightings.sort(key=lambda sighting: sighting.vehicle)
     crops = [(sighting, path) for sighting in sightings for path in gallery.crop_paths(sighting)]
     paths = tuple(path for _, path in crops)
@@ -110,7 +111,7 @@ def load_gallery_embeddings(
     )
 
 
-def _known(gallery: Gallery, vehicle: str) -> str:
+def known_vehicle(gallery: Gallery, vehicle: str) -> str:
     """The vehicle's folder name; ReIDError with the most similar names where there is none."""
     folder = gallery.folder_of(vehicle)
     if folder is not None:

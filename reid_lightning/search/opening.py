@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import torch
+
 from reid_lightning.bundle import OPTS_NAME
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.embedder import Embedder
@@ -62,3 +64,14 @@ def seconds_since_1970(time: str | None, *, key: str) -> float | None:
         return datetime.fromisoformat(str(time)).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise ReIDError(f"{key} is {time!r}; expected a time such as 2026-01-31T08:00:00+01:00 (ISO 8601).") from error
+
+
+def best_device(name: str, *, backend: str = "torch") -> str:
+    """`auto` is the GPU when there is one, else the CPU, where ONNX Runtime always runs; any other name is itself."""
+    if name != "auto":
+        return name
+    if backend == "onnx":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

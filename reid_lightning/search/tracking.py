@@ -22,9 +22,8 @@ class VehicleTracker:
     first of them is not given out.
 
     Args:
-        frame_rate: frames a second that come: of a video of which every n-th is looked at, an n-th of its own rate. The
-            motion model is tuned to such steps: with the video's own rate and every sixth frame, tracks broke in two
-            half as often again.
+        frame_rate: frames a second that come: of a video of which every n-th is looked at, an n-th of its own rate; the
+            motion model is tuned to steps of one frame.
         lost_seconds: how long a vehicle may be hidden and still be the same track.
         min_iou: least overlap of a detection with the place where its track is expected.
         start_score: detections below never begin a track.

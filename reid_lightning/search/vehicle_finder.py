@@ -6,7 +6,7 @@ Registration saves them at once; an application may show them first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from reid_lightning.search.best_crops import BestCrops, KeptCrop
@@ -16,6 +16,9 @@ from reid_lightning.search.plates import PlateReader, PlateVote, vote
 from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
 from reid_lightning.search.sources import Source
 from reid_lightning.search.tracking import VehicleTracker
+
+WORTH_KEEPING = 0.5
+"""Of a track's pictures those are kept that have at least so much of the best one's quality: not a roof, or half a car."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class VehicleFinder:
         crops: pictures kept of a track.
         min_frames: shorter tracks of a video are left out: a flicker, not a vehicle.
         min_side: pixels; crops whose shorter side is below it are left out, and tracks without any other.
+        min_quality: of a track's best picture in a video, see `crop_quality`; others are no vehicle to recognise.
         pictures: what a picture shows, see `follow`.
     """
 
@@ -69,6 +73,7 @@ class VehicleFinder:
         crops: int = 5,
         min_frames: int = 3,
         min_side: int = 24,
+        min_quality: float = 0.05,
         pictures: Pictures = "auto",
     ) -> None:
         self.detector = detector
@@ -78,6 +83,7 @@ class VehicleFinder:
         self._crops = crops
         self._min_frames = min_frames
         self._min_side = min_side
+        self._min_quality = min_quality
         self._pictures = pictures
 
     def find(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[FoundVehicle]:
@@ -91,8 +97,13 @@ class VehicleFinder:
                 on_step(step)
             for track in step.ended:
                 ended = growing.pop(track, None)
-                if ended is not None and (still or ended.frames >= self._min_frames):
-                    yield self._finish(track, ended, step.frame if still else None)
+                if ended is None or (not still and ended.frames < self._min_frames):
+                    continue
+                crops = ended.crops.best()
+                best = max(crop.quality for crop in crops)
+                if still or best >= self._min_quality:
+                    good = [crop for crop in crops if crop.quality >= WORTH_KEEPING * best]
+                    yield self._finish(track, ended, good, step.frame if still else None)
 
     def _grow(self, growing: dict[int, _Growing], step: Step, box: TrackedBox) -> None:
         x1, y1, x2, y2 = box.box
@@ -106,10 +117,9 @@ class VehicleFinder:
         track.types[box.type] += box.score
         track.crops.add(step.frame, box, [other.box for other in step.boxes if other is not box])
 
-    def _finish(self, track: int, grown: _Growing, frame: Frame | None) -> FoundVehicle:
-        crops = tuple(grown.crops.best())
+    def _finish(self, track: int, grown: _Growing, crops: Sequence[KeptCrop], frame: Frame | None) -> FoundVehicle:
         known = {name: weight for name, weight in grown.types.items() if name != UNKNOWN_TYPE} or grown.types
         readings = [self._plate_reader.read(crop.picture) for crop in crops]
         plate = vote(readings, patterns=self._plate_reader.patterns, min_confidence=self._min_plate_confidence)
         kind = max(sorted(known), key=lambda name: known[name])
-        return FoundVehicle(track, kind, crops, grown.first, grown.last, grown.frames, plate, frame)
+        return FoundVehicle(track, kind, tuple(crops), grown.first, grown.last, grown.frames, plate, frame)

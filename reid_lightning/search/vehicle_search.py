@@ -14,6 +14,7 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.rerank import KReciprocal
+from reid_lightning.search.best_crops import crop_quality
 from reid_lightning.search.detectors import Detector
 from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.following import Pictures, Step, follow
@@ -61,6 +62,7 @@ class SearchOptions:
         start: when it began, in seconds since 1970; None: what the source says.
         one_vehicle: all pictures are of one vehicle, and decided about together.
         pictures: what a picture is, see `follow`.
+        min_quality: vehicles of a video whose picture is worse are not compared, see `crop_quality`.
         batch_size: crops a forward pass.
     """
 
@@ -73,6 +75,7 @@ class SearchOptions:
     start: float | None = None
     one_vehicle: bool = False
     pictures: Pictures = "auto"
+    min_quality: float = 0.1
     batch_size: int = 32
 
     def __post_init__(self) -> None:
@@ -145,12 +148,14 @@ class VehicleSearch:
         self._decided: list[TrackDecision] = []
         self._whole: GalleryEmbeddings | None = None
         self._start: float | None = None
+        self._in_video = False
         self.candidates = 0
         """Vehicles looked at so far, one for each frame that shows it."""
 
     def run(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[SearchedFrame]:
         """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected."""
         self._tracks, self._decided, self.candidates = {}, [], 0
+        self._in_video = source.kind in ("video", "stream")
         self._start = source.start if self._options.start is None else self._options.start
         steps: list[Step] = []
         options = self._options
@@ -184,7 +189,7 @@ class VehicleSearch:
         return decide_tracks(candidates, embeddings, gallery, min_score=options.min_score, top_k=options.top_k)
 
     def _search(self, steps: Sequence[Step]) -> Iterator[SearchedFrame]:
-        candidates = [_candidate(step.frame, box) for step in steps for box in step.boxes]
+        candidates = [_candidate(step.frame, box) for step in steps for box in self._worth_comparing(step)]
         self.candidates += len(candidates)
         matches: list[Match] = []
         if candidates:
@@ -204,6 +209,16 @@ class VehicleSearch:
             of_frame.setdefault(match.frame, []).append(match)
         for step in steps:
             yield SearchedFrame(step.frame, step.boxes, tuple(of_frame.pop(step.frame.number, ())))
+
+    def _worth_comparing(self, step: Step) -> list[TrackedBox]:
+        if not self._in_video:
+            return list(step.boxes)
+        return [
+            box
+            for box in step.boxes
+            if crop_quality(step.frame, box.box, [other.box for other in step.boxes if other is not box])
+            >= self._options.min_quality
+        ]
 
     def _matches(self, candidates: Sequence[Candidate], embeddings: Tensor) -> list[Match]:
         if self._options.rerank is not None:

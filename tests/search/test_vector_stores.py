@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +55,8 @@ def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("milvus-server (PyPI package milvus) is not installed")
     port = _free_port()
     folder = tmp_path_factory.mktemp("milvus")
-    command = [executable, "--data", str(folder), "--proxy-port", str(port)]
+    settings = ["--extra-config", "queryNode.segcore.interimIndex.enableIndex=false"]
+    command = [executable, "--data", str(folder), "--proxy-port", str(port), *settings]
     with (folder / "log").open("w") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -211,6 +214,8 @@ def test_equal_scores_come_by_id(opened: Open) -> None:
     given = records(12)
     store.upsert(given[::-1], np.repeat(vectors(1), 12, axis=0))
     assert [hit.record for hit in store.search(vectors(1), top_k=4)[0]] == given[:4]
+    some = store.search(vectors(1), top_k=10, where=Filter(cameras=("c1",)))[0]
+    assert [hit.record for hit in some] == given[1::3]
 
 
 def test_replace_holds_nothing_else(opened: Open) -> None:
@@ -424,3 +429,49 @@ def test_a_server_that_is_down_is_one_error_soon() -> None:
     pytest.importorskip("pymilvus")
     with pytest.raises(ReIDError, match="cannot be reached"):
         open_store(f"http://127.0.0.1:{_free_port()}", **MODEL)
+
+
+class Line:
+    """Passes on what comes to a port of its own, until it is cut."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        for end in [self._listener, *self._ends]:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                pair = self._listener.accept()[0], socket.create_connection(("127.0.0.1", self._target))
+                self._ends += pair
+                for ends in (pair, pair[::-1]):
+                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while part := source.recv(1 << 16):
+                target.sendall(part)
+
+
+@pytest.mark.slow
+def test_a_server_that_goes_away_in_the_middle_is_one_error(milvus_uri: str) -> None:
+    line = Line(int(milvus_uri.rpartition(":")[2]))
+    store = open_store(f"http://127.0.0.1:{line.port}", **MODEL, name="cut")
+    store.upsert(records(3), vectors(3))
+    line.cut()
+    with pytest.raises(ReIDError, match=r"cannot be (read|reached)"):
+        store.search(vectors(1), top_k=1)
+    with pytest.raises(ReIDError, match=r"cannot be (written|reached)"):
+        store.upsert(records(3), vectors(3))
+    known = open_store(milvus_uri, **MODEL, name="cut")
+    assert known.count() == 3
+    known.drop()

@@ -13,6 +13,8 @@ from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.top_matches import top_matches
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 
+_FEW = 4  # a filter that lets fewer than 1 in so many through has its vectors copied out
+
 
 class ExactVectors:
     """Records and vectors, fixed.
@@ -34,34 +36,35 @@ class ExactVectors:
 
     def search(self, vectors: np.ndarray, *, top_k: int, where: Filter) -> list[list[Hit]]:
         """As `VectorStore.search`."""
-        allowed = None if where.is_empty else torch.from_numpy(matches(self._records, where))
-        if not len(vectors) or not len(self) or (allowed is not None and not allowed.any()):
+        allowed = matches(self._records, where)
+        chosen, gallery, refused = np.arange(len(self)), self._vectors, None
+        if _FEW * allowed.sum() < len(self):
+            chosen = np.flatnonzero(allowed)
+            gallery = gallery[torch.from_numpy(chosen)]
+        elif not allowed.all():
+            refused = torch.from_numpy(~allowed)
+        if not len(vectors) or not len(gallery):
             return [[] for _ in vectors]
         problem = RankingProblem(
-            _Scores(torch.from_numpy(vectors), self._vectors, allowed),
+            _Scores(torch.from_numpy(vectors), gallery, refused),
             query_ids=torch.zeros(len(vectors), dtype=torch.int64),  # nobody asks who is right
-            gallery_ids=torch.ones(len(self), dtype=torch.int64),
+            gallery_ids=torch.ones(len(gallery), dtype=torch.int64),
         )
-        rows, scores = top_matches(problem, top_k)
-        return [self._hits(*query) for query in zip(rows.tolist(), scores.tolist(), strict=True)]
+        found = zip(*(part.numpy() for part in top_matches(problem, top_k)), strict=True)
+        return [self._hits(chosen[rows[rows >= 0]], scores[rows >= 0]) for rows, scores in found]
 
-    def _hits(self, rows: list[int], scores: list[float]) -> list[Hit]:
-        found = [row for row in rows if row >= 0]
-        return [
-            Hit(record, score)
-            for record, score in zip(to_records(self._records.take(found)), scores[: len(found)], strict=True)
-        ]
+    def _hits(self, rows: np.ndarray, scores: np.ndarray) -> list[Hit]:
+        return list(map(Hit, to_records(self._records.take(rows)), scores.tolist()))
 
 
 class _Scores:
-    """Cosine similarities of vectors of length 1; -inf where the filter says no."""
+    """Cosine similarities of vectors of length 1, which need no dividing by lengths; -inf where a filter says no."""
 
     metric = "cosine"
     similarity = True
 
-    def __init__(self, query: Tensor, gallery: Tensor, allowed: Tensor | None) -> None:
-        self._query, self._gallery = query, gallery
-        self._refused = None if allowed is None else ~allowed
+    def __init__(self, query: Tensor, gallery: Tensor, refused: Tensor | None) -> None:
+        self._query, self._gallery, self._refused = query, gallery, refused
         self.sizes = len(query), len(gallery)
         self.device, self.dtype = gallery.device, gallery.dtype
 

@@ -96,7 +96,6 @@ class LanceStore:
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
         """See `VectorStore`. One commit at the end; whatever others write before it goes."""
         schema = schema_of(self.fingerprint, self.dim)
-
         failed: list[Exception] = []  # arrow would make a text of it
 
         def rows() -> Iterator[pa.RecordBatch]:

@@ -16,6 +16,7 @@ _LIMIT = 1e300
 
 
 def schema_of(fingerprint: str, dim: int) -> pa.Schema:
+    """Of the table of a model, whose fingerprint stays with it."""
     texts = [pa.field(name, pa.string(), nullable=False) for name in FIELDS[:-1]]
     fields = [*texts, pa.field("time", pa.float64()), pa.field("vector", pa.list_(pa.float16(), dim), nullable=False)]
     return pa.schema(fields, metadata={"format": "1", "fingerprint": fingerprint})
@@ -38,6 +39,7 @@ def model_of(schema: pa.Schema) -> tuple[str, int]:
 
 
 def vectors_of(table: pa.Table, dim: int) -> np.ndarray:
+    """The vectors (N, dim) float16 of a table."""
     if not len(table):
         return np.empty((0, dim), np.float16)
     column = table["vector"].combine_chunks()

@@ -14,17 +14,19 @@ _UNKNOWN_TIME = -1e300
 
 
 def to_row(record: VectorRecord) -> dict[str, Any]:
-    """Texts are percent-encoded, so that none of them means anything in an expression."""
+    """A record as the server takes it, without its vector."""
     texts = {name: quote(getattr(record, name), safe="") for name in FIELDS[:-1]}
     return {**texts, "time": _UNKNOWN_TIME if record.time is None else float(record.time)}
 
 
 def to_record(row: dict[str, Any]) -> VectorRecord:
+    """And back."""
     texts = {name: unquote(row[name]) for name in FIELDS[:-1]}
     return VectorRecord(**texts, time=None if row["time"] <= _UNKNOWN_TIME else row["time"])
 
 
 def expression_of(where: Filter) -> str:
+    """A filter as a condition; empty: everything."""
     parts = [
         f"{column} in {json.dumps([quote(name, safe='') for name in names])}"
         for column, names in (("vehicle", where.vehicles), ("camera", where.cameras), ("type", where.types))
@@ -39,4 +41,5 @@ def expression_of(where: Filter) -> str:
 
 
 def lets_nothing_through(where: Filter) -> bool:
+    """Whether it asks for one of no names, for which there is no condition."""
     return any(names == () for names in (where.vehicles, where.cameras, where.types))

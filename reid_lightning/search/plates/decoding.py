@@ -1,7 +1,7 @@
 """From a recogniser's probabilities to text, if need be only to texts of a country's forms.
 
 A recogniser that is asked for its best text drops a province character it is unsure of; asked for the best text that is
-a plate, it names it. That reads far more plates than correcting the best text afterwards.
+a plate, it names it. Correcting the best text afterwards cannot bring back what is missing.
 """
 
 from __future__ import annotations
