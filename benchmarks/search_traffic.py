@@ -159,7 +159,7 @@ def of_tracks(decisions: Sequence[TrackDecision], matches: Sequence[Match]) -> l
 def registration_rows(figures: RegistrationFigures) -> list[dict[str, str]]:
     """Passages and plates as rows of the table."""
     more = (
-        f"{figures.doubles} twice, {figures.false} no vehicle, {figures.mixed} names for several, {figures.split} split"
+        f"{figures.doubles} twice, {figures.false} no vehicle, {figures.mixed} names of several, {figures.split} split"
     )
     return [
         row("registered: passages", figures.passages, more),
@@ -173,7 +173,7 @@ def row(what: str, tally: Tally, note: str = "") -> dict[str, str]:
         "what": what,
         "precision": f"{100 * tally.precision:.1f} % of {tally.given}",
         "recall": f"{100 * tally.recall:.1f} % of {tally.expected}",
-        "": note,
+        "of these": note,
     }
 
 

@@ -16,9 +16,13 @@ CHOICES = [
     if path.stem != "base"
 ]
 GIVEN = {  # what has no default because it is the user's
+    "detector": {"yolox": ["detector.path=x.onnx"]},
     "data": {"veri776": ["data.root=x"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]},
     "experiment": {name: ["data.root=x"] for name in ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam")},
 }
+
+
+SEARCH_GROUPS = ("detector", "tracker", "plate_reader", "plates", "vectors")
 
 
 def composed(name, overrides):
@@ -33,7 +37,9 @@ def composed(name, overrides):
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_and_resolves(choice):
     group, name = choice.split("=")
-    cfg = composed("train", [choice, *GIVEN.get(group, {}).get(name, [])])
+    search = group in SEARCH_GROUPS
+    wanted = ["source=x", "camera=x"] if search else []
+    cfg = composed("register" if search else "train", [choice, *GIVEN.get(group, {}).get(name, []), *wanted])
     assert not OmegaConf.missing_keys(cfg)
     if group not in (
         "data",
@@ -43,25 +49,33 @@ def test_every_choice_composes_and_resolves(choice):
         "logger",
         "loss",
         "experiment",
+        "detector",
     ):  # these are built by tests of their own
         instantiate(OmegaConf.select(cfg, group.replace("/", ".")))
 
 
 @pytest.mark.parametrize(
     ("name", "overrides"),
-    [("evaluate", ["checkpoint=x"]), ("export", ["checkpoint=x"]), ("report", []), ("augmentation_sheet", [])],
+    [
+        ("evaluate", ["checkpoint=x"]),
+        ("export", ["checkpoint=x"]),
+        ("report", []),
+        ("augmentation_sheet", []),
+        ("register", ["source=x", "camera=x"]),
+        ("search", ["query=x"]),
+    ],
 )
 def test_the_other_entry_points_compose(name, overrides):
     assert not OmegaConf.missing_keys(composed(name, overrides))
 
 
 def documented_commands(project):
-    """The arguments of every `python <entry point>.py ...` in README, docs/data.md and docs/training.md, filled in."""
-    for document in ("README.md", "docs/data.md", "docs/training.md"):
+    """The arguments of every `python <entry point>.py ...` in README and docs, filled in."""
+    for document in ("README.md", "docs/data.md", "docs/training.md", "docs/search.md"):
         text = (project / document).read_text().replace("\\\n", " ")
         for line in text.splitlines():
-            if match := re.match(r"python (train|evaluate|export)\.py (.*)", line):
-                words = shlex.split(re.sub("<(run|VeRi|name)>", "x", match[2]), comments=True)
+            if match := re.match(r"python (train|evaluate|export|register|search)\.py (.*)", line):
+                words = shlex.split(re.sub("<(run|VeRi|name|.onnx)>", "x", match[2]), comments=True)
                 yield match[1], words
 
 
@@ -77,5 +91,5 @@ def test_every_documented_command_composes(project):
 
 
 def test_entry_points_stay_short(project):
-    for name in ("train.py", "evaluate.py", "export.py"):
+    for name in ("train.py", "evaluate.py", "export.py", "register.py", "search.py"):
         assert len((project / name).read_text().splitlines()) < 80

@@ -18,7 +18,7 @@ from reid_lightning.search.sources import Source
 from reid_lightning.search.tracking import VehicleTracker
 
 WORTH_KEEPING = 0.5
-"""Of a track's pictures those are kept that have at least so much of the best one's quality: not a roof, or half a car."""
+"""Pictures of a track are kept that have at least so much of the best one's quality: not a roof, or half a car."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class VehicleFinder:
         crops: int = 5,
         min_frames: int = 3,
         min_side: int = 24,
-        min_quality: float = 0.05,
+        min_quality: float = 0.02,
         pictures: Pictures = "auto",
     ) -> None:
         self.detector = detector

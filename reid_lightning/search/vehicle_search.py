@@ -75,7 +75,7 @@ class SearchOptions:
     start: float | None = None
     one_vehicle: bool = False
     pictures: Pictures = "auto"
-    min_quality: float = 0.1
+    min_quality: float = 0.05
     batch_size: int = 32
 
     def __post_init__(self) -> None:

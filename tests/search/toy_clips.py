@@ -56,12 +56,13 @@ class KnowsRed:
 
 
 def scene(red=None, blue=None):
-    """160 x 120 pixels with 60 x 40 pixels of these colours at (x, y)."""
+    """160 x 120 pixels with vehicles of 60 x 40 pixels in these colours at (x, y)."""
     canvas = np.full((120, 160, 3), 90, np.uint8)
     for place, colour in ((red, RED), (blue, BLUE)):
         if place is not None:
             x, y = place
             canvas[y : y + 40, x : x + 60] = colour
+            canvas[y + 10 : y + 40 : 10, x : x + 60] = 235  # without any detail it would be no picture worth keeping
     return canvas
 
 

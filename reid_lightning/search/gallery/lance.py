@@ -13,6 +13,7 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pyarrow as pa
+from lancedb.index import IvfSq
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.exact import ExactVectors, to_records
@@ -39,7 +40,8 @@ from reid_lightning.search.records import Filter, Hit, VectorRecord
 
 _TIDY_EVERY = 64  # writes of this process: each leaves a small file and a version
 _KEEP_VERSIONS = timedelta(minutes=10)  # other processes may still read them
-_PROBES = 40  # of the index's partitions
+_PARTITION_ROWS = 4096  # of the index; it holds a byte a number: product codes take minutes to train on float16
+_PROBES = 40  # partitions that a search looks into
 _REFINE = 10  # times top_k candidates are compared again by their full vectors
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
 
@@ -151,12 +153,8 @@ class LanceStore:
         if new:
             with self._errors("indexed"):
                 self._table.create_scalar_index("id", replace=True)
-                self._table.create_index(
-                    metric="cosine",
-                    vector_column_name="vector",
-                    index_type="IVF_PQ",
-                    num_sub_vectors=self._sub_vectors(),
-                )
+                partitions = max(1, self._table.count_rows() // _PARTITION_ROWS)
+                self._table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
 
     def drop(self) -> None:
         """See `VectorStore`."""
@@ -196,9 +194,6 @@ class LanceStore:
 
     def _has_index(self) -> bool:
         return any("vector" in index.columns for index in self._table.list_indices())
-
-    def _sub_vectors(self) -> int:
-        return next(parts for parts in range(max(1, self.dim // 8), 0, -1) if self.dim % parts == 0)
 
     def _batches(self, where: Filter, columns: list[str]) -> Iterator[pa.Table]:
         check_filter(where)

@@ -1,0 +1,143 @@
+"""register.py and search.py as a user starts them, with a model that nobody trained and clips of drawn boxes."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from PIL import Image
+
+from reid_lightning.bundle import save_bundle
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.models import ReIDModel
+from reid_lightning.search.gallery import Gallery
+
+sys.path.insert(0, str(Path(__file__).parent / "search"))
+
+from toy_clips import scene, write_clip
+
+FAST = ["plate_reader=none", "detector.warm_up=3"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
+    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """A second of empty road, then a red car drives by."""
+    frames = [scene() for _ in range(10)] + [scene(red=(4 * n, 30)) for n in range(25)] + [scene() for _ in range(15)]
+    return write_clip(tmp_path / "clip.mp4", frames)
+
+
+@pytest.fixture
+def register(run_command, bundle):
+    def run(*arguments, given=FAST):
+        return run_command("register.py", "gallery=gallery", f"bundle={bundle}", *given, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def search(run_command, bundle):
+    return lambda *arguments: run_command("search.py", "gallery=gallery", f"bundle={bundle}", *arguments)
+
+
+def error_of(finished):
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr, finished.stderr
+    assert finished.stderr.count("error: ") == 1, finished.stderr
+    return finished.stderr.split("error: ")[1]
+
+
+def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_path):
+    finished = register(f"source={clip}", "camera=north", "start=2026-01-01T08:00:00Z", "hydra.run.dir=first")
+    assert finished.returncode == 0, finished.stderr
+    (sighting,) = Gallery(tmp_path / "gallery").sightings()
+    assert sighting.vehicle in finished.stdout and sighting.camera == "north"
+    (written,) = json.loads((tmp_path / "first/registered.json").read_text())
+    assert written["id"] == sighting.id and written["is_new"]
+    assert Image.open(tmp_path / "first/registered.jpg").width > 100
+
+    again = register(f"source={clip}", "camera=north", "hydra.run.dir=again")
+    assert again.returncode == 0 and "was registered for camera north before" in again.stdout
+    assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
+
+    finished = search(f"query={clip}", "hydra.run.dir=second", "cameras=[north]", "since=2026-01-01T07:00:00Z")
+    assert finished.returncode == 0, finished.stderr
+    content = json.loads((tmp_path / "second/matches.json").read_text())
+    assert content["query"]["min_score"] == 0.6
+    assert {match["vehicle"] for match in content["matches"]} == {sighting.vehicle}
+    assert all(match["score"] >= 0.6 and match["camera"] == "north" for match in content["matches"])
+    assert (tmp_path / "gallery" / content["matches"][0]["picture"]).is_file()
+    assert [(one["vehicle"], one["accepted"]) for one in content["tracks"]] == [(sighting.vehicle, True)]
+    with (tmp_path / "second/matches.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == len(content["matches"])
+    with av.open(str(tmp_path / "second/annotated.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 50
+    assert Image.open(tmp_path / "second/matches.jpg").width > 100
+
+    crop = tmp_path / "gallery" / sighting.vehicle / sighting.crops[0].file
+    finished = search(f"query={crop}", "hydra.run.dir=third", f"plate={sighting.vehicle.lower()}")
+    assert finished.returncode == 0 and sighting.vehicle in finished.stdout
+    (match,) = json.loads((tmp_path / "third/matches.json").read_text())["matches"]
+    assert match["score"] == pytest.approx(1, abs=1e-3)
+    assert len(list((tmp_path / "third/annotated").glob("*.jpg"))) == 1
+
+
+def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_path):
+    assert "the gallery is empty" in error_of(search(f"query={clip}"))
+    register(f"source={clip}", "camera=north")
+    assert "no vehicle '../../x'" in error_of(search(f"query={clip}", "plate=../../x"))
+    assert "no calibrated threshold" in error_of(search(f"query={clip}", "min_score=calibrated"))
+    assert "min_score is 7" in error_of(search(f"query={clip}", "min_score=7"))
+    assert "which does not exist" in error_of(search("query=nowhere.mp4"))
+    assert "since is 'soon'" in error_of(search(f"query={clip}", "since=soon"))
+    assert "no registered picture meets the filter" in error_of(search(f"query={clip}", "cameras=[west]"))
+    assert "travel_times needs the query's camera" in error_of(
+        search(f"query={clip}", f"travel_times={write_times(tmp_path)}")
+    )
+    assert not list(tmp_path.glob("runs/search/*/matches*"))
+
+
+def write_times(folder):
+    path = folder / "times.csv"
+    path.write_text("from,to,seconds\nnorth,south,60\n")
+    return path
+
+
+def test_mistakes_of_register_are_told_in_one_message_and_leave_nothing(register, bundle, clip, tmp_path):
+    (tmp_path / "text.mp4").write_text("no video")
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:300])
+    still = write_clip(tmp_path / "still.mp4", [scene() for _ in range(12)])
+    given = [f"source={clip}", "camera=north"]
+    assert "text.mp4" in error_of(register(f"source=[{clip},text.mp4]", "camera=north"))
+    assert "cut.mp4" in error_of(register("source=cut.mp4", "camera=north"))
+    assert "no vehicle was found in still.mp4 by the motion" in error_of(register(f"source={still}", "camera=north"))
+    assert "not the folder of a bundle" in error_of(register(*given, f"bundle={tmp_path}"))
+    assert "there is no model yet" in error_of(register(*given, "bundle=latest"))
+    assert "start is" in error_of(register(*given, "start=yesterday"))
+    assert "detector.path" in error_of(register(*given, "detector=yolox", "detector.path=x.onnx", given=FAST[:1]))
+    assert list(Gallery(tmp_path / "gallery").sightings()) == [] and not list(tmp_path.glob("gallery/*/*"))
+
+
+def test_a_full_disk_keeps_what_is_whole(register, clip, tmp_path, monkeypatch):
+    from reid_lightning.search.gallery import files
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files.os, "fsync", full)
+        message = error_of(register(f"source={clip}", "camera=north"))
+    assert "No space left" in message
+    assert list(Gallery(tmp_path / "gallery").sightings()) == []
+    assert not list((tmp_path / "gallery").rglob("*.jpg"))
+    assert register(f"source={clip}", "camera=north").returncode == 0
+    assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
