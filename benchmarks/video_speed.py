@@ -1,11 +1,11 @@
-"""Claim: video goes through decoding, detection, tracking and the choice of crops at a steady pace, and memory does not
-grow over ten thousand frames.
+"""Claim: video goes through decoding, detection, tracking, the choice of crops and embedding at a steady pace, and
+memory does not grow over ten thousand frames.
 
-python benchmarks/video_speed.py video=<clip> [yolox=<yolox_nano.onnx>] [frames=10000] [output=benchmarks/results]
-    [name=video_speed]
+python benchmarks/video_speed.py video=<clip> bundle=<bundle> [yolox=<yolox_nano.onnx>] [frames=10000]
+    [output=benchmarks/results] [name=video_speed]
 The clip is gone through again and again until `frames` frames have passed, by the motion detector and, if a file is
-given, by YOLOX, each on one thread. CPU milliseconds a frame by stage; resident memory after a tenth of the frames, and
-the most that was seen after it.
+given, by YOLOX, each on one thread. Every vehicle of every frame is embedded, as a search does. CPU milliseconds a
+frame by stage; resident memory after a tenth of the frames, and the most that was seen after it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
+import numpy as np
+import torch
 from common import report
 from omegaconf import OmegaConf
 
+from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.best_crops import BestCrops
 from reid_lightning.search.detectors import Detector
 from reid_lightning.search.detectors.motion import MotionDetector
@@ -48,13 +51,13 @@ def loop(video: Path, count: int) -> Iterator[Frame]:
             begun += seconds + 1 / (source.frames_per_second or 25.0)
 
 
-def measure(detector: Detector, video: Path, count: int) -> dict[str, str]:
+def measure(detector: Detector, embedder: Embedder, video: Path, count: int) -> dict[str, str]:
     """One row of the table."""
     with open_source(video) as source:
         tracker = VehicleTracker(frame_rate=source.frames_per_second or 25.0)
     spent: dict[str, float] = defaultdict(float)
     crops: dict[int, BestCrops] = {}
-    memory, tracks, began, mark = [], 0, time.perf_counter(), time.process_time()
+    memory, tracks, embedded, began, mark = [], 0, 0, time.perf_counter(), time.process_time()
 
     def stage(name: str) -> None:
         nonlocal mark
@@ -77,6 +80,8 @@ def measure(detector: Detector, video: Path, count: int) -> dict[str, str]:
             tracks += 1
             crops.pop(track, None)
         stage("crop")
+        embedded += len(embedder.embed([np.ascontiguousarray(frame.crop(one.box)) for one in tracked]))
+        stage("embed")
         if (frame.number + 1) % max(1, count // LOOKS) == 0:
             memory.append(resident_mebibytes())
     each = {name: 1000 * seconds / count for name, seconds in spent.items()}
@@ -84,6 +89,7 @@ def measure(detector: Detector, video: Path, count: int) -> dict[str, str]:
         "detector": detector.name,
         "frames": f"{count:,}",
         "tracks": str(tracks + len(crops)),
+        "embedded": f"{embedded:,}",
         "frames/s": f"{count / (time.perf_counter() - began):.1f}",
         "frames/CPU-s": f"{1000 / sum(each.values()):.1f}",
         **{f"{name} ms": f"{value:.2f}" for name, value in each.items()},
@@ -105,7 +111,9 @@ def main() -> None:
     detectors: list[Detector] = [MotionDetector()]
     if "yolox" in arguments:
         detectors.append(YoloxDetector(arguments.yolox, threads=1))
-    rows = [measure(detector, video, count) for detector in detectors]
+    embedder = load_reid_model(arguments.bundle)
+    torch.set_num_threads(1)
+    rows = [measure(detector, embedder, video, count) for detector in detectors]
     folder, name = Path(arguments.get("output", "benchmarks/results")), arguments.get("name", "video_speed")
     report(name, rows, folder, note=f"{video.name}, one thread.")
 

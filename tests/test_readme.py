@@ -1,4 +1,4 @@
-"""The Python in README and docs/protocols.md runs as it stands."""
+"""The Python in README and docs runs as it stands."""
 
 import re
 
@@ -11,7 +11,7 @@ from reid_lightning.ranking.files import read_embeddings
 
 
 def blocks(project):
-    texts = [(project / name).read_text() for name in ("README.md", "docs/protocols.md")]
+    texts = [(project / name).read_text() for name in ("README.md", "docs/protocols.md", "docs/search.md")]
     return [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
 
@@ -20,12 +20,16 @@ def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, ca
     bundle.save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
     for name in ("a", "b", "c"):
         Image.new("RGB", (40, 30), "red").save(f"car_{name}.jpg")
+    registered = tmp_path / "data/gallery/LS15EBC"
+    registered.mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(registered / "a.jpg")
     torch.manual_seed(0)
     found = blocks(project)
-    assert len(found) == 3
+    assert len(found) == 4
     for block in found:
         exec(compile(block, "documentation", "exec"), {})
     printed = capsys.readouterr().out
     assert "image to image, cosine, AP as step, junk: none; 20 queries, 300 gallery pictures" in printed
     assert "torch.Size([2, 50])" in printed
+    assert "1 LS15EBC 1.0 data/gallery/LS15EBC/a.jpg" in printed
     assert read_embeddings("q.npz").identities == ("blue van", "taxi 7")

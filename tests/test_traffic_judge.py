@@ -18,12 +18,12 @@ LEFT, RIGHT, NOWHERE = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0), (50.0, 5
 
 @pytest.fixture(scope="module")
 def judge(project: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("search_traffic", project / "benchmarks" / "search_traffic.py")
+    spec = importlib.util.spec_from_file_location("traffic_judge", project / "benchmarks" / "traffic_judge.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["search_traffic"] = module
+    sys.modules["traffic_judge"] = module
     spec.loader.exec_module(module)
     yield module
-    del sys.modules["search_traffic"]
+    del sys.modules["traffic_judge"]
 
 
 def box(camera: str, frame: int, vehicle: str, *, visible: float = 1.0) -> BoxTruth:
