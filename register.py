@@ -1,19 +1,18 @@
 """Register vehicles: `python register.py source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
 
-import json
-from dataclasses import asdict
+import sys
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
-from reid_lightning.cli import check_writable, entry_point, save_config, write_atomically
+from reid_lightning.cli import build, check_writable, entry_point, save_config
+from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
-from reid_lightning.search.contact_sheet import contact_sheet
 from reid_lightning.search.gallery import Gallery, GalleryIndex
-from reid_lightning.search.opening import best_device, find_bundle, seconds_since_1970
-from reid_lightning.search.registration import Registered, Registrar
-from reid_lightning.search.showing import print_registered, registered_rows, watching
+from reid_lightning.search.opening import best_device, find_bundle, name_of, seconds_since_1970, settings_of, words
+from reid_lightning.search.registration import Registrar
+from reid_lightning.search.showing import RegisteredFiles, watching
 from reid_lightning.search.sources import open_source
 from reid_lightning.search.vehicle_finder import VehicleFinder
 
@@ -23,48 +22,53 @@ def register(cfg: DictConfig) -> int:
     """Find, save and embed the vehicles of every source; returns the number of new sightings."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    start = seconds_since_1970(cfg.start, key="start")
-    names = list(cfg.source) if isinstance(cfg.source, ListConfig) else [cfg.source]
+    camera, start = name_of(cfg.camera, key="camera"), seconds_since_1970(cfg.start, key="start")
+    names = words(cfg.source, key="source") or ()
+    if not names or (start is not None and len(names) > 1):
+        raise ReIDError(f"{len(names)} sources and start={cfg.start}: name a source, and one only if start is given.")
     for name in names:
-        open_source(name, every=cfg.every).close()  # a mistake in the last one is told before the first one's work
-    gallery = Gallery(cfg.gallery)
-    index = None
-    if cfg.bundle is not None:
-        embedder = load_reid_model(
-            find_bundle(cfg.bundle), device=best_device(cfg.device, backend=cfg.backend), backend=cfg.backend
-        )
-        store = instantiate(cfg.vectors)(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
-        index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
+        if "://" not in name:  # a mistake in the last one is told before the first one's work
+            open_source(name, every=cfg.every).close()
     finder = VehicleFinder(
         instantiate(cfg.detector),
         instantiate(cfg.plate_reader),
-        build_tracker=instantiate(cfg.tracker),
-        min_plate_confidence=cfg.min_plate_confidence,
-        crops=cfg.crops,
-        min_frames=cfg.min_frames,
-        min_side=cfg.min_side,
-        min_quality=cfg.min_quality,
+        build_tracker=build(cfg, "tracker"),
         pictures=cfg.pictures,
+        **{key: cfg[key] for key in ("crops", "min_frames", "min_side", "min_quality", "min_plate_confidence")},
     )
-    registrar = Registrar(gallery, finder, index=index)
+    gallery, index = Gallery(cfg.gallery), None
+    if cfg.bundle is not None:
+        device = best_device(cfg.device, backend=cfg.backend)
+        embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
+        store = build(cfg, "vectors")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
+        index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
+    registrar = Registrar(gallery, finder, index=index, settings=settings_of(cfg))
     save_config(cfg, run_dir)
-    registered: list[Registered] = []
+    files, empty, stopped = RegisteredFiles(run_dir, gallery.root), [], False
     for name in names:
+        if cfg.again:
+            with open_source(name) as source:
+                registrar.forget(source, camera=camera)
         with open_source(name, every=cfg.every) as source:
-            known = registrar.is_done(source, camera=cfg.camera)
-            found = []
-            if not known:
+            known = registrar.is_done(source, camera=camera)
+            files.begin(source, camera=camera, known=known)
+            try:
                 with watching(source) as on_step:
-                    for one in registrar.register(source, camera=cfg.camera, start=start, on_step=on_step):
-                        found.append(one)
-            print_registered(source, found, camera=cfg.camera, known=known)
-            registered += found
-    text = json.dumps([asdict(one.sighting) | {"is_new": one.is_new} for one in registered], indent=2)
-    write_atomically(run_dir / "registered.json", text + "\n")
-    if registered:
-        title = f"{len(registered)} vehicles of camera {cfg.camera}; the number is the plate's confidence"
-        contact_sheet(run_dir / "registered.jpg", registered_rows(registered), gallery=gallery.root, title=title)
-    return sum(one.is_new for one in registered)
+                    for one in () if known else registrar.register(source, camera=camera, start=start, on_step=on_step):
+                        files.add(one)
+            except ReIDError as error:
+                empty.append(str(error))  # the others may hold vehicles
+            except KeyboardInterrupt:
+                stopped = True
+            files.end(source)
+        if stopped:
+            break
+    files.write()
+    if empty:
+        raise ReIDError(" ".join(empty))
+    if stopped:
+        sys.exit(130)
+    return files.new
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Claim: the embedded store answers as exactly as comparing all vectors, filtered or not, and loses nothing to kill -9.
 
 python benchmarks/vector_stores.py [vectors=100000] [dim=512] [queries=200] [stores=[exact,lance,milvus]] [threads=1]
-                                   [folder=/tmp/vector_stores] [output=benchmarks/results]
+                                   [folder=<the system's temporary one>/vector_stores] [output=benchmarks/results]
 `exact` is our ranking engine over everything in memory, which the others' recall is measured against. `milvus` starts
 the server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
 whose figures lie in `folder` already is not run again, so that an interrupted run goes on. 1,000,000 vectors of 512
@@ -19,6 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -311,7 +312,7 @@ def main() -> None:
     threads = str(arguments.get("threads", 1))
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LANCE_CPU_THREADS", "GOMAXPROCS"):
         os.environ[variable] = threads
-    folder = Path(arguments.get("folder", "/tmp/vector_stores")) / f"{plan.vectors}x{plan.dim}"
+    folder = Path(arguments.get("folder", Path(tempfile.gettempdir()) / "vector_stores")) / f"{plan.vectors}x{plan.dim}"
     folder.mkdir(parents=True, exist_ok=True)
     results = {}
     for name in dict.fromkeys(["exact", *arguments.get("stores", ["exact", "lance", "milvus"])]):

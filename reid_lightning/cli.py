@@ -10,6 +10,7 @@ import errno
 import functools
 import inspect
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -141,5 +142,11 @@ def write_atomically(path: Path, text: str) -> Path:
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> Path:
-    """Write the composed and resolved configuration as `config.yaml` into the run directory."""
-    return write_atomically(run_dir / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    """Write the composed and resolved configuration as `config.yaml` into the run directory, without its secrets."""
+    return write_atomically(run_dir / "config.yaml", without_secrets(OmegaConf.to_yaml(cfg, resolve=True)))
+
+
+def without_secrets(text: str) -> str:
+    """YAML with *** in place of the user and password of URLs, and of every token."""
+    text = re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)
+    return re.sub(r"(?m)^(\s*\w*token:) (?!null$).+$", r"\1 '***'", text)

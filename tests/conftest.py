@@ -12,6 +12,9 @@ import sys
 import traceback
 from pathlib import Path
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread for each of the test processes
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from torch import multiprocessing

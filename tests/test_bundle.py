@@ -63,12 +63,17 @@ def test_embedding_names_what_it_cannot_take(saved, images):
 @pytest.mark.parametrize(
     ("module", "unneeded"),
     [
-        ("reid_lightning.search", ("pytorch_lightning", "hydra")),
+        ("reid_lightning.search", ("pytorch_lightning", "hydra", "reid_lightning.module")),
         ("reid_lightning.ranking", ("pytorch_lightning", "hydra", "matplotlib", "timm", "torchvision", "PIL")),
     ],
 )
 def test_the_library_parts_import_nothing_of_training(project, module, unneeded):
-    code = f"import sys, {module}; print([name for name in {unneeded} if name in sys.modules])"
+    code = (
+        f"import importlib, pkgutil, sys, {module}\n"
+        f"for found in pkgutil.walk_packages({module}.__path__, '{module}.'):\n"
+        "    importlib.import_module(found.name)\n"
+        f"print([name for name in {unneeded} if name in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

@@ -54,3 +54,22 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
         write_atomically(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
+    from omegaconf import OmegaConf
+
+    from reid_lightning.cli import save_config
+
+    cfg = {
+        "source": "rtsp://me:secret@camera/1",
+        "vectors": {"token": "root:secret", "uri": "http://host:1"},
+        "token": None,
+    }
+    saved = save_config(OmegaConf.create(cfg), tmp_path).read_text()
+    assert "secret" not in saved
+    assert OmegaConf.create(saved) == {
+        "source": "rtsp://***@camera/1",
+        "vectors": {"token": "***", "uri": "http://host:1"},
+        "token": None,
+    }

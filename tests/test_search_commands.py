@@ -61,13 +61,17 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     assert finished.returncode == 0, finished.stderr
     (sighting,) = Gallery(tmp_path / "gallery").sightings()
     assert sighting.vehicle in finished.stdout and sighting.camera == "north"
-    (written,) = json.loads((tmp_path / "first/registered.json").read_text())
-    assert written["id"] == sighting.id and written["is_new"]
+    (source,) = json.loads((tmp_path / "first/registered.json").read_text())
+    assert [one["id"] for one in source["sightings"]] == [sighting.id] and source["warning"] is None
     assert Image.open(tmp_path / "first/registered.jpg").width > 100
 
     again = register(f"source={clip}", "camera=north", "hydra.run.dir=again")
     assert again.returncode == 0 and "was registered for camera north before" in again.stdout
     assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
+    anew = register(f"source={clip}", "camera=north", "start=2026-01-01T08:00:00Z", "again=true", "crops=1")
+    assert anew.returncode == 0, anew.stderr
+    (sighting,) = Gallery(tmp_path / "gallery").sightings()
+    assert len(sighting.crops) == 1
 
     finished = search(f"query={clip}", "hydra.run.dir=second", "cameras=[north]", "since=2026-01-01T07:00:00Z")
     assert finished.returncode == 0, finished.stderr
@@ -92,12 +96,16 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
 
 
 def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_path):
-    assert "the gallery is empty" in error_of(search(f"query={clip}"))
+    assert "no gallery at gallery; register vehicles first" in error_of(search(f"query={clip}"))
+    assert not (tmp_path / "gallery").exists()
     register(f"source={clip}", "camera=north")
     assert "no vehicle '../../x'" in error_of(search(f"query={clip}", "plate=../../x"))
     assert "no calibrated threshold" in error_of(search(f"query={clip}", "min_score=calibrated"))
     assert "min_score is 7" in error_of(search(f"query={clip}", "min_score=7"))
     assert "which does not exist" in error_of(search("query=nowhere.mp4"))
+    assert "plate is inf; expected a name" in error_of(search(f"query={clip}", "plate=51E12345"))
+    assert "types is 'cra'; expected some of car" in error_of(search(f"query={clip}", "types=cra"))
+    assert "tracker: VehicleTracker" in error_of(search(f"query={clip}", "+tracker.speed=3"))
     assert "since is 'soon'" in error_of(search(f"query={clip}", "since=soon"))
     assert "no registered picture meets the filter" in error_of(search(f"query={clip}", "cameras=[west]"))
     assert "travel_times needs the query's camera" in error_of(
@@ -120,11 +128,46 @@ def test_mistakes_of_register_are_told_in_one_message_and_leave_nothing(register
     assert "text.mp4" in error_of(register(f"source=[{clip},text.mp4]", "camera=north"))
     assert "cut.mp4" in error_of(register("source=cut.mp4", "camera=north"))
     assert "no vehicle was found in still.mp4 by the motion" in error_of(register(f"source={still}", "camera=north"))
+    assert "camera is None" in error_of(register(f"source={clip}", "camera=null"))
+    assert "source is empty" in error_of(register("source=[]", "camera=north"))
+    assert "crops is 0" in error_of(register(*given, "crops=0"))
+    two = f"source=[{clip},{still}]"
+    assert "2 sources and start=2026" in error_of(register(two, "camera=north", "start=2026-01-01"))
     assert "not the folder of a bundle" in error_of(register(*given, f"bundle={tmp_path}"))
     assert "there is no model yet" in error_of(register(*given, "bundle=latest"))
     assert "start is" in error_of(register(*given, "start=yesterday"))
     assert "detector.path" in error_of(register(*given, "detector=yolox", "detector.path=x.onnx", given=FAST[:1]))
     assert list(Gallery(tmp_path / "gallery").sightings()) == [] and not list(tmp_path.rglob("*.jpg"))
+
+
+def test_one_source_without_vehicles_does_not_keep_the_others_out(register, clip, tmp_path):
+    still = write_clip(tmp_path / "still.mp4", [scene() for _ in range(12)])
+    finished = register(f"source=[{still},{clip}]", "camera=north", "hydra.run.dir=run")
+    assert "no vehicle was found in still.mp4" in error_of(finished)
+    assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
+    written = json.loads((tmp_path / "run/registered.json").read_text())
+    assert [len(source["sightings"]) for source in written] == [0, 1]
+
+
+def test_ctrl_c_ends_a_search_with_what_was_found_so_far(register, search, clip, tmp_path, monkeypatch):
+    from reid_lightning.search import vehicle_search
+
+    register(f"source={clip}", "camera=north")
+    follow = vehicle_search.follow
+
+    def until(*given, **options):
+        for step in follow(*given, **options):
+            if step.frame.number == 33:
+                raise KeyboardInterrupt
+            yield step
+
+    monkeypatch.setattr(vehicle_search, "follow", until)
+    finished = search(f"query={clip}", "hydra.run.dir=run")
+    assert finished.returncode == 130
+    content = json.loads((tmp_path / "run/matches.json").read_text())
+    assert {match["frame"] for match in content["matches"]} <= set(range(32)) and content["matches"]
+    with av.open(str(tmp_path / "run/annotated.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 32  # whole batches of frames
 
 
 def test_a_full_disk_keeps_what_is_whole(register, clip, tmp_path, monkeypatch):

@@ -161,13 +161,14 @@ def child(function: Callable[[], object], **environment: object) -> multiprocess
     Not a fork of this process: after a compilation or a convolution on several threads its copy would crash or hang.
     """
     environment = {name: str(value) for name, value in environment.items()}
-    process = multiprocessing.get_context("forkserver").Process(target=_with_environment, args=(function, environment))
+    given = (function, environment, torch.get_num_threads())  # another number of threads gives other bits
+    process = multiprocessing.get_context("forkserver").Process(target=_with_environment, args=given)
     process.start()
     return process
 
 
-def _with_environment(function: Callable[[], object], environment: dict[str, str]) -> None:
-    torch.set_num_threads(1)
+def _with_environment(function: Callable[[], object], environment: dict[str, str], threads: int) -> None:
+    torch.set_num_threads(threads)
     os.environ.update(environment)
     function()
 

@@ -25,6 +25,7 @@ from reid_lightning.search.results import time_code
 COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
 _DARK, _LIGHT = "#222222", "white"
 _PAD = 3  # pixels around a text
+_SLOWEST = 0.1  # frames a second; what comes at longer intervals is played faster
 _ENCODERS = (
     ("libx264", {"crf": "23", "preset": "veryfast"}),
     ("mpeg4", {"qscale": "4"}),
@@ -40,7 +41,7 @@ class AnnotatedVideo:
     Args:
         path: a name that ends in a container's ending, such as `.mp4`.
         width, height: of the frames, in pixels.
-        frames_per_second: of the video; of a source read with `every=n` its own divided by n.
+        frames_per_second: of the video; of a source read with `every=n` its own divided by n. Below 0.1 it becomes 0.1.
     """
 
     def __init__(self, path: str | Path, width: int, height: int, frames_per_second: float) -> None:
@@ -50,7 +51,7 @@ class AnnotatedVideo:
             raise ReIDError(f"frames_per_second is {frames_per_second}; expected more than 0, at most 1000.")
         self.path = Path(path)
         self._size = width, height
-        self._rate = Fraction(frames_per_second).limit_denominator(1001)
+        self._rate = Fraction(max(frames_per_second, _SLOWEST)).limit_denominator(1001)
         self._stack = ExitStack()
         self._unfinished: Path | None = None
         self._container: av.container.OutputContainer | None = None
@@ -62,7 +63,7 @@ class AnnotatedVideo:
             raise ReIDError(f"the annotated video cannot be written: no folder {self.path.parent}.")
         self._unfinished = self._stack.enter_context(replacing(self.path))
         try:
-            self._container = av.open(str(self._unfinished), "w")
+            self._container = av.open(str(self._unfinished.absolute()), "w")
             self._stream = self._new_stream(self._container)
         except (av.FFmpegError, ValueError) as error:
             self._leave(error)

@@ -17,6 +17,8 @@ from reid_lightning.search.fonts import fitted, font_for, plain_text
 from reid_lightning.search.records import Match
 from reid_lightning.search.results import time_code
 
+ROWS = 200
+"""Pairs of a sheet, unless told otherwise."""
 _EMPTY = "#e8e8e8"
 _TITLE_HEIGHT = 36
 _SMALL = 11  # pixels of a font
@@ -29,7 +31,8 @@ def contact_sheet(
     gallery: str | Path | None = None,
     title: str = "",
     columns: int = 4,
-    limit: int = 200,
+    limit: int = ROWS,
+    total: int | None = None,
 ) -> Path:
     """Draw a pair of pictures for each match: the query's on the left, the registered one on the right, framed in the
     vehicle's colour as in the annotated video; below them vehicle and score, time code, track and camera.
@@ -41,7 +44,8 @@ def contact_sheet(
             read leaves its place empty.
         title: the first line.
         columns: pairs side by side.
-        limit: pairs drawn; the title says how many more there are.
+        limit: pairs drawn; the title says how many there are in all.
+        total: how many there are, where `rows` are only the best of them.
     """
     if columns < 1 or limit < 1:
         raise ReIDError(f"columns is {columns} and limit {limit}; expected 1 or more of both.")
@@ -53,7 +57,8 @@ def contact_sheet(
     canvas = Image.new("RGB", size, BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     _text(draw, (GAP, 2), title, width=size[0] - 2 * GAP, fill=TEXT, size=15)
-    more = f" of {len(rows):,}" if len(rows) > len(drawn) else ""
+    total = len(rows) if total is None else total
+    more = f" of {total:,}" if total > len(drawn) else ""
     subtitle = f"Matches: {len(drawn):,}{more}. Left: found, right: registered, with its camera."
     _text(draw, (GAP, 21), subtitle if drawn else "Nothing was found.", width=size[0] - 2 * GAP, fill=FAINT)
     for number, (query, match) in enumerate(drawn):
@@ -61,6 +66,12 @@ def contact_sheet(
         top = _TITLE_HEIGHT + GAP + number // columns * (height + 2 * GAP)
         _draw_pair(canvas, (left, top), width, query, match, gallery)
     return save_atomically(canvas, Path(path))
+
+
+def thumbnail(picture: np.ndarray | Image.Image) -> Image.Image:
+    """A picture, fitted into the square that a sheet has for it: drawn or fitted again it stays as it is."""
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture.convert("RGB")
+    return ImageOps.pad(image, (CELL, CELL), color=_EMPTY)
 
 
 def _draw_pair(
@@ -77,7 +88,7 @@ def _draw_pair(
     draw.rectangle((left, top, left + width - 1, top + CELL + 2 * FRAME - 1), fill=colour)
     for number, picture in enumerate((query, _registered(match, gallery))):
         place = left + FRAME + number * (CELL + 2), top + FRAME
-        shown = Image.new("RGB", (CELL, CELL), _EMPTY) if picture is None else _square(picture)
+        shown = Image.new("RGB", (CELL, CELL), _EMPTY) if picture is None else thumbnail(picture)
         canvas.paste(shown, place)
         if picture is None:
             _text(draw, (place[0] + GAP, place[1] + (CELL - LINE) // 2), "no picture", width=CELL - GAP, fill=FAINT)
@@ -105,8 +116,3 @@ def _registered(match: Match, gallery: str | Path | None) -> Image.Image | None:
         return load_image(Path(match.picture) if gallery is None else Path(gallery) / match.picture)
     except ReIDError:
         return None
-
-
-def _square(picture: np.ndarray | Image.Image) -> Image.Image:
-    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture.convert("RGB")
-    return ImageOps.pad(image, (CELL, CELL), color=_EMPTY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -48,8 +48,10 @@ def follow(
         whole_if_none: with `auto`, a picture in which nothing is detected is one vehicle.
 
     Raises:
-        ReIDError: scenes were asked for, and the detector needs a video.
+        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video.
     """
+    if pictures not in get_args(Pictures):
+        raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
     detector.start()
     if source.kind in ("video", "stream"):
         yield from _follow_video(source, detector, build_tracker)

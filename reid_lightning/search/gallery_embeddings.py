@@ -15,6 +15,7 @@ from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.module_embedder import as_embedder
 
+_LONGEST_NAME = 255  # of a folder, in most file systems
 _READ = 8  # batches of pictures in memory at a time
 
 
@@ -113,7 +114,7 @@ def load_gallery_embeddings(
 
 def known_vehicle(gallery: Gallery, vehicle: str) -> str:
     """The vehicle's folder name; ReIDError with the most similar names where there is none."""
-    folder = gallery.folder_of(vehicle)
+    folder = gallery.folder_of(vehicle) if len(vehicle) <= _LONGEST_NAME else None
     if folder is not None:
         return folder.name
     names = gallery.vehicle_names()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from reid_lightning.bundle import OPTS_NAME
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.embedder import Embedder
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery_embeddings import known_vehicle
+from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
 
 LATEST = "latest"
 
@@ -52,7 +58,7 @@ def threshold_of(min_score: float | str, embedder: Embedder) -> float:
     return embedder.threshold
 
 
-def seconds_since_1970(time: str | None, *, key: str) -> float | None:
+def seconds_since_1970(time: object, *, key: str) -> float | None:
     """A time in words of ISO 8601, such as `2026-01-31T08:00:00+01:00`; without an offset it is local time.
 
     Raises:
@@ -75,3 +81,75 @@ def best_device(name: str, *, backend: str = "torch") -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def words(value: object, *, key: str, known: Collection[str] | None = None) -> tuple[str, ...] | None:
+    """A name or a list of names that a user has given; None stays None.
+
+    Raises:
+        ReIDError: something in it is no text or whole number (`51E12345` is a number to a command line), or is not
+            among the `known`.
+    """
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, str | int) or str(name).strip() == "":
+            raise ReIDError(
+                f"{key} is {name!r}; expected a name. One that looks like a number wants quotes twice: "
+                f"'{key}=\"51E12345\"'."
+            )
+        if known is not None and name not in known:
+            raise ReIDError(f"{key} is {name!r}; expected some of {', '.join(known)}.")
+    if not names:
+        raise ReIDError(f"{key} is empty; name at least one, or leave it out.")
+    return tuple(str(name) for name in names)
+
+
+def name_of(value: object, *, key: str) -> str:
+    """One name that a user has given, see `words`."""
+    names = words(value, key=key)
+    if names is None or len(names) != 1:
+        raise ReIDError(f"{key} is {value!r}; expected one name.")
+    return names[0]
+
+
+def whole_number(value: object, *, key: str, least: int = 1) -> int:
+    """A whole number that a user has given, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ReIDError(f"{key} is {value!r}; expected a whole number of {least} or more.")
+    return value
+
+
+def where_of(
+    gallery: Gallery,
+    *,
+    plate: object = None,
+    cameras: object = None,
+    types: object = None,
+    since: object = None,
+    until: object = None,
+) -> Filter:
+    """The filter that a user asks for.
+
+    Raises:
+        ReIDError: there is no gallery, no such vehicle, or what was given is no name, type or time.
+    """
+    if not gallery.root.is_dir():
+        raise ReIDError(
+            f"no gallery at {gallery.root}; register vehicles first: python register.py source=<clip> camera=<name>."
+        )
+    plates = words(plate, key="plate")
+    return Filter(
+        vehicles=None if plates is None else tuple(known_vehicle(gallery, one) for one in plates),
+        cameras=words(cameras, key="cameras"),
+        types=words(types, key="types", known=(*VEHICLE_TYPES, UNKNOWN_TYPE)),
+        since=seconds_since_1970(since, key="since"),
+        until=seconds_since_1970(until, key="until"),
+    )
+
+
+def settings_of(cfg: Mapping[str, Any]) -> str:
+    """A word for all settings that decide which tracks and crops a source has."""
+    keys = ("detector", "tracker", "every", "pictures", "crops", "min_frames", "min_side", "min_quality")
+    return hashlib.sha256(repr([str(cfg[key]) for key in keys]).encode()).hexdigest()[:16]

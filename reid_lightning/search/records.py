@@ -171,8 +171,8 @@ class Candidate:
 @dataclass(frozen=True)
 class Match:
     """A candidate and a registered vehicle: `score` is the cosine similarity of the candidate to `picture`, the most
-    similar picture of that vehicle (after re-ranking or a prior: what these made of it). `camera` and `time` (seconds
-    since 1970) are those of `picture`, None unknown."""
+    similar picture of that vehicle (after re-ranking or a prior: what these made of it). `camera` took `picture`, and
+    `time` (seconds since 1970) is when the sighting that it belongs to began; None unknown."""
 
     vehicle: str
     score: float

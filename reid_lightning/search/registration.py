@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.following import Step
@@ -34,12 +35,17 @@ class Registrar:
         gallery: where crops and sidecars go.
         finder: detector, tracker and plate reader.
         index: where embeddings go; None: nowhere, until the index is rebuilt.
+        settings: a word for all that decides which tracks a source has: what was interrupted under another one is
+            removed and done anew, since its tracks are numbered otherwise.
     """
 
-    def __init__(self, gallery: Gallery, finder: VehicleFinder, *, index: GalleryIndex | None = None) -> None:
+    def __init__(
+        self, gallery: Gallery, finder: VehicleFinder, *, index: GalleryIndex | None = None, settings: str = ""
+    ) -> None:
         self._gallery = gallery
         self._finder = finder
         self._index = index
+        self._settings = settings
 
     def register(
         self, source: Source, *, camera: str, start: float | None = None, on_step: Callable[[Step], None] | None = None
@@ -47,7 +53,7 @@ class Registrar:
         """Save each vehicle as soon as its track has ended.
 
         A source that was registered for this camera before gives nothing; one that was interrupted is done again, and
-        what was saved of it stays as it is.
+        what was saved of it stays as it is. Each picture of a folder is a source of its own, known in any folder.
 
         Args:
             source: an open source.
@@ -61,13 +67,17 @@ class Registrar:
         if self.is_done(source, camera=camera):
             return
         if source.kind == "video":
-            self._clear_other_detectors(source, camera)
+            self._begin(source.fingerprint, camera, source.name)
         began = source.start if start is None else start
-        kept = 0
+        kept, picture = 0, ""
         for found in self._finder.find(source, on_step=on_step):
             kept += 1
+            seen = _seen_in(found, source)
+            if source.kind in ("picture", "folder") and seen != picture:
+                picture = seen
+                self._begin(picture, camera, source.name)
             yield self.save(found, source, camera=camera, start=began)
-        if kept == 0 and source.kind != "stream":
+        if kept == 0:
             raise ReIDError(nothing_found(source, self._finder.detector.name))
         if source.kind != "stream":
             self._gallery.mark_source(
@@ -77,6 +87,15 @@ class Registrar:
     def is_done(self, source: Source, *, camera: str) -> bool:
         """Whether all of the source was registered for this camera before."""
         return source.kind != "stream" and self._gallery.source_done(source.fingerprint, camera)
+
+    def forget(self, source: Source, *, camera: str) -> None:
+        """Remove what was registered of a source, so that it can be done again with other settings."""
+        self._gallery.forget_source(source.fingerprint, camera)
+        fingerprints = {source.fingerprint}
+        if source.kind in ("picture", "folder"):
+            fingerprints |= {fingerprint_of(frame.path) for frame in source if frame.path is not None}
+        for fingerprint in sorted(fingerprints):
+            self._clear(fingerprint, camera)
 
     def save(
         self,
@@ -96,23 +115,36 @@ class Registrar:
             self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
         return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
 
-    def _clear_other_detectors(self, source: Source, camera: str) -> None:
-        """What an interrupted registration by another detector has left: its tracks are numbered otherwise."""
-        for sighting in list(self._gallery.sightings()):
-            theirs = sighting.detector != self._finder.detector.name
-            if sighting.source == source.fingerprint and sighting.camera == camera and theirs:
-                (self._gallery if self._index is None else self._index).delete_sighting(sighting)
+    def _begin(self, fingerprint: str, camera: str, name: str) -> None:
+        earlier = self._gallery.source_state(fingerprint, camera)
+        if earlier is not None and earlier.settings != self._settings:
+            self._clear(fingerprint, camera)
+        self._gallery.begin_source(fingerprint, camera, name=name, settings=self._settings)
+
+    def _clear(self, fingerprint: str, camera: str) -> None:
+        for sighting in self._gallery.sightings_of_source(fingerprint, camera):
+            (self._gallery if self._index is None else self._index).delete_sighting(sighting)
+
+
+def fingerprint_of(picture: Path) -> str:
+    """16 hex digits over the bytes of a picture's file."""
+    return hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+
+
+def _seen_in(found: FoundVehicle, source: Source) -> str:
+    """The fingerprint of what the vehicle was seen in: its picture's, or the video's."""
+    has_picture = found.frame is not None and found.frame.path is not None
+    return fingerprint_of(found.frame.path) if has_picture else source.fingerprint
 
 
 def sighting_of(
     found: FoundVehicle, source: Source, *, camera: str, start: float | None, detector: str, vehicle: str | None = None
 ) -> Sighting:
     """The record of a found vehicle. Its id follows from the bytes of what it was seen in, the camera and the track."""
-    if found.frame is None or found.frame.path is None:
-        key = f"{source.fingerprint}|{camera}|{found.track}"
-    else:  # a picture is known again in any folder
-        box = [round(float(side)) for side in found.crops[0].box]
-        key = f"{hashlib.sha256(found.frame.path.read_bytes()).hexdigest()}|{camera}|{box}"
+    fingerprint = _seen_in(found, source)
+    in_picture = found.frame is not None and found.frame.path is not None
+    number = [round(float(side)) for side in found.crops[0].box] if in_picture else found.track
+    key = f"{fingerprint}|{camera}|{number}"
     identifier = hashlib.sha256(key.encode()).hexdigest()[:16]
     plate = None if found.plate is None else found.plate.text
     name = vehicle or plate
@@ -131,7 +163,7 @@ def sighting_of(
         id=identifier,
         vehicle=unknown_name(identifier) if name is None else folder_name(name),
         camera=camera,
-        source=source.fingerprint,
+        source=fingerprint,
         source_name=source.name,
         track=found.track,
         type=found.type,

@@ -10,25 +10,31 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from reid_lightning.pictures import save_atomically
 from reid_lightning.search.annotate import AnnotatedVideo, annotate
-from reid_lightning.search.contact_sheet import contact_sheet
+from reid_lightning.search.contact_sheet import ROWS, contact_sheet, thumbnail
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.records import Match
+from reid_lightning.search.records import Frame, Match
 from reid_lightning.search.results import write_csv, write_json, write_tracks_csv
 from reid_lightning.search.sources import Source
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_search import SearchedFrame
 
 VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "matches.jpg"
+_STEM = 50  # characters of a picture's name: a file's name has room for 255 bytes
 
 
 class SearchFiles:
     """Collects what a search finds and writes it into a folder; a context manager.
 
     `matches.json`, `matches.csv`, `tracks.csv`; `annotated.mp4`, or a folder `annotated` of pictures; `matches.jpg`,
-    the best crop of each track and vehicle beside the registered picture. Memory holds one crop for each of these.
+    the best crop of each track and vehicle beside the registered picture.
+
+    Memory holds the records of all matches, about 1 KB each, until `finish` writes them, and the small crops of one
+    sheet. To keep what was found when somebody interrupts a search, catch KeyboardInterrupt inside the `with` block and
+    call `finish` there: the video then ends with the last frame added. Any other end of the block leaves no video.
 
     Args:
         folder: where they go.
@@ -44,8 +50,9 @@ class SearchFiles:
         self._gallery = gallery
         self._draw = draw
         self._video: AnnotatedVideo | None = None
+        self._size: tuple[int, int] | None = None
         self._stack = ExitStack()
-        self._best: dict[tuple[int | None, str], tuple[np.ndarray, Match]] = {}
+        self._best: dict[tuple[int | None, str], tuple[Image.Image, Match]] = {}
 
     def __enter__(self) -> SearchFiles:
         return self
@@ -56,45 +63,75 @@ class SearchFiles:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, searched: SearchedFrame) -> None:
-        """A frame and its matches."""
+        """A frame and its matches. A video's frames of another size than its first are drawn in the size of that."""
         matches = [replace(match, picture=self._path(match)) for match in searched.matches]
         self.matches += matches
         if not self._draw:
             return
-        for match in matches:
-            key = match.track, match.vehicle
-            if key not in self._best or match.score > self._best[key][1].score:
-                crop = searched.frame.picture if match.box is None else searched.frame.crop(np.array(match.box))
-                self._best[key] = crop.copy(), match
         frame = searched.frame
+        for match in matches:
+            self._keep_best(frame, match)
         if self._source.kind in ("video", "stream"):
             if self._video is None:
                 height, width = frame.picture.shape[:2]
                 rate = (self._source.frames_per_second or 25.0) / self._source.every
                 self._video = self._stack.enter_context(AnnotatedVideo(self._folder / VIDEO, width, height, rate))
-            self._video.add(frame, matches)
+                self._size = width, height
+            self._video.add(*_scaled(frame, matches, self._size))
         elif matches:
             pictures = self._folder / PICTURES
             pictures.mkdir(exist_ok=True)
-            name = "picture" if frame.path is None else frame.path.stem
+            name = "picture" if frame.path is None else frame.path.stem[:_STEM]
             save_atomically(annotate(frame, matches), pictures / f"{frame.number:06d}_{name}.jpg")
 
     def finish(self, decisions: Sequence[TrackDecision], *, query: Mapping[str, Any]) -> None:
-        """Everything was searched: write the tables and the sheet."""
+        """Everything was searched: write the tables and the sheet. What could not be read of the source stands in
+        `matches.json` as the `warning` of the query."""
+        if self._source.warning is not None:
+            query = {**query, "warning": self._source.warning}
         write_json(self._folder / "matches.json", self.matches, decisions=decisions, query=query)
         write_csv(self._folder / "matches.csv", self.matches)
         write_tracks_csv(self._folder / "tracks.csv", decisions)
         if self._draw:
-            rows = sorted(self._best.values(), key=lambda row: -row[1].score)
-            contact_sheet(self._folder / SHEET, rows, gallery=self._gallery.root, title=self._source.name)
+            contact_sheet(
+                self._folder / SHEET,
+                self._best_rows(),
+                gallery=self._gallery.root,
+                title=self._source.name,
+                total=len({(match.track, match.vehicle) for match in self.matches}),
+            )
+
+    def _keep_best(self, frame: Frame, match: Match) -> None:
+        key = match.track, match.vehicle
+        if key in self._best and match.score <= self._best[key][1].score:
+            return
+        crop = frame.picture if match.box is None else frame.crop(np.array(match.box))
+        self._best[key] = thumbnail(crop), match
+        if len(self._best) >= 2 * ROWS:
+            self._best = {(match.track, match.vehicle): (picture, match) for picture, match in self._best_rows()}
+
+    def _best_rows(self) -> list[tuple[Image.Image, Match]]:
+        return sorted(self._best.values(), key=lambda row: -row[1].score)[:ROWS]
 
     def _path(self, match: Match) -> str | None:
-        """The registered picture's path in the gallery: a match names the vector's id, `<sighting>-<number>`."""
+        """The registered picture's path in the gallery, None where it is gone: a match names the vector's id."""
         if match.picture is None:
             return None
-        sighting_id, _, number = match.picture.rpartition("-")
-        sighting = self._gallery.find(sighting_id)
-        paths = [] if sighting is None else self._gallery.crop_paths(sighting)
-        if not number.isdigit() or int(number) >= len(paths):
-            return match.picture
-        return str(paths[int(number)].relative_to(self._gallery.root))
+        path = self._gallery.picture_path(match.picture, vehicle=match.vehicle)
+        return None if path is None else str(path.relative_to(self._gallery.root))
+
+
+def _scaled(frame: Frame, matches: Sequence[Match], size: tuple[int, int]) -> tuple[Frame, Sequence[Match]]:
+    """The frame and the boxes in it, in a size (width, height)."""
+    height, width = frame.picture.shape[:2]
+    if (width, height) == size:
+        return frame, matches
+    picture = np.asarray(Image.fromarray(frame.picture).resize(size))
+    across, down = size[0] / width, size[1] / height
+    moved = [
+        match
+        if match.box is None
+        else replace(match, box=tuple(side * by for side, by in zip(match.box, (across, down) * 2, strict=True)))
+        for match in matches
+    ]
+    return replace(frame, picture=picture), moved

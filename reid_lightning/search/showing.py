@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from reid_lightning.atomic import replacing
+from reid_lightning.search.contact_sheet import contact_sheet
 from reid_lightning.search.following import Step
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.records import Match, by_frame
@@ -22,6 +26,8 @@ from reid_lightning.search.track_decisions import TrackDecision
 
 _ROWS = 20
 """Rows of a printed table."""
+_PICTURES, _SIDE = 200, 128
+"""Vehicles on the sheet, and pixels of the pictures held for it."""
 
 
 @contextmanager
@@ -43,25 +49,84 @@ def watching(source: Source) -> Iterator[Callable[[Step], None]]:
         progress.update(task, total=progress.tasks[task].completed)
 
 
-def print_registered(source: Source, registered: Sequence[Registered], *, camera: str, known: bool) -> None:
-    """A row for each sighting of a source; or that it was registered before."""
-    console = Console(soft_wrap=True, highlight=False)
-    name = escape(plain_text(source.name))
-    if known:
-        console.print(f"{name} was registered for camera {escape(camera)} before: nothing to add.")
-        return
-    table = Table("vehicle", "plate read", "type", "time", "pictures", "", title=f"{name}, camera {escape(camera)}")
-    for one in registered[:_ROWS]:
+class RegisteredFiles:
+    """Keeps what is needed of each registered vehicle, prints the table of a source, and writes `registered.json`
+    and `registered.jpg` at the end. Of the first vehicles it holds a small picture, of all a record."""
+
+    def __init__(self, folder: Path, gallery: Path) -> None:
+        self._folder = folder
+        self._gallery = gallery
+        self._sources: list[dict[str, object]] = []
+        self._rows: list[tuple[Image.Image, Match]] = []
+        self._console = Console(soft_wrap=True, highlight=False)
+        self.new = 0
+        """Sightings that the gallery did not have."""
+
+    def begin(self, source: Source, *, camera: str, known: bool) -> None:
+        """A source follows, or is left out because it is known."""
+        said = {"source": source.name, "fingerprint": source.fingerprint, "camera": camera, "known": known}
+        self._sources.append({**said, "sightings": []})
+        name = escape(plain_text(source.name))
+        self._table = Table(title=f"{name}, camera {escape(camera)}")
+        for column in ("vehicle", "plate read", "type", "time", "pictures", ""):
+            self._table.add_column(column, no_wrap=column == "vehicle")
+        if known:
+            self._console.print(f"{name} was registered for camera {escape(camera)} before: nothing to add.")
+
+    def add(self, one: Registered) -> None:
+        """A vehicle of the source."""
         sighting = one.sighting
-        plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
-        span = f"{time_code(one.found.first)} - {time_code(one.found.last)}"
-        cells = (plain_text(sighting.vehicle), plate, sighting.type, span, str(len(sighting.crops)))
-        table.add_row(*map(escape, cells), "" if one.is_new else "known")
-    console.print(table)
-    if len(registered) > _ROWS:
-        console.print(f"and {len(registered) - _ROWS:,} more")
+        self.new += one.is_new
+        found: list = self._sources[-1]["sightings"]
+        found.append(asdict(sighting) | {"is_new": one.is_new})
+        if len(found) <= _ROWS:
+            plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
+            span = f"{time_code(one.found.first)} - {time_code(one.found.last)}"
+            cells = (plain_text(sighting.vehicle), plate, sighting.type, span, str(len(sighting.crops)))
+            self._table.add_row(*map(escape, cells), "" if one.is_new else "known")
+        if len(self._rows) < _PICTURES:
+            self._rows.append(_pictured(one))
+
+    def end(self, source: Source) -> None:
+        """The source was read to its end."""
+        if found := self._sources[-1]["sightings"]:
+            self._console.print(self._table)
+            if len(found) > _ROWS:
+                self._console.print(f"and {len(found) - _ROWS:,} more")
+        self._sources[-1]["warning"] = source.warning
+        print_warning(source)
+
+    def write(self) -> None:
+        """Write both files."""
+        with replacing(self._folder / "registered.json") as unfinished:
+            unfinished.write_text(json.dumps(self._sources, indent=2) + "\n", encoding="utf-8")
+        if self._rows:
+            title = "Registered vehicles; the number is the confidence of the plate"
+            contact_sheet(self._folder / "registered.jpg", self._rows, gallery=self._gallery, title=title)
+
+
+def _pictured(one: Registered) -> tuple[Image.Image, Match]:
+    """For `contact_sheet`: the best picture, small, with the confidence of the plate as the score."""
+    best = max(one.found.crops, key=lambda crop: crop.quality)
+    picture = Image.fromarray(best.picture)
+    picture.thumbnail((_SIDE, _SIDE))
+    sighting = one.sighting
+    match = Match(
+        sighting.vehicle,
+        sighting.plate_confidence,
+        best.frame,
+        best.seconds,
+        track=sighting.track,
+        camera=sighting.camera,
+        picture=str(Path(sighting.vehicle) / sighting.crops[0].file),
+    )
+    return picture, match
+
+
+def print_warning(source: Source) -> None:
+    """What could not be read of a source, if anything."""
     if source.warning is not None:
-        console.print(f"[yellow]{escape(source.warning)}[/yellow]")
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]{escape(source.warning)}[/yellow]")
 
 
 def print_found(matches: Sequence[Match], decisions: Sequence[TrackDecision], *, min_score: float) -> None:
@@ -90,22 +155,3 @@ def print_found(matches: Sequence[Match], decisions: Sequence[TrackDecision], *,
     console.print(table)
     if len(frames) > _ROWS:
         console.print(f"and {len(frames) - _ROWS:,} more frames")
-
-
-def registered_rows(registered: Sequence[Registered]) -> list[tuple[Image.Image, Match]]:
-    """For `contact_sheet`: the best picture of each sighting, with the confidence of its plate as the score."""
-    rows = []
-    for one in registered:
-        best = max(one.found.crops, key=lambda crop: crop.quality)
-        sighting = one.sighting
-        match = Match(
-            sighting.vehicle,
-            sighting.plate_confidence,
-            best.frame,
-            best.seconds,
-            track=sighting.track,
-            camera=sighting.camera,
-            picture=str(Path(sighting.vehicle) / sighting.crops[0].file),
-        )
-        rows.append((Image.fromarray(best.picture), match))
-    return rows

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
@@ -16,9 +17,9 @@ from reid_lightning.search.records import Candidate
 class TrackDecision:
     """A track of the query and a registered vehicle, by the most similar of its sightings.
 
-    `similarity` is 1 - the distance of the two tracks, at most 1; `accepted` says that it reaches the threshold;
-    `place` counts the track's vehicles from 1, most similar first. Seconds are since the query's start, `crops` is the
-    number of pictures that decided, `type` what the detector took most of them for.
+    `similarity` is 1 - the distance of the two tracks, at most 1, or what a prior left of it; `accepted` says that it
+    reaches the threshold; `place` counts the track's vehicles from 1, most similar first. Seconds are since the query's
+    start, `crops` is the number of pictures that decided, `type` what the detector took most of them for.
     """
 
     track: int
@@ -43,6 +44,7 @@ def decide_tracks(
     min_score: float = 0.6,
     top_k: int = 5,
     aggregation: Aggregation = "mean50",
+    prior: Callable[[tuple[str, str], float], float] | None = None,
 ) -> list[TrackDecision]:
     """Compare each track of the query with each sighting of the gallery by MCD (arXiv 1910.09458; `track_distances`).
 
@@ -56,6 +58,8 @@ def decide_tracks(
         min_score: the least similarity of an accepted vehicle, on the scale of the cosine.
         top_k: vehicles named for a track, accepted or not.
         aggregation: another one of the paper's.
+        prior: the weight, from 0 to 1, of a sighting (its key in `gallery`) for a track whose middle is at so many
+            seconds; similarities above 0 are multiplied by it before they are ranked.
 
     Returns:
         Tracks ascending, then the most similar first, equal ones by vehicle; a vehicle's best sighting is the first of
@@ -85,14 +89,25 @@ def decide_tracks(
         metric="mcd",
         aggregation=aggregation,
     )
+    similarities = 1 - distances
+    if prior is not None:
+        middles = [_middle([candidates[row] for row in rows[track]]) for track in tracks]
+        weights = similarities.new_tensor([[prior(key, middle) for key in keys] for middle in middles])
+        similarities = torch.where(similarities > 0, similarities * weights, similarities)
     decisions = []
-    for track, of_track in zip(tracks, (1 - distances).tolist(), strict=True):
+    for track, of_track in zip(tracks, similarities.tolist(), strict=True):
         seen = [candidates[row] for row in rows[track]]
         best = _best_sightings(keys, of_track)
         for place, (similarity, vehicle, sighting) in enumerate(best[:top_k], start=1):
             accepted = similarity >= min_score
             decisions.append(_decision(track, vehicle, sighting, similarity, accepted, place, seen))
     return decisions
+
+
+def _middle(seen: Sequence[Candidate]) -> float:
+    """Half way between a track's first and last picture, in seconds."""
+    seconds = [candidate.seconds for candidate in seen]
+    return (min(seconds) + max(seconds)) / 2
 
 
 def _best_sightings(keys: Sequence[tuple[str, str]], similarities: Sequence[float]) -> list[tuple[float, str, str]]:

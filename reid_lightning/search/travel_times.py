@@ -97,6 +97,17 @@ class TravelTimes:
             pairs = _of_square(lines, path, cameras, speed, spread)
         return cls(pairs, early=early, late=late)
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The names in the table, in the order of the alphabet."""
+        return tuple(sorted({camera for pair in self.pairs for camera in pair}))
+
+    def check(self, camera: str) -> None:
+        """ReIDError for a camera that is not in the table: nothing would ever be weighed."""
+        if camera not in self.cameras:
+            named = ", ".join(self.cameras) or "none"
+            raise ReIDError(f"camera is {camera!r}, which the travel times do not know; expected one of: {named}.")
+
     def prior(self, camera_a: str | None, time_a: float | None, camera_b: str | None, time_b: float | None) -> float:
         """How plausible it is that one vehicle was at both: a weight above 0, at most 1.
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reid_lightning.errors import ReIDError
 from reid_lightning.search.best_crops import BestCrops, KeptCrop
 from reid_lightning.search.detectors import Detector
 from reid_lightning.search.following import Pictures, Step, follow
@@ -76,6 +77,12 @@ class VehicleFinder:
         min_quality: float = 0.02,
         pictures: Pictures = "auto",
     ) -> None:
+        for name, value, least in (("crops", crops, 1), ("min_frames", min_frames, 1), ("min_side", min_side, 1)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ReIDError(f"{name} is {value!r}; expected a whole number of {least} or more.")
+        for name, value in (("min_quality", min_quality), ("min_plate_confidence", min_plate_confidence)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ReIDError(f"{name} is {value!r}; expected a number from 0 to 1.")
         self.detector = detector
         self._plate_reader = plate_reader
         self._build_tracker = build_tracker

@@ -26,17 +26,17 @@ from reid_lightning.search.matching import (
     matches_of_hits,
     score_embeddings,
 )
-from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox
+from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord
 from reid_lightning.search.sources import Source
 from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
 from reid_lightning.search.tracking import VehicleTracker
 from reid_lightning.search.travel_times import TravelTimes
+from reid_lightning.search.vehicle_hits import VehicleHits
 
 FRAMES_AT_ONCE = 16
 """Frames in memory at a time; their vehicles are embedded together."""
 PICTURES_OF_A_TRACK = 64
 """Embeddings kept of a track for its decision, spread evenly over its length."""
-_HITS_PER_VEHICLE = 8
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,9 @@ class SearchOptions:
         top_k: matches of a frame, and vehicles named for a track.
         where: which registered pictures are compared.
         rerank: re-rank the vehicles of each batch of frames against the gallery; takes the gallery into memory.
-        travel_times: reweigh by the time it takes from the sighting's camera to `camera`.
-        camera: where the query was taken.
+        travel_times: reweigh by the time it takes from the sighting's camera to `camera`: matches by the time of their
+            frame, decisions by the middle of their track. Not together with `rerank`.
+        camera: where the query was taken; with `travel_times` one of their cameras.
         start: when it began, in seconds since 1970; None: what the source says.
         one_vehicle: all pictures are of one vehicle, and decided about together.
         pictures: what a picture is, see `follow`.
@@ -80,25 +81,31 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         filter_matches([], min_score=self.min_score, top_k=self.top_k)  # refuses what is out of range
-        if self.travel_times is not None and self.camera is None:
+        if self.travel_times is None:
+            return
+        if self.camera is None:
             raise ReIDError("travel_times needs the query's camera: give camera=<its name in the table>.")
+        self.travel_times.check(self.camera)
+        if self.rerank is not None:
+            raise ReIDError(
+                "rerank and travel_times came together; re-ranking leaves one picture of each vehicle, which may not "
+                "be of the plausible sighting. Leave one of them out."
+            )
 
 
 @dataclass
 class _Track:
     """Some embeddings of a track, evenly spread, however long it becomes."""
 
-    candidates: list[Candidate] = field(default_factory=list)
-    embeddings: list[Tensor] = field(default_factory=list)
+    seen_as: list[tuple[Candidate, Tensor]] = field(default_factory=list)
     every: int = 1
     seen: int = 0
 
     def add(self, candidate: Candidate, embedding: Tensor) -> None:
         if self.seen % self.every == 0:
-            self.candidates.append(replace(candidate, picture=np.empty((0, 0, 3), np.uint8)))
-            self.embeddings.append(embedding)
-            if len(self.candidates) >= PICTURES_OF_A_TRACK:
-                del self.candidates[1::2], self.embeddings[1::2]
+            self.seen_as.append((replace(candidate, picture=np.empty((0, 0, 3), np.uint8)), embedding))
+            if len(self.seen_as) >= PICTURES_OF_A_TRACK:
+                del self.seen_as[1::2]
                 self.every *= 2
         self.seen += 1
 
@@ -135,7 +142,8 @@ class VehicleSearch:
                 f"{embedder.options.fingerprint}; vectors of two models say nothing of each other. Give bundle=<the "
                 "other one>, or rebuild the index: python -m reid_lightning.search.gallery rebuild."
             )
-        if store.count(options.where) == 0:
+        self._hits = VehicleHits(store, top_k=options.top_k, where=options.where)
+        if self._hits.registered == 0:
             empty = "the gallery is empty; register vehicles first: python register.py source=<clip> camera=<name>."
             filtered = "no registered picture meets the filter (plate, cameras, types, since, until); ask for less."
             raise ReIDError(empty if options.where.is_empty or store.count() == 0 else filtered)
@@ -153,10 +161,19 @@ class VehicleSearch:
         """Vehicles looked at so far, one for each frame that shows it."""
 
     def run(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[SearchedFrame]:
-        """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected."""
+        """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected.
+
+        Raises:
+            ReIDError: there are travel times, and nobody says when the source began.
+        """
         self._tracks, self._decided, self.candidates = {}, [], 0
         self._in_video = source.kind in ("video", "stream")
         self._start = source.start if self._options.start is None else self._options.start
+        if self._options.travel_times is not None and self._start is None:
+            raise ReIDError(
+                f"travel_times needs the time at which {source.name} began, which it does not say itself: give "
+                "start=<time>, such as 2026-01-31T08:00:00+01:00."
+            )
         steps: list[Step] = []
         options = self._options
         for step in follow(source, self._detector, self._build_tracker, pictures=options.pictures, whole_if_none=True):
@@ -169,24 +186,35 @@ class VehicleSearch:
         yield from self._search(steps)
 
     def decisions(self) -> list[TrackDecision]:
-        """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting. Tracks that
-        have not ended yet are judged by what was seen of them."""
+        """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting, times the prior
+        of travel times where there are some. Tracks that have not ended yet are judged by what was seen of them."""
         return sorted([*self._decided, *self._decide(self._tracks)], key=lambda one: (one.track, one.place))
 
     def _decide(self, tracks: Mapping[int, _Track]) -> list[TrackDecision]:
         if not tracks:
             return []
-        candidates = [candidate for track in tracks.values() for candidate in track.candidates]
-        embeddings = torch.stack([embedding for track in tracks.values() for embedding in track.embeddings])
+        rows = [row for track in tracks.values() for row in track.seen_as]
+        candidates, embeddings = [candidate for candidate, _ in rows], torch.stack([vector for _, vector in rows])
         names = {hit.record.vehicle for found in self._hits(embeddings) for hit in found}
         where = replace(self._options.where, vehicles=tuple(sorted(names)))
         sightings: dict[tuple[str, str], list[Tensor]] = {}
+        taken: dict[tuple[str, str], VectorRecord] = {}
         for records, vectors in self._store.scan(where):
             for record, vector in zip(records, torch.from_numpy(np.asarray(vectors, np.float32)), strict=True):
-                sightings.setdefault((record.vehicle, record.sighting), []).append(vector)
-        gallery = {key: torch.stack(rows) for key, rows in sightings.items()}
-        options = self._options
-        return decide_tracks(candidates, embeddings, gallery, min_score=options.min_score, top_k=options.top_k)
+                key = record.vehicle, record.sighting
+                sightings.setdefault(key, []).append(vector)
+                taken[key] = record
+        gallery = {key: torch.stack(vectors) for key, vectors in sightings.items()}
+        options, prior = self._options, None
+        if options.travel_times is not None:
+
+            def prior(key: tuple[str, str], seconds: float) -> float:
+                camera, time = taken[key].camera or None, taken[key].time
+                return options.travel_times.prior(camera, time, options.camera, self._start + seconds)
+
+        return decide_tracks(
+            candidates, embeddings, gallery, min_score=options.min_score, top_k=options.top_k, prior=prior
+        )
 
     def _search(self, steps: Sequence[Step]) -> Iterator[SearchedFrame]:
         candidates = [_candidate(step.frame, box) for step in steps for box in self._worth_comparing(step)]
@@ -201,8 +229,10 @@ class VehicleSearch:
                 self._tracks.setdefault(number, _Track()).add(kept, embedding)
             matches = self._matches(candidates, embeddings)
         if not self._options.one_vehicle:  # what is over need not be remembered
-            ended = [track for step in steps for track in step.ended if track in self._tracks]
-            self._decided += self._decide({track: self._tracks.pop(track) for track in ended})
+            ended = {track: self._tracks[track] for step in steps for track in step.ended if track in self._tracks}
+            self._decided += self._decide(ended)
+            for track in ended:
+                del self._tracks[track]
         passed = filter_matches(matches, min_score=self._options.min_score, top_k=self._options.top_k)
         of_frame: dict[int, list[Match]] = {}
         for match in passed:
@@ -222,26 +252,13 @@ class VehicleSearch:
 
     def _matches(self, candidates: Sequence[Candidate], embeddings: Tensor) -> list[Match]:
         if self._options.rerank is not None:
-            found = score_embeddings(self._gallery(), candidates, embeddings, rerank=self._options.rerank)
-        else:
-            found = matches_of_hits(
-                candidates, self._hits(embeddings), one_per_vehicle=self._options.travel_times is None
-            )
+            return score_embeddings(self._gallery(), candidates, embeddings, rerank=self._options.rerank)
+        hits = self._hits(embeddings)
         if self._options.travel_times is None:
-            return found
+            return matches_of_hits(candidates, hits)
+        found = matches_of_hits(candidates, hits, one_per_vehicle=False)
         weighed = self._options.travel_times.reweigh(found, camera=self._options.camera, start=self._start)
         return best_of_vehicles(sorted(weighed, key=lambda match: (match.frame, -match.score)))
-
-    def _hits(self, embeddings: Tensor) -> list[list]:
-        """The best pictures of at least `top_k` vehicles for each embedding, or all there are."""
-        vectors = embeddings.numpy()
-        wanted, asked = self._options.top_k, self._options.top_k * _HITS_PER_VEHICLE
-        while True:
-            hits = self._store.search(vectors, top_k=asked, where=self._options.where)
-            short = any(len(found) == asked and len({hit.record.vehicle for hit in found}) < wanted for found in hits)
-            if not short:
-                return hits
-            asked *= 4
 
     def _gallery(self) -> GalleryEmbeddings:
         """All that is compared, in memory."""

@@ -246,6 +246,9 @@ def test_command_draws_and_explains_mistakes(tmp_path: Path, capsys: pytest.Capt
     assert len(read_truth(folder).vehicles) == 1
     assert main([str(tmp_path), "--seconds", "3"]) == 1
     assert "too short for 8 vehicles" in capsys.readouterr().err
+    for seconds in ("nan", "inf"):
+        assert main([str(tmp_path), "--seconds", seconds]) == 1
+        assert f"seconds is {seconds}; expected a finite number" in capsys.readouterr().err
 
 
 @pytest.mark.slow

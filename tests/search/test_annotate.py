@@ -8,7 +8,7 @@ from PIL import Image, ImageColor
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import annotate as annotation
 from reid_lightning.search.annotate import AnnotatedVideo, annotate, colour_of
-from reid_lightning.search.contact_sheet import contact_sheet
+from reid_lightning.search.contact_sheet import contact_sheet, thumbnail
 from reid_lightning.search.fonts import fitted, font_for
 from reid_lightning.search.records import Frame, Match
 
@@ -116,6 +116,16 @@ def test_an_error_leaves_the_old_video_and_nothing_else(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["v.mp4"]
 
 
+def test_a_video_of_few_frames_an_hour_and_a_folder_named_by_the_time_can_be_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "08:00").mkdir()
+    with AnnotatedVideo("08:00/v.mp4", 64, 64, 25 / 100_000) as video:
+        for number in range(2):
+            video.add(frame(number, 64, 64), [])
+    frames, _, _, rate = read(tmp_path / "08:00" / "v.mp4")
+    assert (len(frames), rate) == (2, 0.1)
+
+
 def test_what_cannot_become_a_video_is_named(tmp_path):
     with pytest.raises(ReIDError, match="no folder"), AnnotatedVideo(tmp_path / "nowhere" / "v.mp4", 64, 64, 10):
         pass
@@ -158,6 +168,15 @@ def test_contact_sheets_of_nothing_of_much_and_with_missing_pictures(tmp_path):
     assert sorted(one.name for one in tmp_path.iterdir()) == ["all.jpg", "none.jpg", "part.jpg"]
     with pytest.raises(ReIDError, match="columns is 0"):
         contact_sheet(tmp_path / "sheet.jpg", rows, columns=0)
+
+
+def test_thumbnails_are_drawn_as_the_pictures_themselves_and_the_title_counts_all(tmp_path):
+    crop = np.random.default_rng(0).integers(0, 255, (150, 70, 3), dtype=np.uint8)
+    small = thumbnail(crop)
+    assert small.size == (96, 96)
+    sheets = [contact_sheet(tmp_path / "a.png", [(one, match())]).read_bytes() for one in (crop, small)]
+    assert sheets[0] == sheets[1]
+    assert contact_sheet(tmp_path / "a.png", [(small, match())], total=900).read_bytes() != sheets[0]
 
 
 def test_long_texts_are_cut_to_fit():

@@ -298,3 +298,7 @@ class TestTorchvision:
     def test_an_unknown_model_is_named_with_those_that_exist(self):
         with pytest.raises(ReIDError, match=r"'yolo9'.*ssdlite320_mobilenet_v3_large"):
             TorchvisionDetector("yolo9")
+
+    def test_a_device_that_is_not_there_is_named_before_anything_is_loaded(self):
+        with pytest.raises(ReIDError, match="device is 'cuda:99', which cannot be used here"):
+            TorchvisionDetector(device="cuda:99")

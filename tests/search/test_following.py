@@ -85,3 +85,8 @@ def test_a_vehicle_of_a_picture_needs_one_frame_only(tmp_path):
     with open_source(tmp_path / "a.png") as source:
         (found,) = finder(min_frames=9).find(source)
     assert found.plate is None and found.frame.path == tmp_path / "a.png" and len(found.crops) == 1
+
+
+def test_a_word_that_says_nothing_of_pictures_is_refused(clip):
+    with open_source(clip) as source, pytest.raises(ReIDError, match="'scene'; expected one of auto, scenes, crops"):
+        list(follow(source, BrightBoxes(), build_tracker, pictures="scene"))

@@ -311,6 +311,83 @@ def test_repair_removes_what_a_stopped_process_left(gallery: Gallery) -> None:
     assert not (gallery.root / "B").exists()
 
 
+@pytest.mark.parametrize("damage", ['{"format": 2}', "", '{"format": 1, "id": "a1", "crops": [{"file": "a9-0.jpg"}]}'])
+def test_repair_touches_nothing_where_a_sidecar_cannot_be_read(gallery: Gallery, damage: str) -> None:
+    gallery.add(sighting("a1", "A"), pictures())
+    gallery.add(sighting("a2", "A"), pictures())
+    (gallery.root / "A/a1.json").write_text(damage)
+    (gallery.root / "A/a2.json").rename(gallery.root / "A/a2.txt")  # whose crops these are, nobody can say now
+    before = all_files(gallery.root)
+    assert gallery.repair(older_than=-1) == [] and all_files(gallery.root) == before
+    assert gallery.sightings_of("A", on_problem=lambda problem: None) == []
+    assert len(gallery.check()) == 1
+
+
+def test_what_is_merged_while_somebody_lists_is_no_problem(gallery: Gallery) -> None:
+    for number, vehicle in enumerate("ABC"):
+        gallery.add(sighting(f"a{number}", vehicle), pictures())
+    listing = gallery.sightings()
+    first = next(listing)
+    gallery.merge("A", "C")
+    assert [first.id, *(one.id for one in listing)] == ["a0", "a1", "a2"]
+
+
+def test_the_picture_of_a_record(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        gallery.add(sighting(f"a-{number}", "A"), pictures())
+    (gallery.root / "MINE").mkdir()
+    Image.new("RGB", (9, 9), "red").save(gallery.root / "MINE/left.png")
+    (own,) = gallery.sightings_of("MINE")
+    root, own_id = gallery.root, f"{own.id}-0"
+    reader = Gallery(root)
+    for vehicle in ("A", "a", None, "MINE", "nobody", "../A"):
+        assert reader.picture_path("a-1-1", vehicle=vehicle) == root / "A/a-1-1.jpg"
+    assert reader.picture_path(own_id, vehicle="MINE") == reader.picture_path(own_id) == root / "MINE/left.png"
+    assert reader.picture_path(own_id, vehicle="A") is None  # the id holds the name of its folder
+    for unknown in ("a-1-2", "a-9-0", "a-1", f"{own.id}-1", "a-1-01", "a-1--1", "a-1-\u0661", "-0", "", "0"):
+        assert reader.picture_path(unknown, vehicle="A") is None and reader.picture_path(unknown) is None
+    reads: list[Path] = []
+    for module in ("crop_files", "folder"):
+        name = f"reid_lightning.search.gallery.{module}.vehicle_folders"
+        monkeypatch.setattr(name, lambda root: reads.append(root) or ([], []))
+    monkeypatch.setattr("reid_lightning.search.gallery.crop_files.read_folder", reads.append)
+    monkeypatch.setattr("reid_lightning.search.gallery.crop_files.read_sidecar", reads.append)
+    for identifier in ("a-1-1", "a-9-0"):
+        reader.picture_path(identifier, vehicle="A")
+    reader.picture_path(own_id)
+    assert reads == []
+
+
+def test_the_picture_of_a_record_after_a_change(gallery: Gallery) -> None:
+    assert gallery.picture_path("a1-0", vehicle="A") is None
+    gallery.add(sighting("a1", "A"), pictures())
+    gallery.add(sighting("a2", "A"), pictures())
+    assert gallery.picture_path("a1-0", vehicle="A") == gallery.root / "A/a1-0.jpg"
+    gallery.rename("A", "B")
+    assert gallery.picture_path("a1-0", vehicle="A") == gallery.root / "B/a1-0.jpg"
+    (gallery.root / "B/a2.json").write_text("{")
+    (gallery.root / "B/a1-0.jpg").unlink()
+    assert gallery.picture_path("a1-0", vehicle="B") is gallery.picture_path("a2-0", vehicle="B") is None
+
+
+def test_no_record_has_a_picture_outside_the_gallery(gallery: Gallery, tmp_path: Path) -> None:
+    gallery.add(sighting("a1", "A"), pictures())
+    gallery.add(sighting("a2", "A"), pictures())
+    for name in ("private.png", "b-0.jpg"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    shutil.copy(gallery.root / "A/a1.json", tmp_path / "a3.json")
+    (gallery.root / "A/a3.json").symlink_to(tmp_path / "a3.json")
+    (gallery.root / "A/a1-1.jpg").unlink()
+    (gallery.root / "A/a1-1.jpg").symlink_to(tmp_path / "private.png")
+    path = gallery.root / "A/a2.json"
+    path.write_text(path.read_text().replace("a2-0.jpg", "../../private.png"))
+    nasty = ["../private.png", "../private-0", "a/../../b-0", f"{tmp_path}/b-0", "..-0", ".-0", "a1\0-0", "\ud800-0"]
+    nasty += ["a1-1", "a2-0", "a3-0", "x" * 300 + "-0", "a1-" + "9" * 5000]
+    for identifier in nasty:
+        for vehicle in (None, "A", "..", "../A", "", "\ud800", "x" * 300, str(tmp_path)):
+            assert gallery.picture_path(identifier, vehicle=vehicle) is None
+
+
 def _killed_merge(root: str, after: int) -> None:
     """Merge A into B; killed when so many steps on the disk are done."""
     steps = 0
@@ -371,7 +448,44 @@ def test_sources_are_remembered_by_camera(gallery: Gallery) -> None:
     gallery.mark_source("f00d", "../s'out\"h", name="clip.mp4", detector="motion", sightings=3)
     assert gallery.source_done("f00d", "north") and gallery.source_done("f00d", "../s'out\"h")
     assert not gallery.source_done("f00d", "east") and not gallery.source_done("beef", "north")
+    assert gallery.source_state("f00d", "north").settings == ""
     (gallery.root / ".sources/f00d.json").write_text("{")
     assert not gallery.source_done("f00d", "north")
     with pytest.raises(ReIDError, match="fingerprint"):
         gallery.source_done("../x", "north")
+
+
+def test_a_source_is_begun_finished_and_forgotten(gallery: Gallery) -> None:
+    given = {"name": "clip.mp4", "settings": "motion min_score=0.5"}
+    assert gallery.begin_source("f00d", "north", **given) is None
+    assert gallery.begin_source("f00d", "south", **given) is None
+    mark = gallery.source_state("f00d", "north")
+    assert (mark.done, mark.settings, mark.name) == (False, given["settings"], "clip.mp4")
+    assert not gallery.source_done("f00d", "north")
+    assert gallery.begin_source("f00d", "north", name="clip.mp4", settings="other") == mark
+    assert gallery.source_state("f00d", "north").settings == "other"
+    gallery.mark_source("f00d", "north", name="clip.mp4", detector="motion", sightings=3)
+    done = gallery.source_state("f00d", "north")
+    assert (done.done, done.settings, done.sightings) == (True, "other", 3) and gallery.source_done("f00d", "north")
+    assert gallery.begin_source("f00d", "north", name="clip.mp4", settings="other") == done
+    assert gallery.source_done("f00d", "north")  # it stays finished
+    gallery.forget_source("f00d", "north")
+    gallery.forget_source("f00d", "nowhere")
+    assert gallery.source_state("f00d", "north") is None and gallery.source_state("f00d", "south") is not None
+    gallery.forget_source("f00d", "south")
+    assert all_files(gallery.root) == set()
+
+
+def test_a_mark_of_before_is_of_a_finished_source(gallery: Gallery) -> None:
+    (gallery.root / ".sources").mkdir(parents=True)
+    mark = {"source": "f00d", "camera": "c", "name": "x", "detector": "motion", "sightings": 3, "when": 1e9}
+    (gallery.root / ".sources/f00d.json").write_text(json.dumps({"format": 1, "marks": [mark]}))
+    assert gallery.source_done("f00d", "c") and gallery.source_state("f00d", "c").sightings == 3
+
+
+def test_sightings_of_a_source(gallery: Gallery) -> None:
+    for number, (source, camera) in enumerate([("f00d", "n"), ("f00d", "s"), ("beef", "n"), ("f00d", "n")]):
+        gallery.add(sighting(f"a{number}", f"V{number}", source=source, camera=camera), pictures())
+    gallery.add(sighting("a9", "V9", source="f00d", camera="n"), pictures())
+    (gallery.root / "V9/a9.json").write_text("{")
+    assert [one.id for one in gallery.sightings_of_source("f00d", "n")] == ["a0", "a3"]

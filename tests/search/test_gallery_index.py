@@ -135,6 +135,33 @@ def test_damaged_files_are_left_out_and_named(index: GalleryIndex) -> None:
     assert "a3-0.jpg" in "".join(report.problems) and "a2.json" in "".join(report.problems)
 
 
+def test_sync_keeps_the_vectors_of_what_cannot_be_read(index: GalleryIndex, embed: Colours) -> None:
+    fill(index)
+    path = index.gallery.root / "B/a2.json"
+    text, before = path.read_text(), embed.pictures
+    path.write_text(text.replace('"format": 1', '"format": 2'))
+    report = index.sync()
+    assert (report.removed, report.total, len(report.problems)) == (0, 8, 1)
+    path.write_text(text)
+    assert index.sync().problems == () and embed.pictures == before
+    assert_agree(index)
+
+
+@pytest.mark.parametrize("change", ["rename", "merge", "delete", "delete_sighting"])
+def test_a_change_while_a_sighting_is_embedded_is_followed(index: GalleryIndex, embed: Colours, change: str) -> None:
+    fill(index, "BB")
+    index.gallery.add(sighting(9, "A"), pictures(9))
+    keeper = GalleryIndex(Gallery(index.gallery.root), index.store)
+    given = {"rename": ("A", "NEW"), "merge": ("A", "B"), "delete": ("A",)}.get(change, (keeper.gallery.find("a9"),))
+
+    def slow(pictures: Sequence[Image.Image]) -> np.ndarray:
+        getattr(keeper, change)(*given)
+        return embed(pictures)
+
+    assert GalleryIndex(index.gallery, index.store, slow).add(sighting(9, "A")) == (not change.startswith("delete"))
+    assert_agree(index)
+
+
 def test_rebuild_changes_the_model(index: GalleryIndex, embed: Colours) -> None:
     fill(index)
     uri = index.gallery.root / ".index"
@@ -189,11 +216,15 @@ def test_commands(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[st
     for number, vehicle in enumerate("ABC"):
         gallery.add(sighting(number, vehicle), pictures(number))
     assert main(["rename", "A", "A2", *at]) == 0  # without an index
+    assert "done; no vectors followed" in capsys.readouterr().out
     assert main(["sync", *at]) == 1 and "--bundle" in capsys.readouterr().err
     assert main(["sync", *at, "--bundle", str(bundle)]) == 0
     assert "6 vectors: 6 embedded" in capsys.readouterr().out
     assert main(["merge", "B", "A2", *at]) == 0
-    assert main(["delete", "C", *at]) == 0
+    output = capsys.readouterr().out
+    assert f"done; the vectors at {gallery.root / '.index'} followed; a store elsewhere follows with --uri" in output
+    assert main(["delete", "C", *at, "--uri", str(gallery.root / ".index")]) == 0
+    assert capsys.readouterr().out.endswith("followed\n")
     assert main(["delete", "C", *at]) == 1 and "no vehicle 'C'" in capsys.readouterr().err
     store = open_store(gallery.root / ".index")
     assert store.count() == store.count(Filter(vehicles=("A2",))) == 4

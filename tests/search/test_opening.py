@@ -4,9 +4,20 @@ import os
 
 import pytest
 import torch
+from PIL import Image
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.opening import best_device, find_bundle, seconds_since_1970, threshold_of
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.opening import (
+    best_device,
+    find_bundle,
+    name_of,
+    seconds_since_1970,
+    threshold_of,
+    where_of,
+    words,
+)
+from reid_lightning.search.records import Filter
 
 
 def test_the_newest_bundle_is_found(tmp_path):
@@ -52,3 +63,29 @@ def test_the_best_device_is_a_gpu_where_there_is_one(monkeypatch):
     assert best_device("auto") == "cpu"
     assert best_device("cuda:1") == "cuda:1"
     assert best_device("auto", backend="onnx") == "cpu"
+
+
+def test_names_are_texts_one_or_several():
+    assert words(None, key="plate") is None
+    assert words("north", key="cameras") == ("north",)
+    assert words(["north", 2], key="cameras") == ("north", "2")
+    for wrong in (float("inf"), 51e3, True, "", [None], []):
+        with pytest.raises(ReIDError, match=r"plate is"):
+            words(wrong, key="plate")
+    with pytest.raises(ReIDError, match=r"types is 'cra'; expected some of car, truck"):
+        words("cra", key="types", known=("car", "truck"))
+    assert name_of(1, key="camera") == "1"
+    with pytest.raises(ReIDError, match="camera is None; expected one name"):
+        name_of(None, key="camera")
+
+
+def test_a_filter_names_vehicles_as_the_gallery_does(tmp_path):
+    with pytest.raises(ReIDError, match=r"no gallery at .*register\.py"):
+        where_of(Gallery(tmp_path / "typo"))
+    (tmp_path / "LS15EBC").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "LS15EBC/a.png")
+    where = where_of(Gallery(tmp_path), plate="ls15ebc", cameras="north", types=["car"], since="2026-01-01T00:00:00Z")
+    assert where == Filter(("LS15EBC",), ("north",), ("car",), 1_767_225_600.0)
+    for nobody in ("../../x", "A" * 300, "LS15EBX"):
+        with pytest.raises(ReIDError, match="no vehicle"):
+            where_of(Gallery(tmp_path), plate=nobody)

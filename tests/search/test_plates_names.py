@@ -109,7 +109,8 @@ def test_long_names_are_cut_and_stay_two():
 
 def test_unknown_names_are_stable_and_nothing_else_becomes_one():
     name = unknown_name("camera/12")
-    assert name == unknown_name("camera/12") == "unknown-" + name[-8:]
+    assert name == unknown_name("camera/12") == "unknown-" + name[-16:]
+    assert unknown_name("16d708fb91280778") == "unknown-16d708fb91280778"  # two ids of one source stay two
     assert name != unknown_name("camera/13")
     assert folder_name(name) == folder_name(name.upper()) == name  # a case-insensitive file system knows one folder
     assert folder_name("unknown-van") == "UNKNOWN-VAN"

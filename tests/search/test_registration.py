@@ -49,12 +49,12 @@ def clip(tmp_path):
 class Place:
     """A gallery with its index."""
 
-    def __init__(self, root, embedder, detector=None):
+    def __init__(self, root, embedder, detector=None, settings="all"):
         self.gallery = Gallery(root)
         self.store = open_store(root / ".index", fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
         self.index = GalleryIndex(self.gallery, self.store, embed=lambda pictures: embedder.embed(pictures).numpy())
         finder = VehicleFinder(detector or BrightBoxes(), KnowsRed(), build_tracker=build_tracker, crops=3)
-        self.registrar = Registrar(self.gallery, finder, index=self.index)
+        self.registrar = Registrar(self.gallery, finder, index=self.index, settings=settings)
 
     def register(self, path, *, camera="north", start=None):
         with open_source(path) as source:
@@ -121,19 +121,38 @@ def test_what_was_interrupted_is_finished_by_the_same_command(place, clip, tmp_p
     assert place.state() == whole.state()
 
 
-def test_what_another_detector_has_left_half_done_is_replaced(place, clip, tmp_path, embedder):
-    class Shifted(BrightBoxes):
-        name = "shifted"
+class TrucksOnly(BrightBoxes):
+    """The same name, another setting: the truck is its first track."""
 
-    other = Place(place.gallery.root, embedder, detector=Shifted())
+    types = BrightBoxes.types[1:]
+
+
+def test_what_other_settings_have_left_half_done_is_replaced(place, clip, embedder):
+    other = Place(place.gallery.root, embedder, detector=TrucksOnly(), settings="trucks")
     with open_source(clip) as source:
         next(iter(other.registrar.register(source, camera="north")))
     place.register(clip)
-    assert {sighting.detector for sighting in place.gallery.sightings()} == {"bright"}
+    assert sorted(sighting.type for sighting in place.gallery.sightings()) == ["car", "truck"]
     assert place.store.count() == sum(len(sighting.crops) for sighting in place.gallery.sightings())
 
 
-def test_a_folder_that_has_grown_adds_the_new_pictures_only(place, tmp_path):
+def test_a_source_can_be_done_again_with_other_settings(place, clip, embedder):
+    place.register(clip)
+    other = Place(place.gallery.root, embedder, detector=TrucksOnly(), settings="trucks")
+    with open_source(clip) as source:
+        other.registrar.forget(source, camera="north")
+    assert list(place.gallery.sightings()) == [] and place.store.count() == 0
+    assert [one.sighting.type for one in other.register(clip)] == ["truck"]
+
+
+def test_damage_elsewhere_in_the_gallery_does_not_stop_a_registration(place, clip):
+    damaged = place.gallery.root / "AAA111"
+    damaged.mkdir(parents=True)
+    (damaged / "0123456789abcdef.json").write_text("{")
+    assert len(place.register(clip)) == 2
+
+
+def test_a_folder_that_has_grown_adds_the_new_pictures_only(place, tmp_path, embedder):
     folder = tmp_path / "pictures"
     folder.mkdir()
     Image.fromarray(scene(red=(5, 5), blue=(80, 70))).save(folder / "b.png")
@@ -141,6 +160,10 @@ def test_a_folder_that_has_grown_adds_the_new_pictures_only(place, tmp_path):
     Image.fromarray(scene(blue=(30, 60))).save(folder / "a.png")
     assert [one.is_new for one in place.register(folder)] == [True, False, False]
     assert len(list(place.gallery.sightings())) == 3
+    Image.fromarray(scene(red=(60, 60))).save(folder / "c.png")
+    other = Place(place.gallery.root, embedder, detector=TrucksOnly(), settings="trucks")
+    other.register(folder)
+    assert [sighting.type for sighting in place.gallery.sightings()] == ["truck", "truck"]  # as these settings see them
 
 
 def test_a_source_without_vehicles_is_an_error_and_leaves_nothing(place, tmp_path):

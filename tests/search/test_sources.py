@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle, islice
 from pathlib import Path
 
 import av
@@ -12,7 +19,7 @@ import pytest
 from PIL import Image
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import sources
+from reid_lightning.search import video_source
 from reid_lightning.search.sources import open_source
 
 RATE, COUNT = 10, 30
@@ -147,7 +154,7 @@ def test_sound_alone_is_no_video(tmp_path: Path):
 
 
 def test_frames_too_large_to_be_true_are_refused(video: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(video_source, "MAX_PIXELS", 64 * 48 - 1)
     with pytest.raises(ReIDError, match="64x48"):
         open_source(video)
 
@@ -243,3 +250,77 @@ def test_an_hour_is_not_held_in_memory(tmp_path: Path):
     with open_source(write_video(tmp_path / "clip.mp4", count=10)) as source:
         seen = [weakref.ref(frame.picture) for frame in source]
         assert sum(one() is not None for one in seen) <= 1
+
+
+def test_a_name_with_a_colon_is_no_protocol(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("2026-01-01T08:00:00.mp4").write_bytes(video.read_bytes())
+    with open_source("2026-01-01T08:00:00.mp4") as source:
+        assert (source.name, source.kind, source.length) == ("2026-01-01T08:00:00.mp4", "video", COUNT)
+        assert source.fingerprint == open_source(video).fingerprint
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a folder; `/camera` gives JPEGs one after the other without end."""
+
+    def __init__(self, root: Path) -> None:
+        class Handler(SimpleHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path != "/camera":
+                    return super().do_GET()
+                self.send_response(200)
+                self.end_headers()
+                pictures = [io.BytesIO() for _ in range(COUNT)]
+                for number, picture in enumerate(pictures):
+                    Image.fromarray(draw(number)).save(picture, "JPEG")
+                with suppress(ConnectionError):  # until nobody listens
+                    for picture in cycle(pictures):
+                        self.wfile.write(picture.getvalue())
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(root)))
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with Server(tmp_path) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_recording_on_a_server_is_known_again_and_a_camera_is_not(server: Server, video: Path, tmp_path: Path):
+    (tmp_path / "dated.mp4").write_bytes(video.read_bytes())
+    write_video(tmp_path / "plain.mp4")
+    for name, start in (("dated.mp4", 1714979289.0), ("plain.mp4", None)):
+        with open_source(f"{server.address}/{name}") as first:
+            assert (first.kind, first.length, first.start) == ("video", COUNT, start)
+            assert len(list(first)) == COUNT and first.warning is None
+        with open_source(f"{server.address.replace('//', '//user:word@')}/{name}") as again:
+            assert again.fingerprint == first.fingerprint
+    write_video(tmp_path / "plain.mp4", count=COUNT - 10)
+    with open_source(f"{server.address}/plain.mp4") as other:
+        assert other.fingerprint != open_source(f"{server.address}/dated.mp4").fingerprint
+        assert other.fingerprint != again.fingerprint  # the same address, another recording
+    with open_source(f"{server.address}/camera") as first, open_source(f"{server.address}/camera") as again:
+        assert first.kind == "stream" and first.start is not None and first.fingerprint != again.fingerprint
+        assert [grey(frame.picture) for frame in islice(first, 3)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["car.png", "car.jpg", "car"])
+def test_a_picture_on_a_server_is_a_picture(server: Server, tmp_path: Path, name: str):
+    Image.fromarray(draw(3)).save(tmp_path / name, "PNG" if name == "car.png" else "JPEG")
+    with open_source(f"{server.address}/{name}") as source:
+        assert (source.kind, source.length, source.frames_per_second, source.start) == ("picture", 1, None, None)
+        (frame,) = source
+    assert frame.number == 0 and frame.picture.shape == (48, 64, 3) and grey(frame.picture) == 3
+    with open_source(f"{server.address}/{name}") as again:
+        assert again.fingerprint == source.fingerprint
+    Image.fromarray(draw(9)).save(tmp_path / name, "PNG" if name == "car.png" else "JPEG")
+    with open_source(f"{server.address}/{name}") as other:
+        assert other.fingerprint != source.fingerprint

@@ -1,5 +1,7 @@
 """Decisions over whole tracks: meanMCD50 by hand and against a slow loop."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,25 @@ def test_what_cannot_be_compared_is_named():
         decide_tracks([seen(1)], torch.eye(2)[:1], gallery, min_score=6)
     with pytest.raises(ReIDError, match="top_k is 0"):
         decide_tracks([seen(1)], torch.eye(2)[:1], gallery, top_k=0)
+
+
+def test_a_prior_weighs_sightings_by_the_middle_of_the_track():
+    gallery = {("A", "near"): torch.tensor([[1.0, 0.0]]), ("A", "far"): torch.tensor([[0.6, 0.8]])}
+    gallery["B", "other"] = torch.tensor([[-1.0, 0.0]])
+    candidates = [replace(seen(1), seconds=seconds) for seconds in (2.0, 3.0, 12.0)]
+    asked = set()
+
+    def prior(key, seconds):
+        asked.add((key, seconds))
+        return 0.5
+
+    plain = decide_tracks(candidates, torch.tensor([[1.0, 0.0]] * 3), gallery)
+    weighed = decide_tracks(candidates, torch.tensor([[1.0, 0.0]] * 3), gallery, prior=prior)
+    assert asked == {(key, 7.0) for key in gallery}
+    assert [one.similarity for one in plain] == pytest.approx([1.0, -1.0])
+    assert [one.similarity for one in weighed] == pytest.approx([0.5, -1.0])  # what is below 0 stays
+    assert [one.accepted for one in plain + weighed] == [True, False, False, False]
+    decisions = decide_tracks(
+        candidates, torch.tensor([[1.0, 0.0]] * 3), gallery, prior=lambda key, _: 0.1 if key[1] == "near" else 1.0
+    )
+    assert (decisions[0].sighting, decisions[0].similarity) == ("far", pytest.approx(0.6))

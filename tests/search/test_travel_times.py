@@ -156,3 +156,12 @@ def test_bad_arguments_are_named(times, tmp_path):
         TravelTimes({}, late=2)
     with pytest.raises(ReIDError, match="alpha is -1"):
         times.reweigh([], camera="a", start=0.0, alpha=-1)
+
+
+def test_a_camera_that_is_not_in_the_table_is_named_with_those_that_are(times):
+    assert times.cameras == ("a", "b")
+    times.check("b")
+    with pytest.raises(ReIDError, match=r"camera is 'bb'.*: a, b"):
+        times.check("bb")
+    with pytest.raises(ReIDError, match="none"):
+        TravelTimes({}).check("a")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from toy_run import child
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import lance
 from reid_lightning.search.gallery.stores import VectorStore, open_store
 from reid_lightning.search.records import Filter, VectorRecord
 
@@ -314,49 +316,94 @@ def test_what_does_not_fit_is_an_error(opened: Open) -> None:
     assert store.count() == 0
 
 
-def _write(place: dict[str, str], process: int, acknowledged: str | None = None) -> None:
-    """Write records of our own and some that all processes write, one batch after the other."""
+def _batch(process: int, number: int) -> tuple[list[VectorRecord], np.ndarray]:
+    """Three records of a process's own, and four that all processes write."""
+    given = [*records(3, prefix=f"p{process}-{number}-"), *records(4, prefix="shared")]
+    return given, vectors(len(given), seed=process)
+
+
+def _write_on(place: dict[str, str], acknowledged: str) -> None:
+    """Write batches as process 1 until killed, and say which are written."""
     store = open_store(place["uri"], **MODEL, name=place["name"])
-    for number in range(8 if acknowledged is None else 10_000):
-        own = records(3, prefix=f"p{process}-{number}-")
-        shared = records(4, prefix="shared") if acknowledged is None else []
-        store.upsert([*own, *shared], vectors(len(own) + len(shared), seed=process))
-        if acknowledged is not None:
-            with open(acknowledged, "a") as file:
-                file.write(f"{number}\n")
+    for number in itertools.count():
+        store.upsert(*_batch(1, number))
+        with open(acknowledged, "a") as file:
+            file.write(f"{number}\n")
 
 
-def test_processes_that_write_at_once_lose_and_double_nothing(opened: Open) -> None:
-    store = opened()
-    processes = [child(partial(_write, opened.place, number)) for number in range(3)]
-    while any(process.is_alive() for process in processes):
-        for hits in store.search(vectors(2), top_k=5):
-            assert len({hit.record.id for hit in hits}) == len(hits)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    expected = {one.id for p in range(3) for n in range(8) for one in records(3, prefix=f"p{p}-{n}-")}
-    expected |= {one.id for one in records(4, prefix="shared")}
-    assert set(everything(store)) == expected
-    assert store.count() == opened().count() == len(expected)
-
-
-def test_a_killed_writer_loses_nothing_that_was_acknowledged(opened: Open, tmp_path: Path) -> None:
+def test_of_processes_that_write_at_once_and_one_that_is_killed_nothing_is_lost_or_doubled(
+    opened: Open, tmp_path: Path
+) -> None:
     store = opened()
     log = tmp_path / "acknowledged"
-    process = child(partial(_write, opened.place, 0, str(log)))
-    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < 6):
+    process = child(partial(_write_on, opened.place, str(log)))  # one is enough: the other one is this one
+    while process.is_alive() and not log.exists():
         time.sleep(0.01)
+    own = 0
+    while process.is_alive() and (own < 8 or log.read_text().count("\n") < 8):
+        store.upsert(*_batch(0, own))
+        own += 1
+        for hits in store.search(vectors(2), top_k=5):
+            assert len({hit.record.id for hit in hits}) == len(hits)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     written = [int(line) for line in log.read_text().splitlines()]
+    done = [(0, number) for number in range(own)] + [(1, number) for number in written]
+    acknowledged = {one.id for pair in done for one in _batch(*pair)[0]}
+    in_flight = {one.id for one in _batch(1, written[-1] + 1)[0]} - acknowledged
     reopened = opened()
     found = set(everything(reopened))
-    acknowledged = {one.id for n in written for one in records(3, prefix=f"p0-{n}-")}
-    in_flight = {one.id for one in records(3, prefix=f"p0-{written[-1] + 1}-")}
     assert acknowledged <= found and found - acknowledged in (set(), in_flight)
     assert store.count() == reopened.count() == len(found)
     reopened.upsert(records(2), vectors(2))
     assert store.count() == len(found) + 2
+
+
+def test_writing_during_rebuilds_succeeds(tmp_path: Path) -> None:
+    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
+    ended, failed = threading.Event(), []
+
+    def write() -> None:
+        try:
+            while not ended.is_set():
+                camera.upsert(records(1, prefix="camera"), vectors(1))
+        except ReIDError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for _ in range(5):
+        keeper.replace([(records(5), vectors(5))])
+    ended.set()
+    thread.join()
+    assert failed == []
+    camera.upsert(records(1, prefix="camera"), vectors(1))
+    assert keeper.count() == 6
+
+
+@pytest.mark.parametrize("change", ["upsert", "delete"])
+def test_what_is_replaced_under_a_writer_without_locks_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """As on an object store, where no process can lock another one out."""
+    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
+    camera.upsert(records(2), vectors(2))
+    monkeypatch.setattr(lance.LanceStore, "_locked", lambda store: nullcontext())
+    given = {"upsert": (records(1, prefix="n"), vectors(1)), "delete": ([records(2)[1].id],)}[change]
+    name = {"upsert": "to_table", "delete": "one_of"}[change]
+    prepare, replaced = getattr(lance, name), []
+
+    def prepare_slowly(*values: object) -> object:
+        if not replaced:
+            replaced.append(True)
+            keeper.replace([(records(3), vectors(3))])
+        return prepare(*values)
+
+    monkeypatch.setattr(lance, name, prepare_slowly)
+    getattr(camera, change)(*given)
+    kept = {one.id for one in records(3)}
+    assert set(everything(keeper)) == (kept | {"n0000-0"} if change == "upsert" else kept - {records(2)[1].id})
 
 
 def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
@@ -387,19 +434,33 @@ def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
 def test_dropped_is_gone(opened: Open) -> None:
     opened().upsert(records(2), vectors(2))
     opened().drop()
-    with pytest.raises(ReIDError, match="no vector store"):
-        opened(fingerprint=None, dim=None)
-    assert opened().count() == 0
+    for options in ({"fingerprint": None, "dim": None}, {"create": False}):
+        with pytest.raises(ReIDError, match=r"no vectors at .*gallery sync --gallery"):
+            opened(**options)
+    assert opened().count() == opened(create=False).count() == 0
+
+
+def test_an_empty_store_becomes_that_of_the_model_that_asks(opened: Open) -> None:
+    old = opened()
+    with pytest.raises(ReIDError, match="model-a"):
+        opened(fingerprint="model-b", dim=8, create=False)
+    new = opened(fingerprint="model-b", dim=8)
+    new.upsert(records(3), vectors(3, dim=8))
+    assert opened(fingerprint="model-b", dim=8).count() == 3
+    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
+        old.upsert(records(1), vectors(1))
+    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
+        opened()
 
 
 def test_a_folder_that_goes_away_is_one_error(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store", **MODEL)
     store.upsert(records(2), vectors(2))
     shutil.rmtree(tmp_path / "store")
-    with pytest.raises(ReIDError, match="cannot be"):
-        store.search(vectors(1), top_k=1)
-    with pytest.raises(ReIDError, match="cannot be"):
-        store.upsert(records(2), vectors(2))
+    for use in (lambda: store.search(vectors(1), top_k=1), lambda: store.upsert(records(2), vectors(2))):
+        with pytest.raises(ReIDError, match="cannot be") as raised:
+            use()
+        assert ".rs" not in str(raised.value) and ".." not in str(raised.value)
 
 
 def test_a_damaged_store_is_one_error(tmp_path: Path) -> None:
@@ -417,8 +478,9 @@ def test_uris_and_arguments_that_make_no_sense(tmp_path: Path) -> None:
         open_store("ftp://x", **MODEL)
     with pytest.raises(ReIDError, match="both"):
         open_store(tmp_path, fingerprint="x")
-    with pytest.raises(ReIDError, match="no vector store at"):
-        open_store(tmp_path / "none")
+    for options in ({}, {**MODEL, "create": False}):
+        with pytest.raises(ReIDError, match="no vectors at"):
+            open_store(tmp_path / "none", **options)
     assert not (tmp_path / "none").exists()
     (tmp_path / "file").write_text("x")
     with pytest.raises(ReIDError, match="file"):

@@ -14,6 +14,7 @@ from torchvision.models import detection, get_model, list_models
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.detectors.duplicates import clean
+from reid_lightning.search.embedder import usable_device
 from reid_lightning.search.records import Detections
 
 VEHICLE_LABELS = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}
@@ -34,7 +35,7 @@ class TorchvisionDetector:
         device: where it runs ("cpu", "cuda", "cuda:1", "mps").
 
     Raises:
-        ReIDError: no such model, no such file, or no network to download from.
+        ReIDError: no such model, no such device, no such file, or no network to download from.
     """
 
     works_on_pictures = True
@@ -54,7 +55,7 @@ class TorchvisionDetector:
         if model not in known:
             raise ReIDError(f"detector.model is {model!r}; expected one of {', '.join(known)}.")
         self.name = model
-        self.min_score, self.overlap, self.device = min_score, overlap, torch.device(device)
+        self.min_score, self.overlap, self.device = min_score, overlap, usable_device(device)
         self._network = _load(model, weights).to(self.device).eval()
 
     def start(self) -> None:

@@ -1,7 +1,18 @@
 """The registered vehicles: crops and sidecars on disk, which are the truth, and vectors derived from them."""
 
-from reid_lightning.search.gallery.folder import Gallery, VehicleSummary
+from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport, records_of
+from reid_lightning.search.gallery.marks import SourceMark
 from reid_lightning.search.gallery.stores import VectorStore, open_store
+from reid_lightning.search.gallery.summary import VehicleSummary
 
-__all__ = ["Gallery", "GalleryIndex", "IndexReport", "VectorStore", "VehicleSummary", "open_store", "records_of"]
+__all__ = [
+    "Gallery",
+    "GalleryIndex",
+    "IndexReport",
+    "SourceMark",
+    "VectorStore",
+    "VehicleSummary",
+    "open_store",
+    "records_of",
+]

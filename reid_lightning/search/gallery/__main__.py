@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--gallery", default="data/gallery", type=Path, help="the folder of the registered vehicles")
     common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild and sync)")
-    common.add_argument("--uri", help="the vector store; by default the folder .index in the gallery")
+    where = f"the vector store, by default the gallery's {INDEX_FOLDER}; rename, merge and delete change no other"
+    common.add_argument("--uri", help=where)
     common.add_argument("--name", default="vehicles", help="its table or collection")
     common.add_argument("--token", help="for a Milvus server that wants one")
     common.add_argument("--device", default="cpu", help="where to embed")
@@ -107,11 +108,14 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
 
 def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     target: Gallery | GalleryIndex = gallery
+    followed = f"no vectors followed: there are none at {gallery.root / INDEX_FOLDER}, and no --uri was given"
     if options.uri is not None or (gallery.root / INDEX_FOLDER).is_dir():
         target = GalleryIndex(gallery, _store(options))
+        followed = f"the vectors at {options.uri or gallery.root / INDEX_FOLDER} followed"
     names = [getattr(options, name) for name in options.names]
     {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
-    console.print(f"{options.command}: done", markup=False)
+    others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
+    console.print(f"{options.command}: done; {followed}{others}", markup=False)
     return 0
 
 

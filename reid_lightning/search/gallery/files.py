@@ -62,8 +62,8 @@ def flush_folder(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """One process at a time. The lock of a killed process is free again."""
-    lock = FileLock(path, timeout=_LOCK_SECONDS)
+    """One process at a time. The lock of a killed process is free again. Any thread may let go of it."""
+    lock = FileLock(path, timeout=_LOCK_SECONDS, thread_local=False)
     try:
         lock.acquire()
     except Timeout as error:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import changes, checking
+from reid_lightning.search.gallery.crop_files import CropFiles
 from reid_lightning.search.gallery.files import flush_folder, save
 from reid_lightning.search.gallery.listing import encode_crop, read_folder, recorded, vehicle_folders
-from reid_lightning.search.gallery.marks import read_marks, write_mark
+from reid_lightning.search.gallery.marks import SourceMark, change_mark, read_mark
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar, to_json
+from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
@@ -26,19 +28,6 @@ OnProblem = Callable[[str], None]
 
 _ATTEMPTS = 3
 _LONGEST_ID = 100
-
-
-@dataclass(frozen=True)
-class VehicleSummary:
-    """A registered vehicle; `first` and `last` are seconds since 1970, None where no time is known."""
-
-    id: str
-    sightings: int
-    crops: int
-    cameras: tuple[str, ...]
-    types: tuple[str, ...]
-    first: float | None
-    last: float | None
 
 
 class Gallery:
@@ -50,6 +39,7 @@ class Gallery:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self._places: dict[str, str] | None = None  # sighting -> folder, as last seen
+        self._crop_files = CropFiles(self.root)
 
     def add(self, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
         """Keep a sighting and its crops, under `folder_name(sighting.vehicle)`; the crops' files are named here.
@@ -79,6 +69,7 @@ class Gallery:
             except OSError as error:
                 raise self._not_saved(sighting, error) from error
         self._known()[sighting.id] = sighting.vehicle
+        self._crop_files.forget_missing()
         return True
 
     def sightings(self, *, on_problem: OnProblem | None = None) -> Iterator[Sighting]:
@@ -89,7 +80,7 @@ class Gallery:
                 other = seen.setdefault(sighting.id, vehicle)
                 if other == vehicle:
                     yield sighting
-                else:
+                elif (self.root / other / f"{sighting.id}{SUFFIX}").exists():  # else it has moved since we were there
                     message = f"The sighting {sighting.id} lies in {other} and in {vehicle}; delete one of the two."
                     _tell([message], on_problem)
 
@@ -105,7 +96,7 @@ class Gallery:
     def vehicles(self, *, on_problem: OnProblem | None = None) -> list[VehicleSummary]:
         """What is registered, by name."""
         found = ((name, self.sightings_of(name, on_problem=on_problem)) for name in self.vehicle_names())
-        return [_summary(name, sightings) for name, sightings in found if sightings]
+        return [summary_of(name, sightings) for name, sightings in found if sightings]
 
     def vehicle_names(self, *, on_problem: OnProblem | None = None) -> list[str]:
         """The folders of vehicles, sorted."""
@@ -115,11 +106,20 @@ class Gallery:
 
     def find(self, sighting: str) -> Sighting | None:
         """The sighting of this id, in whatever folder it is now."""
-        vehicle = self._place(sighting)
-        if vehicle is None:
-            self._places = None
+        for _ in range(_ATTEMPTS):
             vehicle = self._place(sighting)
-        return None if vehicle is None else read_sidecar(self.root / vehicle / f"{sighting}{SUFFIX}")
+            if vehicle is None:
+                self._places = None
+                vehicle = self._place(sighting)
+            if vehicle is None:
+                return None
+            path = self.root / vehicle / f"{sighting}{SUFFIX}"
+            try:
+                return read_sidecar(path)
+            except ReIDError:
+                if path.exists():
+                    raise
+        return None
 
     def folder_of(self, vehicle: str) -> Path | None:
         """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it; None: there is
@@ -139,6 +139,17 @@ class Gallery:
                 raise ReIDError(f"{path} is no file of the vehicle's own folder; it is not read.")
             paths.append(path)
         return paths
+
+    def picture_path(self, crop_id: str, *, vehicle: str | None = None) -> Path | None:
+        """The file of a record, a user's own picture as well; None where it is unknown, gone or damaged.
+
+        Cheap for thousands of records of a few vehicles: what was found, and what was not, is remembered.
+
+        Args:
+            crop_id: `<sighting>-<number>`.
+            vehicle: its folder, which is looked into first; without it, a user's own pictures are looked for in all.
+        """
+        return self._crop_files.path(crop_id, vehicle, folder=self.folder_of, place=self._place)
 
     def rename(self, vehicle: str, new: str) -> dict[str, str]:
         """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
@@ -169,11 +180,45 @@ class Gallery:
 
     def source_done(self, fingerprint: str, camera: str) -> bool:
         """Whether a source was registered to its end for this camera."""
-        return any(mark.camera == camera for mark in read_marks(self.root, fingerprint))
+        mark = self.source_state(fingerprint, camera)
+        return mark is not None and mark.done
+
+    def source_state(self, fingerprint: str, camera: str) -> SourceMark | None:
+        """What is remembered of a source; None: it was never begun."""
+        return read_mark(self.root, fingerprint, camera)
+
+    def begin_source(self, fingerprint: str, camera: str, *, name: str, settings: str) -> SourceMark | None:
+        """Remember that a source is being registered, and with which settings; returns what was remembered before.
+
+        One that was begun with other settings may have left sightings that do not go with the new ones. Look at
+        `source_state` and delete `sightings_of_source` before this call, and a kill in between does no harm.
+        """
+        begun = SourceMark(fingerprint, camera, name, done=False, settings=settings)
+        return change_mark(
+            self.root,
+            fingerprint,
+            camera,
+            lambda earlier: earlier if earlier is not None and earlier.settings == settings else begun,
+        )
+
+    def sightings_of_source(self, fingerprint: str, camera: str) -> list[Sighting]:
+        """Those of one source; reads all the gallery. Damaged ones are left out."""
+        found = self.sightings(on_problem=lambda problem: None)
+        return [one for one in found if (one.source, one.camera) == (fingerprint, camera)]
+
+    def forget_source(self, fingerprint: str, camera: str) -> None:
+        """Let a source be registered anew; one that is unknown is no error."""
+        if self.root.is_dir():
+            change_mark(self.root, fingerprint, camera, lambda earlier: None)
 
     def mark_source(self, fingerprint: str, camera: str, *, name: str, detector: str, sightings: int) -> None:
         """Remember that a source was registered to its end; `sightings` is how many it gave."""
-        write_mark(self.root, fingerprint, camera, name=name, detector=detector, sightings=sightings)
+
+        def done(earlier: SourceMark | None) -> SourceMark:
+            settings = "" if earlier is None else earlier.settings
+            return SourceMark(fingerprint, camera, name, detector, sightings, settings=settings)
+
+        change_mark(self.root, fingerprint, camera, done)
 
     def _known(self) -> dict[str, str]:
         if self._places is None:
@@ -230,20 +275,6 @@ def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
             raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
     crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
     return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
-
-
-def _summary(vehicle: str, sightings: Sequence[Sighting]) -> VehicleSummary:
-    starts = [sighting.start for sighting in sightings if sighting.start is not None]
-    ends = [sighting.end for sighting in sightings if sighting.end is not None]
-    return VehicleSummary(
-        vehicle,
-        sightings=len(sightings),
-        crops=sum(len(sighting.crops) for sighting in sightings),
-        cameras=tuple(sorted({sighting.camera for sighting in sightings if sighting.camera})),
-        types=tuple(sorted({sighting.type for sighting in sightings})),
-        first=min(starts, default=None),
-        last=max(ends or starts, default=None),
-    )
 
 
 def _tell(problems: Sequence[str], on_problem: OnProblem | None) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.listing import recorded, vehicle_folders
 from reid_lightning.search.gallery.stores import VectorStore
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
 
@@ -71,8 +72,15 @@ class GalleryIndex:
             return False
         if vectors is None:
             vectors = self._embedded([load_image(path) for path in self.gallery.crop_paths(stored)])
-        self.store.upsert(records, vectors)
-        return True
+        while True:
+            self.store.upsert(records_of(stored), vectors)
+            now = self.gallery.find(sighting.id)
+            if now is None:  # deleted while it was embedded
+                self.store.delete([record.id for record in records])
+                return False
+            if now.vehicle == stored.vehicle:
+                return True
+            stored = now  # renamed or merged meanwhile
 
     def sync(self, *, on_progress: OnProgress | None = None) -> IndexReport:
         """Make the store agree with the disk: embed what is missing, remove what is gone, follow what has moved."""
@@ -87,7 +95,15 @@ class GalleryIndex:
                 missing.append((record, path))
             elif indexed[record.id] != record:
                 changed.append(record)
-        gone = [identifier for identifier in indexed if identifier not in wanted]
+        # what is damaged, or was moved while we read, keeps its vectors until it can be read
+        unread = recorded(self.gallery.root, vehicle_folders(self.gallery.root)[0]).keys() - {
+            record.sighting for record in wanted.values()
+        }
+        gone = [
+            identifier
+            for identifier, record in indexed.items()
+            if identifier not in wanted and record.sighting not in unread
+        ]
         for part in _parts(gone, _MOVED):
             self.store.delete(part)
         self._move({record.id: record for record in changed}, {indexed[record.id].vehicle for record in changed})

@@ -5,8 +5,9 @@ Vectors are kept as float16, which moves a cosine similarity by less than 1e-3 a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from reid_lightning.search.gallery.stores import (
     check_batch,
     check_filter,
     check_search,
+    no_vectors,
     settle_model,
 )
 from reid_lightning.search.records import Filter, Hit, VectorRecord
@@ -44,6 +46,7 @@ _PARTITION_ROWS = 4096  # of the index; it holds a byte a number: product codes 
 _PROBES = 40  # partitions that a search looks into
 _REFINE = 10  # times top_k candidates are compared again by their full vectors
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
+_PLACE = re.compile(r"[\s,]*\S+\.rs:\d+(:\d+)?")  # in the library's source, which its messages end with
 
 
 class LanceStore:
@@ -58,21 +61,24 @@ class LanceStore:
         name: str,
         exact_up_to: int,
         any_model: bool,
+        create: bool,
     ) -> None:
         self._uri, self._name, self._exact_up_to, self._any_model = uri, name, exact_up_to, any_model
         self._is_local = "://" not in uri
         self._writes = 0
         self._copy: tuple[int, ExactVectors] | None = None  # of a version
         with self._errors("opened"):
-            if self._is_local and fingerprint is not None:
+            if self._is_local and create:
                 Path(uri).mkdir(parents=True, exist_ok=True)
             missing = self._is_local and not Path(uri).exists()
             if not missing:
                 self._connection = lancedb.connect(uri)
             if not missing and self._exists():
                 self._table = self._connection.open_table(name)
-            elif fingerprint is None or dim is None:
-                raise ReIDError(f"There is no vector store at {uri}. `rebuild` makes one of the gallery.")
+                if create and not any_model:
+                    self._take_over_empty(schema_of(fingerprint, dim))
+            elif not create:
+                raise no_vectors(uri, name)
             else:
                 with self._locked():  # somebody else may be making it
                     self._table = self._connection.create_table(name, schema=schema_of(fingerprint, dim), exist_ok=True)
@@ -85,18 +91,20 @@ class LanceStore:
         records, vectors = check_batch(records, vectors, dim=self.dim)
         if not records:
             return
-        with self._writing():
-            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(to_table(records, vectors, schema_of(self.fingerprint, self.dim)))
+
+        def merge() -> None:
+            merging = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merging.execute(to_table(records, vectors, schema_of(self.fingerprint, self.dim)))
+
+        self._write(merge)
 
     def delete(self, ids: Sequence[str]) -> None:
         """See `VectorStore`."""
         if ids:
-            with self._writing():
-                self._table.delete(one_of("id", ids))
+            self._write(lambda: self._table.delete(one_of("id", ids)))
 
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
-        """See `VectorStore`. One commit at the end; whatever others write before it goes."""
+        """See `VectorStore`. One commit at the end, which other writers wait for; what they write before it goes."""
         schema = schema_of(self.fingerprint, self.dim)
         failed: list[Exception] = []  # arrow would make a text of it
 
@@ -104,12 +112,13 @@ class LanceStore:
             try:
                 for records, vectors in batches:
                     yield from to_table(*check_batch(records, vectors, dim=self.dim), schema).to_batches()
+                commit.enter_context(self._locked())
             except Exception as error:
                 failed.append(error)
                 raise
 
         try:
-            with self._errors("written"):
+            with self._errors("written"), ExitStack() as commit:
                 reader = pa.RecordBatchReader.from_batches(schema, rows())
                 self._table = self._connection.create_table(self._name, data=reader, schema=schema, mode="overwrite")
         except ReIDError as error:
@@ -226,7 +235,26 @@ class LanceStore:
                 with suppress(RuntimeError, OSError):  # what was to be written is; the next one tidies up
                     self._table.optimize(cleanup_older_than=_KEEP_VERSIONS)
 
-    def _locked(self) -> object:
+    def _write(self, action: Callable[[], object]) -> None:
+        """Once more where another process, on a file system that we cannot lock, has replaced all meanwhile."""
+        with self._writing():
+            try:
+                action()
+            except (RuntimeError, OSError, ValueError):
+                self._table.checkout_latest()
+                self._settle()
+                action()
+
+    def _take_over_empty(self, schema: pa.Schema) -> None:
+        """Make an empty table of another model one of ours."""
+        if model_of(self._table.schema) == model_of(schema) or self._table.count_rows():
+            return
+        with self._locked():  # somebody else may be filling it
+            self._table.checkout_latest()
+            if not self._table.count_rows():
+                self._table = self._connection.create_table(self._name, schema=schema, mode="overwrite")
+
+    def _locked(self) -> AbstractContextManager[None]:
         return locked(Path(self._uri) / f".{self._name}.lock") if self._is_local else nullcontext()
 
     def _settle(self) -> None:
@@ -238,7 +266,7 @@ class LanceStore:
         try:
             yield
         except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = _PLACE.sub("", str(error).splitlines()[0] if str(error) else type(error).__name__).rstrip(".")
             raise ReIDError(
                 f"The vector store {self._uri} cannot be {done}: {reason}. If it is damaged, `rebuild` makes it anew."
             ) from error

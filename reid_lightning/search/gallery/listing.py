@@ -25,7 +25,8 @@ _HEAD_BYTES = 4096
 
 @dataclass(frozen=True)
 class FolderContent:
-    """`leftovers` are crops to which no sidecar belongs; `problems` say in a line each what was left out, and why."""
+    """`leftovers` are crops to which no sidecar belongs, none where a sidecar cannot be read: they may be its own.
+    `problems` say in a line each what was left out, and why."""
 
     sightings: tuple[Sighting, ...]
     leftovers: tuple[Path, ...]
@@ -37,6 +38,7 @@ def read_folder(folder: Path) -> FolderContent:
     names = files_of(folder)
     sightings, leftovers, problems = [], [], []
     claimed: set[str] = set()
+    damaged: list[str] = []
     for name in (name for name in names if name.endswith(SUFFIX)):
         try:
             sighting = read_sidecar(folder / name)
@@ -48,8 +50,9 @@ def read_folder(folder: Path) -> FolderContent:
         except ReIDError as error:
             if (folder / name).exists():
                 problems.append(str(error))
+                damaged.append(f"{name.removesuffix(SUFFIX)}-")
     for name in names:
-        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed:
+        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed or name.startswith(tuple(damaged)):
             continue
         try:
             content = (folder / name).read_bytes()
@@ -62,7 +65,7 @@ def read_folder(folder: Path) -> FolderContent:
             leftovers.append(folder / name)
         else:
             sightings.append(_of_picture(folder / name, content))
-    return FolderContent(tuple(sightings), tuple(leftovers), tuple(problems))
+    return FolderContent(tuple(sightings), () if damaged else tuple(leftovers), tuple(problems))
 
 
 def vehicle_folders(root: Path) -> tuple[list[str], list[str]]:

@@ -1,10 +1,11 @@
-"""Which sources a gallery has registered completely, one JSON file each, so that doing it again does nothing."""
+"""Which sources a gallery has begun and finished, one JSON file each, so that finished ones are not done again."""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
@@ -16,37 +17,57 @@ FOLDER = ".sources"
 
 @dataclass(frozen=True)
 class SourceMark:
-    """A source that was registered to its end for one camera; `when` in seconds since 1970."""
+    """A source that was begun for one camera with some `settings` (a text that says what would change its tracks), and
+    `done` when it was registered to its end; `when` in seconds since 1970."""
 
     source: str
     camera: str
     name: str
-    detector: str
-    sightings: int
-    when: float
+    detector: str = ""
+    sightings: int = 0
+    when: float = 0.0
+    done: bool = True
+    settings: str = ""
 
 
-def read_marks(root: Path, source: str) -> list[SourceMark]:
-    """The marks of a source, one for each camera; a damaged file counts as none: registering again doubles nothing."""
-    try:
-        values = json.loads(_path(root, source).read_text(encoding="utf-8"))
-        return [SourceMark(**mark) for mark in values["marks"]] if values["format"] == FORMAT else []
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+Change = Callable[[SourceMark | None], SourceMark | None]
+"""What is known of a source and camera, to what shall be known (None: nothing)."""
 
 
-def write_mark(root: Path, source: str, camera: str, *, name: str, detector: str, sightings: int) -> None:
-    """Remember a source and camera, in place of what was known of the two."""
+def read_mark(root: Path, source: str, camera: str) -> SourceMark | None:
+    """What is known of a source and camera; a damaged file counts as nothing: registering again doubles nothing."""
+    return next((mark for mark in _read(_path(root, source)) if mark.camera == camera), None)
+
+
+def change_mark(root: Path, source: str, camera: str, change: Change) -> SourceMark | None:
+    """Put what `change` gives in place of what is known, which is returned."""
     path = _path(root, source)
-    mark = SourceMark(source, camera, name, detector, sightings, round(time.time(), 3))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.parent / ".lock"):
-            marks = [one for one in read_marks(root, source) if one.camera != camera]
-            content = {"format": FORMAT, "marks": [asdict(one) for one in [*marks, mark]]}
-            save(path, (json.dumps(content, indent=1) + "\n").encode())
+            earlier = read_mark(root, source, camera)
+            changed = change(earlier)
+            if changed == earlier:
+                return earlier
+            marks = [mark for mark in _read(path) if mark.camera != camera]
+            if changed is not None:
+                marks.append(replace(changed, when=round(time.time(), 3)))
+            if marks:
+                content = {"format": FORMAT, "marks": [asdict(mark) for mark in marks]}
+                save(path, (json.dumps(content, indent=1) + "\n").encode())
+            else:
+                path.unlink(missing_ok=True)
+            return earlier
     except OSError as error:
         raise ReIDError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _read(path: Path) -> list[SourceMark]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return [SourceMark(**mark) for mark in values["marks"]] if values["format"] == FORMAT else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def _path(root: Path, source: str) -> Path:

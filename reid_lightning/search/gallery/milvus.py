@@ -27,6 +27,7 @@ from reid_lightning.search.gallery.stores import (
     check_batch,
     check_filter,
     check_search,
+    no_vectors,
     settle_model,
 )
 from reid_lightning.search.records import Filter, Hit, VectorRecord
@@ -59,6 +60,7 @@ class MilvusStore:
         name: str,
         exact_up_to: int,
         any_model: bool,
+        create: bool,
         token: str | None = None,
     ) -> None:
         self._uri, self._name, self._exact_up_to, self._any_model = uri, name, exact_up_to, any_model
@@ -67,14 +69,17 @@ class MilvusStore:
             self._client = MilvusClient(uri=address, token=token or "", timeout=_SECONDS)
             collection = self._collection()
             if collection is None:
-                if fingerprint is None or dim is None:
-                    raise ReIDError(f"There is no vector store {name} at {uri}. `rebuild` makes one of the gallery.")
+                if not create:
+                    raise no_vectors(uri, name)
                 collection = self._create(fingerprint, dim)
                 if not self._take_name(collection):
                     collection = self._collection()
-            self._current = collection
+            self._current, stored = collection, self._model_of(collection)
+            if create and not any_model and stored != (fingerprint, dim) and self.count() == 0:
+                self.fingerprint, self.dim = stored = fingerprint, dim
+                self.replace(())
             self.fingerprint, self.dim = settle_model(
-                uri, self._model_of(collection), fingerprint=fingerprint, dim=dim, any_model=any_model
+                uri, stored, fingerprint=fingerprint, dim=dim, any_model=any_model
             )
 
     def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:

@@ -78,8 +78,9 @@ def open_store(
     exact_up_to: int = EXACT_UP_TO,
     token: str | None = None,
     any_model: bool = False,
+    create: bool = True,
 ) -> VectorStore:
-    """Open a store, which is made where there is none.
+    """Open a store, which is made where there is none; one that is empty becomes one of the model that asks for it.
 
     Args:
         uri: a folder (or `file://`, `s3://`, `gs://`, `az://`) for LanceDB; `http://`, `https://` or `milvus://` and a
@@ -91,16 +92,24 @@ def open_store(
             `optimize()`.
         token: for a Milvus server that wants one.
         any_model: open a store of another model as well, to `replace` or `drop` what it holds.
+        create: False: a store that does not exist is an error, and nothing is made or changed.
 
     Raises:
-        ReIDError: the store cannot be reached or read, or holds vectors of another model.
+        ReIDError: the store cannot be reached or read, is not there, or holds vectors of another model.
     """
     if (fingerprint is None) != (dim is None) or (dim is not None and dim < 1):
         raise ReIDError(f"fingerprint is {fingerprint!r} and dim is {dim}; give both (dim 1 or more) or neither.")
     if exact_up_to < 0:
         raise ReIDError(f"exact_up_to is {exact_up_to}; expected 0 or more.")
     scheme = str(uri).split("://", 1)[0].lower() if "://" in str(uri) else ""
-    options = {"fingerprint": fingerprint, "dim": dim, "name": name, "exact_up_to": exact_up_to, "any_model": any_model}
+    options = {
+        "fingerprint": fingerprint,
+        "dim": dim,
+        "name": name,
+        "exact_up_to": exact_up_to,
+        "any_model": any_model,
+        "create": create and fingerprint is not None,
+    }
     if scheme in _LANCE:
         from reid_lightning.search.gallery.lance import LanceStore
 
@@ -110,6 +119,14 @@ def open_store(
 
         return MilvusStore(str(uri), token=token, **options)
     raise ReIDError(f"The store's URI is {str(uri)!r}; expected a folder, file://, s3://, http:// or milvus://.")
+
+
+def no_vectors(uri: str, name: str) -> ReIDError:
+    """There is no such store."""
+    return ReIDError(
+        f"There are no vectors at {uri} (table {name}); register vehicles, or if the gallery has pictures: python -m "
+        "reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
+    )
 
 
 def settle_model(

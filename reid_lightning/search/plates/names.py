@@ -14,7 +14,8 @@ from reid_lightning.errors import ReIDError
 MAX_BYTES = 64
 """Of UTF-8; file systems take 255, and paths have limits of their own."""
 
-_UNKNOWN = re.compile(r"unknown-[0-9a-f]{8}", re.IGNORECASE | re.ASCII)
+_DIGITS = re.compile(r"[0-9a-f]{16}")
+_UNKNOWN = re.compile(r"unknown-[0-9a-f]{16}", re.IGNORECASE | re.ASCII)
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """What shows nothing though it counts as a letter or a mark: fillers and variation selectors."""
 _RESERVED = re.compile(r"CON|PRN|AUX|NUL|(COM|LPT)[0-9]")  # of Windows, whatever comes after a dot
@@ -47,8 +48,13 @@ def folder_name(text: str) -> str:
 
 
 def unknown_name(sighting_id: str) -> str:
-    """`unknown-` and 8 hexadecimal digits: the name of a vehicle whose plate nobody could read, the same every time."""
-    return f"unknown-{hashlib.sha256(sighting_id.encode()).hexdigest()[:8]}"
+    """`unknown-` and 16 hexadecimal digits: the name of a vehicle whose plate nobody could read, the same every time.
+
+    The digits are the sighting's id itself, or a hash of one that is no such digits: at city scale fewer would put
+    strangers into one folder.
+    """
+    is_plain = _DIGITS.fullmatch(sighting_id) is not None
+    return f"unknown-{sighting_id if is_plain else hashlib.sha256(sighting_id.encode()).hexdigest()[:16]}"
 
 
 def _fold(text: str) -> str:

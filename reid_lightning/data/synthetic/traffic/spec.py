@@ -55,6 +55,8 @@ class TrafficSpec:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ReIDError(f"TrafficSpec.{name} is {getattr(self, name)}; expected {low} to {high}.")
+        if not math.isfinite(self.seconds):
+            raise ReIDError(f"TrafficSpec.seconds is {self.seconds}; expected a finite number.")
         if self.width % 2 or self.height % 2:
             raise ReIDError(f"TrafficSpec has {self.width} x {self.height} pixels; H.264 needs even numbers.")
         if not 0 < self.travel[0] <= self.travel[1]:

@@ -1,0 +1,65 @@
+"""What everything that frames come from has in common: a name, a kind, a fingerprint, and frames in their order."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Frame
+
+
+class Source(ABC):
+    """What frames come from: a context manager, and an iterable of `Frame` that can be gone through once.
+
+    `warning` says, after the last frame, what could not be read, and is None where all was.
+    """
+
+    name: str
+    kind: Literal["picture", "folder", "video", "stream"]
+    every: int
+    length: int | None
+    """Frames that are going to come, as the container says (it may be wrong); None: nobody knows."""
+    frames_per_second: float | None
+    """Of the video itself: with `every=n` an n-th of that many come. None for pictures, or unknown."""
+    start: float | None
+    """When the video began, in seconds since 1970, from its creation_time tag; None: unknown. Of a live stream without
+    the tag: when it was opened."""
+    warning: str | None = None
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """16 hex digits over the file's bytes; of a folder over names and bytes. Of a URL: over the pixels of a
+        picture; over address (without password), size and duration of a recording; over address and time of opening of
+        a live stream."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file or the connection."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def file_fingerprint(path: Path) -> str:
+    digest = blake2b(digest_size=8)
+    try:
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ReIDError(f"{path} cannot be read: {error.strerror}.") from error
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""Frames of a video file, or of what a camera or a server sends."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import blake2b
+from itertools import chain
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.error
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Frame
+from reid_lightning.search.source_base import Source, file_fingerprint
+
+MAX_PIXELS = 100_000_000
+"""A video's frames may be no larger: a damaged header can promise any size."""
+
+# Containers of one recording. Playlists, which make libav open other files and addresses, and text, which it would draw
+# as letters, are not among them.
+_FILE_FORMATS = (
+    "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,dv,m4v,h264,hevc,mpegvideo,mjpeg,mpjpeg,ivf,obu,nut,gif,wtv,rm,y4m"
+)
+_DECODE_ERRORS = (av.error.FFmpegError, ValueError, EOFError)
+_TOLERATED = 0.02  # share of frames that a container may promise too many without being called cut short
+
+
+class VideoSource(Source):
+    """A video file, or what a camera or a server sends. Frames are turned upright as the container says."""
+
+    def __init__(self, address: Path | str, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> None:
+        self._path = None if isinstance(address, str) else address
+        self._where = re.sub(r"(?<=://)[^/]*@", "", str(address))  # a password is nobody's business
+        self.name, self.every = self._where if self._path is None else self._path.name, every
+        self._opened = time.time()
+        # rtsp over UDP loses packets, and with them pictures
+        options = {"rtsp_transport": "tcp"} if self._path is None else {"format_whitelist": _FILE_FORMATS}
+        try:
+            self._container = av.open(
+                str(address if self._path is None else self._path.absolute()),  # "08:00.mp4" would be a protocol
+                timeout=timeout if self._path is None else None,
+                container_options=options,
+            )
+        except _DECODE_ERRORS as error:
+            raise ReIDError(self._cannot_open(error, timeout)) from error
+        try:
+            self._prepare(threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, threads: int) -> None:
+        if not self._container.streams.video:
+            raise ReIDError(f"{self._where} holds no video; expected a video or a picture.")
+        self._stream = self._container.streams.video[0]
+        self._stream.thread_count = threads
+        self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
+        self._damage: str | None = None
+        self._reformatter = VideoReformatter()
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
+        frames = self._stream.frames or round((self._duration() or 0.0) * (self.frames_per_second or 0.0))
+        self.length = math.ceil(frames / self.every) if frames > 0 else None
+        decoded = self._decode()
+        try:
+            first = next(decoded)
+        except StopIteration:
+            reason = f": {self._damage}" if self._damage else ""
+            raise ReIDError(f"{self._where} holds not a single frame that can be decoded{reason}.") from None
+        self._frames = chain([first], decoded)
+        self.kind = "video" if self._path is not None else self._remote_kind(first, decoded)
+        self.start = _creation_time(self._container) or (self._opened if self.kind == "stream" else None)
+        if self.kind == "picture":
+            self.length, self.frames_per_second = 1, None
+            if self._damage:
+                raise ReIDError(f"{self._where} is a picture that cannot be read to its end: {self._damage}.")
+
+    def _remote_kind(
+        self, first: av.VideoFrame, decoded: Iterator[av.VideoFrame]
+    ) -> Literal["picture", "video", "stream"]:
+        """What an address gives; sets `_identity`, by which it is told from others."""
+        name = self._container.format.name
+        if name == "image2" or name.endswith("_pipe"):  # one picture, or a camera's endless row of them
+            second = next(decoded, None)
+            if second is None:
+                pixels = self._pixels(first)
+                self._identity = f"{pixels.shape} {blake2b(pixels).hexdigest()}"
+                return "picture"
+            self._frames = chain([first, second], decoded)
+        if self._where.lower().startswith("http") and self._duration():
+            self._identity = f"{self._where} {self._container.size} {self._duration()}"
+            return "video"
+        self._identity = f"{self._where} {self._opened!r}"
+        return "stream"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        if self._path is not None:
+            return file_fingerprint(self._path)
+        return blake2b(self._identity.encode(errors="replace"), digest_size=8).hexdigest()
+
+    def __iter__(self) -> Iterator[Frame]:
+        number, seconds = -1, 0.0
+        damaged_after: tuple[int, float] | None = None
+        origin: float | None = None
+        for number, frame in enumerate(self._frames):
+            if self._damage and damaged_after is None:
+                damaged_after = (number - 1, seconds)
+            if frame.time is not None:
+                origin = frame.time if origin is None else origin
+                seconds = frame.time - origin
+            elif self.frames_per_second:
+                seconds = number / self.frames_per_second
+            if number % self.every == 0:
+                yield Frame(self._pixels(frame), number, seconds)
+        self._note_damage(number, seconds, damaged_after)
+
+    def close(self) -> None:
+        self._container.close()
+
+    def _decode(self) -> Iterator[av.VideoFrame]:
+        """Frames in order; a packet that cannot be decoded is left out, a container that cannot be read on ends it. The
+        first such reason is in `_damage`."""
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except _DECODE_ERRORS as error:
+                self._damage = self._damage or _reason(error)
+                packet = None
+            try:
+                frames = self._stream.decode(packet)  # None: what the decoder still holds
+            except EOFError:  # it was already emptied by the demuxer's own last packet
+                frames = []
+            except _DECODE_ERRORS as error:
+                self._damage, frames = self._damage or _reason(error), []
+            for frame in frames:
+                if frame.width * frame.height > MAX_PIXELS:
+                    raise ReIDError(
+                        f"{self._where} has frames of {frame.width}x{frame.height} pixels; expected at most "
+                        f"{MAX_PIXELS / 1e6:.0f} megapixels. Scale the video down."
+                    )
+                yield frame
+            if packet is None:
+                return
+
+    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
+        picture = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise, like numpy's
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+    def _note_damage(self, last: int, seconds: float, damaged_after: tuple[int, float] | None) -> None:
+        """Set `warning` if something was left out, or if frames are missing at the end."""
+        promised, duration = self._stream.frames, self._duration()
+        missing = promised - (last + 1) if promised else 0
+        if self._damage:
+            number, at = damaged_after or (last, seconds)
+            self.warning = f"{self.name} is damaged after frame {number} ({at:.1f} s): {self._damage}."
+        elif missing > max(2, _TOLERATED * promised):
+            self.warning = (
+                f"{self.name} is damaged after frame {last} ({seconds:.1f} s): {missing:,} frames are missing."
+            )
+        elif not promised and duration is not None and duration - seconds > max(2.0, _TOLERATED * duration):
+            self.warning = f"{self.name} ends after frame {last} ({seconds:.1f} s) and promised {duration:.1f} s."
+        elif self.kind == "stream" and duration is None:
+            self.warning = f"{self.name} stopped sending after frame {last} ({seconds:.1f} s)."
+
+    def _duration(self) -> float | None:
+        """Seconds of video that the container promises."""
+        if self._stream.duration is not None and self._stream.time_base is not None:
+            return float(self._stream.duration * self._stream.time_base)
+        return None if self._container.duration is None else self._container.duration / av.time_base
+
+    def _cannot_open(self, error: Exception, timeout: float) -> str:
+        if self._path is None:
+            return f"{self._where} cannot be opened within {timeout:g} s: {_reason(error)}. Check address and network."
+        return (
+            f"{self._where} is neither a picture nor a video that can be read: {_reason(error)}. (An mp4 file that "
+            "was cut off looks like this, too: its index comes last.)"
+        )
+
+
+def _creation_time(container: av.container.InputContainer) -> float | None:
+    tag = container.metadata.get("creation_time")
+    try:
+        moment = datetime.fromisoformat(tag.replace("Z", "+00:00")) if tag else None
+    except ValueError:
+        return None
+    if moment is None or moment.year < 1980:  # cameras without a clock write the container format's epoch, 1904 or 1970
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
