@@ -69,7 +69,7 @@ class RegisteredFiles:
         name = escape(plain_text(source.name))
         self._table = Table(title=f"{name}, camera {escape(camera)}")
         for column in ("vehicle", "plate read", "type", "time", "pictures", ""):
-            self._table.add_column(column, no_wrap=column == "vehicle")
+            self._table.add_column(column, no_wrap=column == "vehicle", overflow="fold")
         if known:
             self._console.print(f"{name} was registered for camera {escape(camera)} before: nothing to add.")
 

@@ -94,7 +94,9 @@ def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
 
 def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     problems: list[str] = []
-    table = Table("vehicle", "sightings", "crops", "cameras", "types", "first (UTC)", "last (UTC)")
+    table = Table()
+    for column in ("vehicle", "sightings", "crops", "cameras", "types", "first (UTC)", "last (UTC)"):
+        table.add_column(column, no_wrap=column == "vehicle", overflow="fold")  # names are there to be copied
     for vehicle in gallery.vehicles(on_problem=problems.append):
         lists = (", ".join(vehicle.cameras), ", ".join(vehicle.types))
         table.add_row(
