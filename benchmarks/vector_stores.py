@@ -201,7 +201,7 @@ class Server:
         command = [executable, "--data", str(self._folder), "--proxy-port", str(self._port), *settings]
         with self._folder.with_suffix(".log").open("a") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600
         while True:
             try:
                 open_store(self.uri, fingerprint="first", dim=8, name="first").drop()
