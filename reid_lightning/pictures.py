@@ -100,8 +100,8 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     picture = ImageOps.pad(load_image(image.path), (CELL, CELL), color="#e8e8e8")
     canvas.paste(picture, (left + FRAME, top + FRAME))
     font = ImageFont.load_default(size=11)
-    draw.text((left, top + side), _shortened(draw, caption, font, side), fill=TEXT, font=font)
-    draw.text((left, top + side + LINE), _shortened(draw, _name(image), font, side), fill=FAINT, font=font)
+    draw.text((left, top + side), shortened(caption, font, side), fill=TEXT, font=font)
+    draw.text((left, top + side + LINE), shortened(_name(image), font, side), fill=FAINT, font=font)
 
 
 def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
@@ -115,11 +115,11 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     return lines
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """The text, or as much of its beginning as fits into `width` pixels, with dots."""
-    if draw.textlength(text, font=font) <= width:
+    if font.getlength(text) <= width:
         return text
-    while text and draw.textlength(text + "...", font=font) > width:
+    while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
 

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 from PIL import ImageFont
 
+from reid_lightning.pictures import shortened
+
 _WITH_MANY_SCRIPTS = (  # Linux, Windows, macOS; Pillow looks for them where the system keeps its fonts
     "NotoSansCJK-Regular.ttc",
     "wqy-microhei.ttc",
@@ -27,12 +29,7 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 def fitted(text: str, size: int, width: float) -> str:
     """The text, or as much of its beginning as fits into `width` pixels, with dots."""
-    font = font_for(text, size)
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
+    return shortened(text, font_for(text, size), width)
 
 
 def plain_text(text: str) -> str:
