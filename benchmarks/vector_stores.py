@@ -15,9 +15,6 @@ import multiprocessing
 import os
 import resource
 import shutil
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 from common import report
+from milvus_server import MilvusServer
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -179,58 +177,8 @@ def _write_on(plan: Plan, name: str, connection: str, log: Path) -> None:
             file.write(f"{start}\n")
 
 
-class Server:
-    """A Milvus server on loopback with its data in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self._port}"
-        self.start()
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        places = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        executable = shutil.which("milvus-server", path=places)
-        if executable is None:
-            raise ReIDError("milvus-server is not installed: pip install milvus==2.3.5, or stores=[exact,lance].")
-        # without an interim index, vectors that the index does not hold yet are compared exactly
-        settings = ["--extra-config", "queryNode.segcore.interimIndex.enableIndex=false"]
-        command = [executable, "--data", str(self._folder), "--proxy-port", str(self._port), *settings]
-        with self._folder.with_suffix(".log").open("a") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 600
-        while True:
-            try:
-                open_store(self.uri, fingerprint="first", dim=8, name="first").drop()
-                return
-            except ReIDError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise
-                time.sleep(1)
-
-    @property
-    def pid(self) -> int:
-        """Of the server itself, a child of what was started."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        return int(children[0])
-
-    def kill(self) -> None:
-        """As hard as can be."""
-        os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        time.sleep(2)
-
-    def restart(self) -> None:
-        """Killed and started again."""
-        self.kill()
-        self.start()
-
-
 @contextmanager
-def connected(name: str, folder: Path) -> Iterator[tuple[str, Server | None]]:
+def connected(name: str, folder: Path) -> Iterator[tuple[str, MilvusServer | None]]:
     """Where a store is, and its server."""
     data = folder / f"{name}_data"
     shutil.rmtree(data, ignore_errors=True)
@@ -239,7 +187,7 @@ def connected(name: str, folder: Path) -> Iterator[tuple[str, Server | None]]:
         yield str(data), None
         shutil.rmtree(data)
         return
-    server = Server(data)
+    server = MilvusServer(data)
     try:
         yield server.uri, server
     finally:

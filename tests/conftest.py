@@ -7,6 +7,7 @@ import importlib
 import io
 import logging
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -21,6 +22,9 @@ from torch import multiprocessing
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they start in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a process that a test starts shall find imported: the server that starts it imports once for all of them. It is
 # no fork of this process, which after a compilation or a convolution on several threads would crash or hang.

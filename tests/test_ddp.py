@@ -5,8 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from torch import multiprocessing
-from toy_run import PREPROCESSING, batches, free_port, noise_pictures, quiet_trainer
+from toy_run import PREPROCESSING, batches, free_port, noise_pictures, quiet_trainer, run_ranks
 
 from reid_lightning.losses import CircleLoss, ContrastiveLoss, IDLoss, TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
@@ -58,7 +57,7 @@ def one_rank(rank, port, dataset, folder):
 @pytest.fixture(scope="module")
 def learnt_by_two_ranks(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
-    multiprocessing.start_processes(one_rank, (free_port(), dataset, folder), nprocs=2, start_method="forkserver")
+    run_ranks(one_rank, free_port(), dataset, folder)
     return folder
 
 

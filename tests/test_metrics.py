@@ -1,6 +1,7 @@
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from toy_run import run_ranks
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.metrics import OpenSetMetric, RetrievalMetric, TrackRetrievalMetric
@@ -137,7 +138,7 @@ def run_rank(rank, folder):
 
 
 def test_two_ranks_give_the_result_of_one_to_the_last_digit(tmp_path):
-    multiprocessing.start_processes(run_rank, (tmp_path,), nprocs=2, start_method="forkserver")
+    run_ranks(run_rank, tmp_path)
     embeddings, names = case()
     expected = evaluate_retrieval(embeddings[:QUERIES], embeddings[QUERIES:], **names)
     others = [OpenSetMetric(**names, false_match_rates=(0.1,)), TrackRetrievalMetric(TrackToTrack(), **tables())]

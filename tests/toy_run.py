@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +36,7 @@ from reid_lightning.schedules import warmup_cosine
 
 EPOCHS = 2
 BATCHES = 6  # of an epoch
+PATIENCE = 240  # seconds, until a process counts as hanging
 PREPROCESSING = Preprocessing(32, 32)
 
 
@@ -182,10 +184,25 @@ def two_nodes(function: Callable[[], object]) -> list[multiprocessing.Process]:
 
 
 def exit_codes(*processes: multiprocessing.Process) -> list[int]:
-    """Of processes, when they have ended; the negative number of the signal that killed one."""
+    """Of processes, when they have ended; the negative number of the signal that killed one: SIGKILL if it hung."""
+    deadline = time.monotonic() + PATIENCE
     for process in processes:
-        process.join()
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
     return [process.exitcode for process in processes]
+
+
+def run_ranks(function: Callable[..., object], *arguments: object) -> None:
+    """Call `function(rank, *arguments)` in two clean processes, and wait for them; none of them may hang."""
+    ranks = multiprocessing.start_processes(function, arguments, nprocs=2, join=False, start_method="forkserver")
+    deadline = time.monotonic() + PATIENCE
+    while not ranks.join(timeout=1):
+        if time.monotonic() > deadline:
+            for process in ranks.processes:
+                process.kill()
+            raise TimeoutError(f"two ranks of {function.__name__} have not ended after {PATIENCE} seconds")
 
 
 def free_port() -> int:

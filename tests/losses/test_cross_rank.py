@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import socket
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
+from toy_run import free_port, run_ranks
 
 from reid_lightning.losses import (
     ArcFaceLoss,
@@ -95,14 +95,12 @@ def run_rank(rank: int, port: int, folder: str) -> None:
     parallel = DistributedDataParallel(model, broadcast_buffers=False)
     result = run(parallel, model, [images[mine] for images in batches], LABELS[mine])
     torch.save(result | {"labels": gathered}, Path(folder) / f"{rank}.pt")
+    del parallel  # before the group: as its last owner it would destroy it holding the GIL, which gloo's threads need
     distributed.destroy_process_group()
 
 
 def test_two_processes_equal_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.start_processes(run_rank, (port, str(tmp_path)), nprocs=RANKS, start_method="forkserver")
+    run_ranks(run_rank, free_port(), str(tmp_path))
 
     model, batches = build()
     expected = run(model, model, batches, LABELS)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toy_run import child
+from toy_run import child, exit_codes, free_port
 
+from benchmarks.milvus_server import MilvusServer, milvus_executable
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import lance
 from reid_lightning.search.gallery.stores import VectorStore, open_store
@@ -48,50 +46,24 @@ Open = Callable[..., VectorStore]
 
 
 @pytest.fixture(scope="session")
-def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Milvus server of this session on loopback."""
-    executable = shutil.which(
-        "milvus-server", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    )
-    if executable is None:
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """A server of this session on loopback."""
+    if milvus_executable() is None:
         pytest.skip("milvus-server (PyPI package milvus) is not installed")
-    port = _free_port()
     folder = tmp_path_factory.mktemp("milvus")
-    settings = ["--extra-config", "queryNode.segcore.interimIndex.enableIndex=false"]
-    command = [executable, "--data", str(folder), "--proxy-port", str(port), *settings]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    server = MilvusServer(folder)
     try:
-        _wait_for(port, server)
-        yield f"http://127.0.0.1:{port}"
+        yield server
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
+        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
-
-
-def _wait_for(port: int, server: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            open_store(f"http://127.0.0.1:{port}", **MODEL, name="first").drop()
-            return
-        except ReIDError:
-            time.sleep(1)
-    pytest.skip("the Milvus server does not come up")
 
 
 @pytest.fixture(params=["lance", pytest.param("milvus", marks=pytest.mark.slow)])
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same, at first empty store every time."""
     stores: list[VectorStore] = []
-    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_uri")
+    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_server").uri
     name = f"t{abs(hash(request.node.name))}"
 
     def open_it(**options: object) -> VectorStore:
@@ -346,8 +318,7 @@ def test_of_processes_that_write_at_once_and_one_that_is_killed_nothing_is_lost_
         for hits in store.search(vectors(2), top_k=5):
             assert len({hit.record.id for hit in hits}) == len(hits)
     process.kill()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    assert exit_codes(process) == [-signal.SIGKILL]
     written = [int(line) for line in log.read_text().splitlines()]
     done = [(0, number) for number in range(own)] + [(1, number) for number in written]
     acknowledged = {one.id for pair in done for one in _batch(*pair)[0]}
@@ -358,6 +329,28 @@ def test_of_processes_that_write_at_once_and_one_that_is_killed_nothing_is_lost_
     assert store.count() == reopened.count() == len(found)
     reopened.upsert(records(2), vectors(2))
     assert store.count() == len(found) + 2
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_while_it_is_written_to_has_lost_nothing_when_it_is_up_again(
+    milvus_server: MilvusServer, tmp_path: Path
+) -> None:
+    place = {"uri": milvus_server.uri, "name": "killed"}
+    log = tmp_path / "acknowledged"
+    process = child(partial(_write_on, place, str(log)))
+    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < 20):
+        time.sleep(0.01)
+    milvus_server.kill()
+    assert exit_codes(process) == [1]  # the one error of a store that is down
+    milvus_server.start()
+    written = [int(line) for line in log.read_text().splitlines()]
+    acknowledged = {one.id for number in written for one in _batch(1, number)[0]}
+    in_flight = {one.id for one in _batch(1, written[-1] + 1)[0]} - acknowledged
+    store = open_store(**place, fingerprint=MODEL["fingerprint"], dim=DIM)
+    found = set(everything(store))
+    assert acknowledged <= found and found - acknowledged in (set(), in_flight)
+    assert store.count() == len(found)
+    store.drop()
 
 
 def test_writing_during_rebuilds_succeeds(tmp_path: Path) -> None:
@@ -490,7 +483,7 @@ def test_uris_and_arguments_that_make_no_sense(tmp_path: Path) -> None:
 def test_a_server_that_is_down_is_one_error_soon() -> None:
     pytest.importorskip("pymilvus")
     with pytest.raises(ReIDError, match="cannot be reached"):
-        open_store(f"http://127.0.0.1:{_free_port()}", **MODEL)
+        open_store(f"http://127.0.0.1:{free_port()}", **MODEL)
 
 
 class Line:
@@ -525,8 +518,8 @@ class Line:
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_in_the_middle_is_one_error(milvus_uri: str) -> None:
-    line = Line(int(milvus_uri.rpartition(":")[2]))
+def test_a_server_that_goes_away_in_the_middle_is_one_error(milvus_server: MilvusServer) -> None:
+    line = Line(int(milvus_server.uri.rpartition(":")[2]))
     store = open_store(f"http://127.0.0.1:{line.port}", **MODEL, name="cut")
     store.upsert(records(3), vectors(3))
     line.cut()
@@ -534,6 +527,6 @@ def test_a_server_that_goes_away_in_the_middle_is_one_error(milvus_uri: str) -> 
         store.search(vectors(1), top_k=1)
     with pytest.raises(ReIDError, match=r"cannot be (written|reached)"):
         store.upsert(records(3), vectors(3))
-    known = open_store(milvus_uri, **MODEL, name="cut")
+    known = open_store(milvus_server.uri, **MODEL, name="cut")
     assert known.count() == 3
     known.drop()
