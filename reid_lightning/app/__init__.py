@@ -1,0 +1,1 @@
+"""The Streamlit application: Register, Search and Gallery, thin pages over `reid_lightning.search`."""

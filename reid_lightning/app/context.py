@@ -1,0 +1,131 @@
+"""What the pages work with: the settings of `conf/app.yaml`, the gallery, the model and the parts that search builds.
+
+Settings are composed once for each command line; a model is loaded once for all browser tabs.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from reid_lightning.bundle import OPTS_NAME
+from reid_lightning.cli import CONFIG_DIR, build, user_message
+from reid_lightning.errors import ReIDError
+from reid_lightning.search import Embedder, load_reid_model
+from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
+from reid_lightning.search.opening import best_device, find_bundle, settings_of
+from reid_lightning.search.registration import Registrar
+from reid_lightning.search.vehicle_finder import VehicleFinder
+from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+
+_COMPOSING = threading.Lock()  # Hydra composes for one thread at a time
+
+
+@dataclass(frozen=True)
+class AppContext:
+    """The settings, and what is opened by them; every page makes its own, which costs nothing."""
+
+    settings: DictConfig
+
+    @property
+    def gallery(self) -> Gallery:
+        """The registered vehicles."""
+        return Gallery(self.settings.gallery)
+
+    def bundle(self) -> Path | None:
+        """The model's folder, or None while there is none. ReIDError: the one that was named is no bundle."""
+        try:
+            return find_bundle(self.settings.bundle)
+        except ReIDError:
+            if self.settings.bundle == "latest":
+                return None
+            raise
+
+    def embedder(self) -> Embedder:
+        """The model, loaded when it is first needed or has changed. ReIDError: there is none, or it is damaged."""
+        folder = find_bundle(self.settings.bundle)
+        changed = (folder / OPTS_NAME).stat().st_mtime_ns
+        device = best_device(self.settings.device, backend=self.settings.backend)
+        return _embedder(str(folder.absolute()), changed, device, self.settings.backend)
+
+    def store(self, embedder: Embedder, *, create: bool = False) -> VectorStore:
+        """The gallery's vectors. ReIDError: there are none and `create` is False, or they are of another model."""
+        model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
+        return build(self.settings, "vectors")(**model, create=create)
+
+    def stored_vectors(self) -> VectorStore | None:
+        """The gallery's vectors of whatever model; None where there are none."""
+        try:
+            return build(self.settings, "vectors")()
+        except ReIDError:
+            return None
+
+    def index(self, embedder: Embedder) -> GalleryIndex:
+        """Gallery and vectors as one, which embeds what is added."""
+        store = self.store(embedder, create=True)
+        return GalleryIndex(self.gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
+
+    def changing(self) -> Gallery | GalleryIndex:
+        """What renames, merges and deletes: with the vectors, where there are some."""
+        store = self.stored_vectors()
+        return self.gallery if store is None else GalleryIndex(self.gallery, store)
+
+    def finder(self) -> VehicleFinder:
+        """Detector, tracker and plate reader for registering; one for each job, since they remember frames."""
+        keys = ("crops", "min_frames", "min_side", "min_quality", "min_plate_confidence", "pictures")
+        return VehicleFinder(
+            instantiate(self.settings.detector),
+            instantiate(self.settings.plate_reader),
+            build_tracker=build(self.settings, "tracker"),
+            **{key: self.settings[key] for key in keys},
+        )
+
+    def registrar(self, finder: VehicleFinder, embedder: Embedder) -> Registrar:
+        """What saves found vehicles."""
+        return Registrar(self.gallery, finder, index=self.index(embedder), settings=settings_of(self.settings))
+
+    def search(self, embedder: Embedder, options: SearchOptions) -> VehicleSearch:
+        """What finds registered vehicles in a source. ReIDError: nothing is registered that could be found."""
+        return VehicleSearch(
+            self.store(embedder),
+            embedder,
+            detector=instantiate(self.settings.detector),
+            build_tracker=build(self.settings, "tracker"),
+            options=options,
+        )
+
+
+def app_context() -> AppContext:
+    """For the command line that the server was started with: what stands after `--` are keys of `conf/app.yaml`.
+
+    Raises:
+        ReIDError: a key that does not exist, or a value that does not fit.
+    """
+    return AppContext(_settings(tuple(sys.argv[1:])))
+
+
+@st.cache_resource(show_spinner=False)
+def _settings(overrides: tuple[str, ...]) -> DictConfig:
+    with _COMPOSING:
+        try:
+            GlobalHydra.instance().clear()
+            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+                return compose("app", overrides=list(overrides))
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
+                raise
+            raise ReIDError(message) from error
+
+
+@st.cache_resource(show_spinner="Loading the model ...", max_entries=2)
+def _embedder(folder: str, changed: int, device: str, backend: str) -> Embedder:
+    return load_reid_model(folder, device=device, backend=backend)

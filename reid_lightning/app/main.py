@@ -1,0 +1,38 @@
+"""`streamlit run reid_lightning/app/main.py`: the application's frame, and which pages there are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Draw the chosen page."""
+    if str(HERE.parents[1]) not in sys.path:  # Streamlit puts this file's folder there, not the project's
+        sys.path.insert(0, str(HERE.parents[1]))
+    from reid_lightning.app.context import app_context
+    from reid_lightning.app.text import plain
+    from reid_lightning.errors import ReIDError
+
+    st.set_page_config(page_title="reid_lightning", page_icon=":material/directions_car:", layout="wide")
+    page = st.navigation(
+        [
+            st.Page(HERE / "screens/register.py", title="Register", icon=":material/add_a_photo:", default=True),
+            st.Page(HERE / "screens/search.py", title="Search", icon=":material/search:"),
+            st.Page(HERE / "screens/gallery.py", title="Gallery", icon=":material/photo_library:"),
+        ],
+        position="top",
+    )
+    try:
+        app_context()
+    except ReIDError as error:
+        st.error(f"The settings on the command line cannot be used: {plain(error)}")
+        return
+    page.run()
+
+
+main()

@@ -1,0 +1,5 @@
+"""The gallery page."""
+
+import streamlit as st
+
+st.title("gallery")

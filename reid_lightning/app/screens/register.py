@@ -1,0 +1,5 @@
+"""The register page."""
+
+import streamlit as st
+
+st.title("register")

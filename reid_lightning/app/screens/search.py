@@ -1,0 +1,5 @@
+"""The search page."""
+
+import streamlit as st
+
+st.title("search")

@@ -1,0 +1,122 @@
+"""Files that came through the browser: bounded, checked, and kept under harmless names until the tab is closed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import unicodedata
+import weakref
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from reid_lightning.data.images import IMAGE_SUFFIXES, load_image
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.sources import open_source
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
+"""Endings that the upload field lets through; what a file really is, its content says."""
+_LONGEST_NAME = 80
+
+
+class Upload(Protocol):
+    """What Streamlit gives for an uploaded file."""
+
+    name: str
+    size: int
+
+    def getbuffer(self) -> memoryview: ...
+
+
+class Uploads:
+    """A folder of one browser tab; it goes with this object.
+
+    Args:
+        max_bytes: of one upload, all its files together.
+        max_pictures: of one upload.
+    """
+
+    def __init__(self, *, max_bytes: int, max_pictures: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="reid_lightning-"))
+        self._max_bytes = max_bytes
+        self._max_pictures = max_pictures
+        self._number = 0
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)  # also when the server ends
+
+    def keep(self, files: Sequence[Upload]) -> Path:
+        """Save one video, one picture, or several pictures; returns the file, or the folder of several pictures.
+
+        Raises:
+            ReIDError: too much, a mixture, or not what its ending says; nothing is kept then.
+        """
+        if not files:
+            raise ReIDError("no file was chosen; choose a video or some pictures.")
+        size = sum(file.size for file in files)
+        if size > self._max_bytes:
+            raise ReIDError(
+                f"the files have {size / 2**20:,.0f} MiB together; at most {self._max_bytes / 2**20:,.0f} MiB are "
+                "taken at once. Choose fewer, or name a folder of the server (larger: max_upload_mib)."
+            )
+        if len(files) > self._max_pictures:
+            raise ReIDError(f"{len(files):,} files came; at most {self._max_pictures:,} are taken at once.")
+        names = [harmless_name(file.name) for file in files]
+        kinds = {kind_of(name) for name in names}
+        if kinds == {"video", "picture"} or (kinds == {"video"} and len(files) > 1):
+            raise ReIDError(f"{len(files)} files came; expected one video, or pictures only.")
+        self._number += 1
+        folder = self.folder / str(self._number) / ("" if len(files) == 1 else "pictures")
+        folder.mkdir(parents=True)
+        try:
+            paths = [folder / (name if len(files) == 1 else f"{row:05d}_{name}") for row, name in enumerate(names)]
+            for path, file in zip(paths, files, strict=True):
+                path.write_bytes(file.getbuffer())
+                _check(path)
+        except BaseException:
+            self.drop(folder)
+            raise
+        return paths[0] if len(files) == 1 else folder
+
+    def new_folder(self) -> Path:
+        """An empty folder for results."""
+        self._number += 1
+        folder = self.folder / str(self._number)
+        folder.mkdir()
+        return folder
+
+    def drop(self, path: Path) -> None:
+        """Remove what `keep` or `new_folder` gave."""
+        relative = path.relative_to(self.folder)
+        shutil.rmtree(self.folder / relative.parts[0], ignore_errors=True)
+
+
+def harmless_name(name: str) -> str:
+    """The last part of a file's name, with letters, digits, `-`, `_` and its ending only, for files and for people."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    stem, dot, ending = last.rpartition(".")
+    stem, ending = (stem, ending) if dot else (last, "")
+    text = unicodedata.normalize("NFC", stem)
+    kept = "".join(sign if unicodedata.category(sign)[0] in "LN" or sign in "-_" else "_" for sign in text)
+    ending = "".join(sign for sign in ending.lower() if sign.isascii() and sign.isalnum())[:8]
+    return f"{kept.strip('_')[:_LONGEST_NAME] or 'file'}{'.' if ending else ''}{ending}"
+
+
+def kind_of(name: str) -> str:
+    """`picture` or `video`, by its ending. ReIDError: neither."""
+    suffix = Path(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return "picture"
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
+    raise ReIDError(f"{name} is no picture or video by its ending; expected one of {known}.")
+
+
+def _check(path: Path) -> None:
+    """The content is what the ending says."""
+    try:
+        if kind_of(path.name) == "picture":
+            load_image(path)
+        else:
+            open_source(path).close()
+    except ReIDError as error:
+        raise ReIDError(str(error).replace(f"{path.parent}/", "")) from error  # nobody asked for the server's folders
