@@ -6,7 +6,7 @@ A process that is killed has lost at most the vehicle it was saving, and the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,16 +67,39 @@ class Registrar:
         if self.is_done(source, camera=camera):
             return
         if source.kind == "video":
-            self._begin(source.fingerprint, camera, source.name)
+            self._begin(source.fingerprint, camera, source.name)  # before the first vehicle: it may be long in coming
+        yield from self.keep(self._finder.find(source, on_step=on_step), source, camera=camera, start=start)
+
+    def keep(
+        self,
+        vehicles: Iterable[FoundVehicle],
+        source: Source,
+        *,
+        camera: str,
+        start: float | None = None,
+        names: Mapping[int, str] | None = None,
+    ) -> Iterator[Registered]:
+        """Save vehicles that the finder has found in a source, and remember that the source is done.
+
+        Args:
+            vehicles: all that shall be kept of it, in the order they were found.
+            source: what they were found in; it may be closed.
+            camera: as in `register`.
+            start: as in `register`.
+            names: of tracks whose vehicle is not called by the plate that was read.
+
+        Raises:
+            ReIDError: there was no vehicle.
+        """
         began = source.start if start is None else start
-        kept, picture = 0, ""
-        for found in self._finder.find(source, on_step=on_step):
+        kept, seen_before = 0, ""
+        for found in vehicles:
             kept += 1
             seen = _seen_in(found, source)
-            if source.kind in ("picture", "folder") and seen != picture:
-                picture = seen
-                self._begin(picture, camera, source.name)
-            yield self.save(found, source, camera=camera, start=began)
+            if source.kind != "stream" and seen != seen_before:
+                seen_before = seen
+                self._begin(seen, camera, source.name)
+            yield self.save(found, source, camera=camera, start=began, vehicle=(names or {}).get(found.track))
         if kept == 0:
             raise ReIDError(nothing_found(source, self._finder.detector.name))
         if source.kind != "stream":

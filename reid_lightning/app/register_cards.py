@@ -1,0 +1,100 @@
+"""The vehicles found in a source before they are saved: corrected, merged, left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.best_crops import KeptCrop
+from reid_lightning.search.plates import folder_name, unknown_name
+from reid_lightning.search.registration import sighting_of
+from reid_lightning.search.sources import Source
+from reid_lightning.search.vehicle_finder import FoundVehicle
+
+
+@dataclass
+class Card:
+    """One vehicle as the user sees it: the tracks it was found in, its name (empty: unknown), whether to keep it."""
+
+    number: int
+    vehicles: list[FoundVehicle]
+    name: str
+    keep: bool = True
+
+    @property
+    def best(self) -> KeptCrop:
+        """The picture to show it by."""
+        return max((crop for vehicle in self.vehicles for crop in vehicle.crops), key=lambda crop: crop.quality)
+
+    @property
+    def confidence(self) -> float | None:
+        """Of the plate that was read with the most confidence; None: nothing legible."""
+        return max((one.plate.confidence for one in self.vehicles if one.plate is not None), default=None)
+
+
+@dataclass
+class Cards:
+    """All of one source."""
+
+    cards: dict[int, Card] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, vehicles: Sequence[FoundVehicle]) -> Cards:
+        """One card for each vehicle, numbered from 1, named by its plate."""
+        return cls({number: _card(number, vehicle) for number, vehicle in enumerate(vehicles, 1)})
+
+    def merge(self, numbers: Sequence[int]) -> Card:
+        """Make one card of several; it is called as the first of them that has a name, and keeps the lowest number.
+
+        Raises:
+            ReIDError: fewer than two.
+        """
+        some = [self.cards[number] for number in sorted(set(numbers)) if number in self.cards]
+        if len(some) < 2:
+            raise ReIDError("choose two cards or more that show the same vehicle.")
+        first, *others = some
+        for other in others:
+            first.vehicles += other.vehicles
+            first.name = first.name or other.name
+            del self.cards[other.number]
+        first.keep = True
+        return first
+
+    def take_apart(self, number: int) -> None:
+        """Undo `merge`: the first track stays, each of the others has a card of its own again."""
+        first, *others = self.cards[number].vehicles
+        self.cards[number] = _card(number, first)
+        for free, vehicle in enumerate(others, max(self.cards) + 1):
+            self.cards[free] = _card(free, vehicle)
+
+    @property
+    def kept(self) -> list[Card]:
+        """Those that shall be saved."""
+        return [card for card in self.cards.values() if card.keep]
+
+    def vehicles(self) -> list[FoundVehicle]:
+        """Those that shall be saved, in the order in which they were found."""
+        return sorted((one for card in self.kept for one in card.vehicles), key=lambda one: one.track)
+
+    def names(self, source: Source, *, camera: str, start: float | None, detector: str) -> dict[int, str]:
+        """What each track's vehicle shall be called, for `Registrar.keep`.
+
+        Raises:
+            ReIDError: a name of which nothing remains as a folder's name; it says of which card.
+        """
+        names: dict[int, str] = {}
+        for card in self.kept:
+            try:
+                name = folder_name(card.name) if card.name.strip() else None
+            except ReIDError as error:
+                raise ReIDError(f"card {card.number}: {error}") from error
+            if name is None:  # called after its first track, all of them alike
+                first = sighting_of(card.vehicles[0], source, camera=camera, start=start, detector=detector)
+                name = unknown_name(first.id)
+            names.update(dict.fromkeys((vehicle.track for vehicle in card.vehicles), name))
+        return names
+
+
+def _card(number: int, vehicle: FoundVehicle) -> Card:
+    return Card(number, [vehicle], "" if vehicle.plate is None else vehicle.plate.text)

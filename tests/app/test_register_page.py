@@ -1,0 +1,211 @@
+"""The Register page: nothing is stored before Save, and what is saved is what the cards said."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from reid_lightning.bundle import save_bundle
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.models import ReIDModel
+from reid_lightning.search.gallery import Gallery
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
+
+from toy_clips import scene, write_clip
+
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    torch.manual_seed(0)
+    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
+    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """Two vehicles, one after the other, with some seconds between them."""
+    empty = [scene() for _ in range(40)]
+    frames = empty[:10]
+    for vehicle in ("red", "blue"):
+        frames += [scene(**{vehicle: (4 * n, 30)}) for n in range(25)] + empty
+    return write_clip(tmp_path_factory.mktemp("clips") / "north.mp4", frames)
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    return Gallery(tmp_path / "gallery")
+
+
+@pytest.fixture
+def app(project, bundle, gallery, tmp_path, monkeypatch):
+    given = [f"gallery={gallery.root}", f"bundle={bundle}", "plate_reader=none", "detector.warm_up=3"]
+    monkeypatch.setattr(sys, "argv", ["main.py", *given])
+    monkeypatch.chdir(tmp_path)
+    return AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS).run()
+
+
+def button(app, start):
+    (found,) = [one for one in app.button if one.label.startswith(start)]
+    return found
+
+
+def field(app, start):
+    (found,) = [one for one in app.text_input if one.label.startswith(start)]
+    return found
+
+
+def ended(app, key):
+    assert app.session_state[key].wait(SECONDS)
+    return app.run()
+
+
+def find(app, source, camera="north", start=""):
+    app.radio[0].set_value("A folder, video or camera that this computer reaches").run()
+    field(app, "Folder").set_value(str(source))
+    field(app, "Camera").set_value(camera)
+    field(app, "Start").set_value(start)
+    button(app, "Find vehicles").click().run()
+    return ended(app, "register_finding") if "register_finding" in app.session_state else app
+
+
+def texts(app):
+    return " ".join(
+        str(one.value) for kind in (app.error, app.info, app.success, app.warning, app.caption) for one in kind
+    )
+
+
+def test_found_vehicles_are_shown_and_stored_only_when_saved(app, clip, gallery):
+    find(app, clip, start="2026-01-01T08:00:00Z")
+    assert not app.exception and [one.value for one in app.subheader] == ["2 vehicles in north\\.mp4"]
+    assert not gallery.root.exists()
+    field(app, "Plate or name, card 1").set_value("51g-123 45").run()
+    assert "saved as 51G\\-123\\_45" in texts(app)
+    app.checkbox[1].uncheck().run()
+    button(app, "Save 1 vehicle").click().run()
+    ended(app, "register_saving")
+    assert not app.exception and "1 vehicle: 1 new sighting." in texts(app)
+    (sighting,) = gallery.sightings()
+    assert (sighting.vehicle, sighting.camera, sighting.source_name) == ("51G-123_45", "north", "north.mp4")
+    assert sighting.start == pytest.approx(1_767_254_400, abs=2)
+    assert len(list((gallery.root / ".index").iterdir())) > 0
+
+    button(app, "Register another").click().run()
+    find(app, clip)
+    assert "was registered for camera north before: nothing to add" in texts(app)
+    button(app, "Find its vehicles again").click().run()
+    ended(app, "register_finding")
+    button(app, "Save 2 vehicles").click().run()
+    ended(app, "register_saving")
+    assert {one.vehicle.partition("-")[0] for one in gallery.sightings()} == {"unknown"}
+    assert len(list(gallery.sightings())) == 2
+
+
+def test_merged_cards_are_one_vehicle_and_can_be_taken_apart(app, clip, gallery):
+    find(app, clip)
+    button(app, "Merge these").click().run()
+    assert "choose two cards or more" in texts(app)
+    for _ in range(2):
+        app.multiselect[0].set_value([1, 2])
+        button(app, "Merge these").click().run()
+        assert [one.label for one in app.text_input] == ["Plate or name, card 1"]
+        if "apart" not in app.session_state:
+            app.session_state["apart"] = True
+            button(app, "Take card 1 apart").click().run()
+            assert len(app.text_input) == 2
+    button(app, "Save 1 vehicle").click().run()
+    ended(app, "register_saving")
+    assert "1 vehicle: 2 new sightings" in texts(app)
+    one, two = gallery.sightings()
+    assert one.vehicle == two.vehicle and one.vehicle.startswith("unknown-") and one.vehicle[8:] in (one.id, two.id)
+
+
+def test_all_cards_left_out_cannot_be_saved_and_discarding_stores_nothing(app, clip, gallery):
+    find(app, clip)
+    for box in app.checkbox:
+        box.uncheck()
+    app.run()
+    assert button(app, "Save 0").disabled
+    button(app, "Discard all").click().run()
+    assert button(app, "Find vehicles") and not gallery.root.exists()
+    for key in ("register_cards", "register_findings", "register_finding"):
+        assert key not in app.session_state
+
+
+@pytest.mark.parametrize(
+    ("source", "camera", "start", "said"),
+    [
+        ("", "north", "", "no source was named"),
+        ("nowhere.mp4", "north", "", "which does not exist"),
+        ("text.mp4", "north", "", "text\\.mp4"),
+        ("text.mp4", "", "", "camera is None; expected one name"),
+        ("text.mp4", "north", "soon", "start is \\'soon\\'"),
+        ("still.mp4", "north", "", "no vehicle was found in still\\.mp4 by the motion detector"),
+    ],
+)
+def test_mistakes_are_one_message_and_leave_nothing(app, gallery, tmp_path, source, camera, start, said):
+    (tmp_path / "text.mp4").write_text("no video")
+    write_clip(tmp_path / "still.mp4", [scene() for _ in range(12)])
+    find(app, source, camera, start)
+    assert not app.exception and len(app.error) == 1
+    assert said.replace("\\", "") in app.error[0].value.replace("\\", "")
+    assert not gallery.root.exists() and "register_cards" not in app.session_state
+
+
+def test_a_name_of_which_nothing_remains_is_told_before_anything_is_saved(app, clip, gallery):
+    find(app, clip)
+    field(app, "Plate or name, card 2").set_value("../..").run()
+    assert "cannot name a folder" in texts(app).replace("\\", "")
+    button(app, "Save 2").click().run()
+    assert "card 2" in texts(app).replace("\\", "") and "register_saving" not in app.session_state
+    assert not gallery.root.exists()
+
+
+def test_hostile_names_stay_text(app, gallery, clip, tmp_path):
+    hostile = tmp_path / "<img src=x onerror=alert(1)> **[x](javascript:1)**.mp4"
+    hostile.write_bytes(clip.read_bytes())
+    find(app, hostile, camera=":red[x]")
+    (title,) = app.subheader
+    assert "\\<img src\\=x onerror\\=alert\\(1\\)\\>" in title.value and "\\*\\*\\[x\\]" in title.value
+    assert any("\\:red\\[x\\]" in one.value for one in app.caption)
+    assert not any(one.allow_html for one in [*app.markdown, *app.caption])
+
+
+def test_stopping_stores_nothing(app, clip, monkeypatch):
+    from reid_lightning.app.jobs import Job
+
+    real = Job.step
+
+    def step(self, **options):
+        self.cancel()
+        real(self, **options)
+
+    monkeypatch.setattr(Job, "step", step)
+    find(app, clip)
+    assert "Stopped; nothing was stored" in texts(app).replace("\\", "")
+    assert button(app, "Find vehicles")
+
+
+def test_an_unknown_setting_on_the_command_line_is_told(project, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["main.py", "galery=x"])
+    app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS).run()
+    assert not app.exception and "galery" in app.error[0].value
+
+
+def test_an_upload_is_registered_and_a_bad_one_is_told(app, clip, gallery):
+    field(app, "Camera").set_value("north")
+    app.file_uploader[0].set_value([("text.mp4", b"no video", "video/mp4")])
+    button(app, "Find vehicles").click().run()
+    assert not app.exception and len(app.error) == 1 and "register_finding" not in app.session_state
+    app.file_uploader[0].set_value([("<b>north.mp4", clip.read_bytes(), "video/mp4")])
+    button(app, "Find vehicles").click().run()
+    ended(app, "register_finding")
+    assert [one.value for one in app.subheader] == ["2 vehicles in b\\_north\\.mp4"]
+    kept = app.session_state["register_findings"].place
+    assert kept.is_file()
+    button(app, "Discard all").click().run()
+    assert not kept.exists()
