@@ -115,11 +115,16 @@ class VideoSource(Source):
         for number, frame in enumerate(self._frames):
             if self._damage and damaged_after is None:
                 damaged_after = (number - 1, seconds)
-            if frame.time is not None:
-                origin = frame.time if origin is None else origin
+            period = 1 / (self.frames_per_second or 25.0)
+            if frame.time is None:
+                seconds = number * period
+            elif origin is None:
+                origin = frame.time
+            elif frame.time - origin > seconds:
                 seconds = frame.time - origin
-            elif self.frames_per_second:
-                seconds = number / self.frames_per_second
+            else:  # some cameras' clocks stand still, and those of others are put back
+                seconds += period
+                origin = frame.time - seconds
             if number % self.every == 0:
                 yield Frame(self._pixels(frame), number, seconds)
         self._note_damage(number, seconds, damaged_after)

@@ -90,6 +90,18 @@ def test_seconds_follow_the_time_stamps_where_the_rate_varies(tmp_path: Path):
         assert source.start is None
 
 
+def test_seconds_go_on_where_a_cameras_clock_stands_still_or_is_put_back(video: Path):
+    """As in some cameras' streams; no container would take such time stamps."""
+    frames = []
+    for stamp in (5000, 5100, 5100, 5100, 700, 800):
+        frame = av.VideoFrame.from_ndarray(draw(0), format="rgb24")
+        frame.pts, frame.time_base = stamp, Fraction(1, 1000)
+        frames.append(frame)
+    with open_source(video) as source:
+        source._frames = frames
+        assert [frame.seconds for frame in source] == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.5])
+
+
 def test_a_video_on_its_side_is_turned(video: Path, tmp_path: Path):
     """A telephone held upright writes wide frames and a matrix that says: turn them clockwise."""
     content = bytearray(video.read_bytes())
