@@ -243,11 +243,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
+class _Readable(yaml.SafeDumper):
+    """Plain values only; numbers of a list side by side."""
+
+    def represent_list(self, values: list[Any] | tuple[Any, ...]) -> yaml.Node:
+        numbers = all(isinstance(value, int | float) for value in values)
+        return self.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=numbers or None)
+
+
+_Readable.add_representer(list, _Readable.represent_list)
+_Readable.add_representer(tuple, _Readable.represent_list)
+
+
 def _write_options(folder: Path, options: BundleOptions) -> None:
     with replacing(folder / CARD_NAME) as unfinished:
         unfinished.write_text(model_card(options.as_dict()), encoding="utf-8")
     with replacing(folder / OPTS_NAME) as unfinished:
-        unfinished.write_text(yaml.safe_dump(options.as_dict(), sort_keys=False), encoding="utf-8")
+        unfinished.write_text(yaml.dump(options.as_dict(), Dumper=_Readable, sort_keys=False), encoding="utf-8")
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
@@ -314,5 +326,5 @@ def _calibrations(values: Any, *, where: str) -> dict[str, dict[str, Any]]:
             if not all(isinstance(rate, float | int) and math.isfinite(rate) for rate in rates):
                 raise TypeError(f"threshold and rates are {rates}; expected finite numbers")
         return {name: calibration.as_dict() for name, calibration in calibrations.items()}
-    except (AttributeError, TypeError) as error:
+    except (AttributeError, TypeError, ReIDError) as error:
         raise ReIDError(f"{where}: calibration is not one of ours: {error}") from error

@@ -21,6 +21,7 @@ from reid_lightning.cli import CONFIG_DIR, build, user_message
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
+from reid_lightning.search.gallery.stores import NoVectorsError
 from reid_lightning.search.opening import best_device, find_bundle, settings_of
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.vehicle_finder import VehicleFinder
@@ -62,10 +63,10 @@ class AppContext:
         return build(self.settings, "vectors")(**model, create=create)
 
     def stored_vectors(self) -> VectorStore | None:
-        """The gallery's vectors of whatever model; None where there are none."""
+        """The gallery's vectors of whatever model; None where there are none. ReIDError: they cannot be reached."""
         try:
             return build(self.settings, "vectors")()
-        except ReIDError:
+        except NoVectorsError:
             return None
 
     def index(self, embedder: Embedder) -> GalleryIndex:

@@ -15,10 +15,11 @@ def main() -> None:
     if str(HERE.parents[1]) not in sys.path:  # Streamlit puts this file's folder there, not the project's
         sys.path.insert(0, str(HERE.parents[1]))
     from reid_lightning.app.context import app_context
+    from reid_lightning.app.icon import car_icon
     from reid_lightning.app.text import plain
     from reid_lightning.errors import ReIDError
 
-    st.set_page_config(page_title="reid_lightning", page_icon=":material/directions_car:", layout="wide")
+    st.set_page_config(page_title="reid_lightning", page_icon=car_icon(), layout="wide")
     page = st.navigation(
         [
             st.Page(HERE / "screens/register.py", title="Register", icon=":material/add_a_photo:", default=True),

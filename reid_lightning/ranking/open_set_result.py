@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 
+_FEW_BINS = 64  # of the histogram that a bundle carries
+_MOST_BINS = 1024  # of one that is read
 _TRUSTED = 10  # false matches that an asked rate must allow for its threshold to rest on more than a few odd pairs
 
 
@@ -61,6 +65,74 @@ class ScoreHistogram:
     same: Tensor
     different: Tensor
 
+    def compact(self, bins: int = _FEW_BINS) -> CompactHistogram:
+        """The same pairs in at most `bins` bins: without the empty ones at both ends, neighbours together."""
+        filled = (self.same + self.different).nonzero().flatten().tolist()
+        first, last = (filled[0], filled[-1]) if filled else (0, 0)
+        width = 1
+        while last // width - first // width >= bins:
+            width *= 2
+        starts = range(first // width * width, last + 1, width)
+        step = float(self.edges[1] - self.edges[0]) * width
+        low = float(self.edges[starts[0]])
+        same, different = (
+            tuple(int(counts[start : start + width].sum()) for start in starts)
+            for counts in (self.same, self.different)
+        )
+        return CompactHistogram(low, low + step * len(starts), same, different)
+
+
+@dataclass(frozen=True)
+class CompactHistogram:
+    """Counts of same-vehicle and of different-vehicle pairs in equal bins from `low` to `high`, as plain numbers.
+
+    Raises:
+        ReIDError: what was read is no such thing.
+    """
+
+    low: float
+    high: float
+    same: tuple[int, ...]
+    different: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("same", "different"):
+            counts = getattr(self, name)
+            if not isinstance(counts, list | tuple) or not 1 <= len(counts) <= _MOST_BINS or not _are_counts(counts):
+                raise ReIDError(f"{name} of a histogram is no list of 1 to {_MOST_BINS:,} counts, which was expected.")
+            object.__setattr__(self, name, tuple(counts))
+        limits = self.low, self.high
+        if (
+            not all(isinstance(limit, float | int) and abs(limit) < 1e300 for limit in limits)
+            or not limits[0] < limits[1]
+        ):
+            raise ReIDError(f"a histogram goes from {self.low!r} to {self.high!r}; expected two numbers, ascending.")
+        if len(self.same) != len(self.different):
+            raise ReIDError(
+                f"a histogram has {len(self.same)} bins of same pairs and {len(self.different)} of different ones; "
+                "expected equally many."
+            )
+
+    @property
+    def step(self) -> float:
+        """Width of a bin."""
+        return (self.high - self.low) / len(self.same)
+
+    def shares_from(self, score: float) -> tuple[float, float]:
+        """Shares of the same-vehicle and of the different-vehicle pairs that score `score` or more, as if the scores of
+        a bin were spread evenly over it; 0 where there are no such pairs."""
+        place = (score - self.low) / self.step
+        above = [min(max(number + 1 - place, 0.0), 1.0) for number in range(len(self.same))]
+        same, different = (
+            sum(count * share for count, share in zip(counts, above, strict=True)) / max(sum(counts), 1)
+            for counts in (self.same, self.different)
+        )
+        return same, different
+
+
+def _are_counts(values: list[Any] | tuple[Any, ...]) -> bool:
+    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -83,10 +155,20 @@ class Calibration:
     protocol: str
     warning: str = ""
     """Why the threshold is not to be trusted; empty where it is."""
+    histogram: CompactHistogram | None = None
+    """How the pairs score that were measured; None in bundles that were written before there was one."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.histogram, Mapping):
+            object.__setattr__(self, "histogram", CompactHistogram(**self.histogram))
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON and YAML; `Calibration(**values)` reads them back."""
-        return asdict(self)
+        values = asdict(self)
+        if self.histogram is not None:
+            for name in ("same", "different"):
+                values["histogram"][name] = list(values["histogram"][name])
+        return values
 
 
 @dataclass(frozen=True)
@@ -177,4 +259,5 @@ def calibrate_threshold(result: OpenSetResult, *, false_match_rate: float) -> Ca
         junk=result.junk,
         protocol=result.protocol,
         warning=warning,
+        histogram=result.histogram.compact(),
     )

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.embedder import load_reid_model
+from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.stores import VectorStore, open_store
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         gallery = Gallery(options.gallery)
-        if not gallery.root.is_dir():
+        if not gallery.root.is_dir() and options.command != "import":
             raise ReIDError(f"There is no gallery at {options.gallery}; `register.py` makes one.")
         return options.run(gallery, options, console)
     except (ReIDError, OSError) as error:
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--gallery", default="data/gallery", type=Path, help="the folder of the registered vehicles")
-    common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild and sync)")
+    common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild, sync and import)")
     where = f"the vector store, by default the gallery's {INDEX_FOLDER}; rename, merge and delete change no other"
     common.add_argument("--uri", help=where)
     common.add_argument("--name", default="vehicles", help="its table or collection")
@@ -58,16 +59,20 @@ def _parser() -> argparse.ArgumentParser:
         ("rename", _change, ("vehicle", "new"), "give a vehicle another name"),
         ("merge", _change, ("vehicle", "into"), "move all that is known of a vehicle to another one"),
         ("delete", _change, ("vehicle",), "remove a vehicle and its crops"),
+        ("export", _export, ("file",), "write vehicles with their crops into a zip"),
+        ("import", _import, ("file",), "add what a zip of `export` holds"),
     ):
         command = commands.add_parser(name, parents=[common], help=text, description=text)
         command.set_defaults(run=run, command=name, names=names)
         for argument in names:
             command.add_argument(argument)
+        if name == "export":
+            command.add_argument("--vehicle", action="append", help="only this one; may be given again (default: all)")
     return parser
 
 
 def _embed(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
-    """`rebuild` and `sync`."""
+    """`rebuild` and `sync`, which comes after an `import` too."""
     index = _index(gallery, options, any_model=options.command == "rebuild")
     removed = gallery.repair()
     with _progress() as progress:
@@ -118,6 +123,45 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
     others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
     console.print(f"{options.command}: done; {followed}{others}", markup=False)
+    return 0
+
+
+def _export(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    with _progress() as progress:
+        task = progress.add_task("exporting", total=None)
+        report = export_gallery(
+            gallery,
+            Path(options.file),
+            vehicles=options.vehicle,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for problem in report.problems:
+        console.print(f"left out: {problem}", markup=False)
+    counts = f"{report.vehicles} vehicles, {report.sightings} sightings, {report.crops} crops"
+    console.print(f"{options.file}: {counts}; {len(report.problems)} left out", markup=False)
+    return 0
+
+
+def _import(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    if options.bundle is not None:
+        _index(gallery, options, any_model=False)  # a model that does not fit is told before the long work
+    with _progress() as progress:
+        task = progress.add_task("importing", total=None)
+        report = import_gallery(
+            gallery,
+            Path(options.file),
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for problem in report.problems:
+        console.print(f"left out: {problem}", markup=False)
+    console.print(
+        f"{report.added} sightings added, {report.known} were known, {report.left_out} files left out", markup=False
+    )
+    if options.bundle is not None:
+        return _embed(gallery, options, console)
+    if report.added:
+        command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
+        console.print(f"what was added cannot be searched until it is embedded: {command}", markup=False)
     return 0
 
 

@@ -61,7 +61,7 @@ def read_folder(folder: Path) -> FolderContent:
         except OSError as error:
             problems.append(f"The picture {folder / name} cannot be read: {error.strerror or error}.")
             continue
-        if _CROP_COMMENT in content[:_HEAD_BYTES]:
+        if holds_crop_mark(content):
             leftovers.append(folder / name)
         else:
             sightings.append(_of_picture(folder / name, content))
@@ -109,6 +109,11 @@ def encode_crop(picture: np.ndarray, sighting: str) -> bytes:
         buffer, "JPEG", quality=_JPEG_QUALITY, comment=_CROP_COMMENT + sighting.encode()
     )
     return buffer.getvalue()
+
+
+def holds_crop_mark(content: bytes) -> bool:
+    """Whether a picture's file is a crop that belongs to a sidecar."""
+    return _CROP_COMMENT in content[:_HEAD_BYTES]
 
 
 def picture_id(vehicle: str, name: str, content: bytes) -> str:

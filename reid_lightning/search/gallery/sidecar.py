@@ -18,8 +18,9 @@ from reid_lightning.search.records import Crop, Sighting
 
 FORMAT = 1
 SUFFIX = ".json"
+LARGEST_SIDECAR = 1 << 24
+"""Bytes; a sighting of a thousand crops has 200,000."""
 
-_LARGEST_FILE = 1 << 24  # bytes; a sighting of a thousand crops has 200,000
 _LARGEST_COUNT = 1 << 53
 
 
@@ -48,21 +49,31 @@ def read_sidecar(path: Path) -> Sighting:
         ReIDError: names the file and what is wrong with it.
     """
     try:
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ReIDError(f"it has more than {_LARGEST_FILE:,} bytes")
-        values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ReIDError("it holds no JSON object")
-        sighting = _sighting(values, vehicle=path.parent.name)
-        if sighting.id != path.name.removesuffix(SUFFIX):
-            raise ReIDError(f"its id is {sighting.id!r}, which is not the file's name")
-        return sighting
+        if path.stat().st_size > LARGEST_SIDECAR:
+            raise ReIDError(f"it has more than {LARGEST_SIDECAR:,} bytes")
+        return from_json(path.read_bytes(), vehicle=path.parent.name, name=path.name)
     except OSError as error:
         raise ReIDError(f"The sidecar {path} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8
-        raise ReIDError(f"The sidecar {path} is damaged: it is not JSON ({error}). {_FIX}") from error
     except ReIDError as error:
         raise ReIDError(f"The sidecar {path} is damaged: {error}. {_FIX}") from error
+
+
+def from_json(content: bytes, *, vehicle: str, name: str) -> Sighting:
+    """The sighting that a sidecar's bytes hold; `name` is the file's.
+
+    Raises:
+        ReIDError: says what is wrong with it, without a full stop.
+    """
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: no JSON, no UTF-8
+        raise ReIDError(f"it is not JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise ReIDError("it holds no JSON object")
+    sighting = _sighting(values, vehicle=vehicle)
+    if sighting.id != name.removesuffix(SUFFIX):
+        raise ReIDError(f"its id is {sighting.id!r}, which is not the file's name")
+    return sighting
 
 
 _FIX = "Restore it, or delete it and register its source again."

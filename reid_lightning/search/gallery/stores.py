@@ -121,9 +121,13 @@ def open_store(
     raise ReIDError(f"The store's URI is {str(uri)!r}; expected a folder, file://, s3://, http:// or milvus://.")
 
 
-def no_vectors(uri: str, name: str) -> ReIDError:
-    """There is no such store."""
-    return ReIDError(
+class NoVectorsError(ReIDError):
+    """There is no such store, and nobody asked for one to be made."""
+
+
+def no_vectors(uri: str, name: str) -> NoVectorsError:
+    """With what to do about it."""
+    return NoVectorsError(
         f"There are no vectors at {uri} (table {name}); register vehicles, or if the gallery has pictures: python -m "
         "reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
     )

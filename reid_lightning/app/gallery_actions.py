@@ -1,0 +1,71 @@
+"""Renaming, merging and deleting for a page that may be out of date: another browser tab may have been faster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from reid_lightning.app.context import AppContext
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.records import Sighting
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done, for the user, and the vehicle to look at next (None: the list)."""
+
+    text: str
+    vehicle: str | None = None
+
+
+def rename(context: AppContext, vehicle: str, new: str) -> Done:
+    """Give a vehicle another name. ReIDError: it is gone, or the name is taken or is none."""
+    _check_there(context.gallery, vehicle)
+    if not new.strip():
+        raise ReIDError("the new name is empty; expected at least one letter or digit.")
+    if context.gallery.folder_of(new) == context.gallery.folder_of(vehicle):
+        return Done(f"{vehicle} keeps its name.", vehicle)
+    if (other := context.gallery.folder_of(new)) is not None:
+        raise ReIDError(f"{vehicle} cannot become {other.name}, which exists. Merge the two instead.")
+    context.changing().rename(vehicle, new)
+    folder = context.gallery.folder_of(new)
+    name = new if folder is None else folder.name
+    return Done(f"{vehicle} is now called {name}.", name)
+
+
+def merge(context: AppContext, vehicle: str, into: str) -> Done:
+    """Move all sightings of a vehicle to another. ReIDError: one of the two is gone, or they are the same."""
+    _check_there(context.gallery, vehicle)
+    _check_there(context.gallery, into)
+    context.changing().merge(vehicle, into)
+    return Done(f"{vehicle} was merged into {into}.", into)
+
+
+def delete(context: AppContext, vehicle: str) -> Done:
+    """Remove a vehicle with all its pictures. ReIDError: it is gone."""
+    _check_there(context.gallery, vehicle)
+    context.changing().delete(vehicle)
+    return Done(f"{vehicle} was deleted.")
+
+
+def delete_sighting(context: AppContext, sighting: Sighting) -> Done:
+    """Remove one sighting. ReIDError: it is gone, or with another vehicle now."""
+    if sighting.id not in {one.id for one in _readable(context.gallery, sighting.vehicle)}:
+        raise ReIDError(
+            f"this sighting is not with {sighting.vehicle} any more: it was moved or deleted meanwhile. "
+            "Nothing was done."
+        )
+    context.changing().delete_sighting(sighting)
+    left = context.gallery.folder_of(sighting.vehicle) is not None
+    return Done(f"A sighting of {sighting.vehicle} was deleted.", sighting.vehicle if left else None)
+
+
+def _readable(gallery: Gallery, vehicle: str) -> list[Sighting]:
+    return gallery.sightings_of(vehicle, on_problem=lambda problem: None)
+
+
+def _check_there(gallery: Gallery, vehicle: str) -> None:
+    if gallery.folder_of(vehicle) is None:
+        raise ReIDError(
+            f"there is no vehicle {vehicle} any more: it was renamed, merged or deleted meanwhile. Nothing was done."
+        )

@@ -1,0 +1,169 @@
+"""The work behind the search page: a source against the gallery, or against a vehicle that is on a picture only."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from reid_lightning.app.context import AppContext
+from reid_lightning.app.jobs import Cancelled, Job
+from reid_lightning.app.search_found import Found
+from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.errors import ReIDError
+from reid_lightning.search import Embedder
+from reid_lightning.search.following import Step
+from reid_lightning.search.matching import filter_matches
+from reid_lightning.search.records import Match
+from reid_lightning.search.results import time_code
+from reid_lightning.search.search_files import SearchFiles
+from reid_lightning.search.sources import Source, open_source
+from reid_lightning.search.track_decisions import TrackDecision
+from reid_lightning.search.vehicle_search import SearchOptions
+
+WANTED = "wanted vehicle"
+"""What a vehicle is called that is looked for by a picture."""
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What is searched for and where.
+
+    Args:
+        source: a picture, a folder of pictures, a video or an address.
+        options: what counts as found; `options.where` is for registered vehicles.
+        wanted: a picture, or a folder of pictures, of the vehicle to look for, registered or not; None: look for
+            registered ones.
+        every: look at every n-th frame.
+    """
+
+    source: str | Path
+    options: SearchOptions
+    wanted: Path | None = None
+    every: int = 1
+
+
+@dataclass
+class SearchRun:
+    """A search and what it has found; the page reads it while the work goes on.
+
+    `decisions`, `warning` and `files` come at its end, also when it was cancelled.
+    """
+
+    request: SearchRequest
+    folder: Path
+    """Where the files go."""
+    found: Found
+    in_video: bool = True
+    decisions: tuple[TrackDecision, ...] = ()
+    warning: str | None = None
+    files: tuple[Path, ...] = field(default=())
+    """To be downloaded."""
+
+
+def prepare(context: AppContext, request: SearchRequest, folder: Path) -> tuple[SearchRun, AppContext]:
+    """A run to be given to `search`, and the context to search in. `folder` is empty, and its own."""
+    if request.wanted is not None:
+        context = _gallery_of(context, request.wanted, folder / "gallery")
+    gallery = context.gallery
+
+    def picture_path(match: Match) -> Path | None:
+        return None if match.picture is None else gallery.picture_path(match.picture, vehicle=match.vehicle)
+
+    files = folder / "files"
+    files.mkdir()
+    return SearchRun(request, files, Found(picture_path)), context
+
+
+def search(
+    job: Job, run: SearchRun, context: AppContext, embedder: Embedder, *, clean_up: Callable[[], None] | None = None
+) -> None:
+    """Do it: results go into `run` as they come. Cancelled, the files have what was found so far.
+
+    Args:
+        clean_up: is called at the end, whatever it was.
+
+    Raises:
+        Cancelled: after the files are written.
+        ReIDError: the source cannot be read, or there is nothing to compare it with.
+    """
+    request = run.request
+    job.step(done=0, note="opening")
+    try:
+        if request.wanted is not None:
+            problems = context.index(embedder).sync().problems
+            if problems:
+                raise ReIDError(problems[0])
+        options = request.options
+        finder = context.search(embedder, replace(options, min_score=-1.0))  # the best score is told, passed or not
+        stopped: Cancelled | None = None
+        with (
+            open_source(request.source, every=request.every) as source,
+            SearchFiles(run.folder, source, context.gallery) as files,
+        ):
+            run.in_video = source.kind in ("video", "stream")
+            try:
+                for searched in finder.run(source, on_step=_telling(job, source)):
+                    best = max(searched.matches, key=lambda match: match.score, default=None)
+                    passed = filter_matches(searched.matches, min_score=options.min_score, top_k=options.top_k)
+                    searched = replace(searched, matches=tuple(passed))
+                    run.found.add(searched, best=best)
+                    files.add(searched)
+            except Cancelled as error:
+                stopped = error
+            job.note = "writing the files"
+            decisions = [
+                replace(one, accepted=one.similarity >= options.min_score)
+                for one in finder.decisions()  # which were judged by the score of -1
+            ]
+            query = {"query": source.name, "min_score": options.min_score, "bundle": embedder.options.fingerprint}
+            files.finish(decisions, query=query | ({"cancelled": True} if stopped else {}))
+            run.warning = source.warning
+        run.decisions = tuple(decisions)
+        run.files = tuple(sorted(path for path in run.folder.iterdir() if path.is_file()))
+        if stopped is not None:
+            raise stopped
+    except Cancelled:
+        raise
+    except BaseException:
+        shutil.rmtree(run.folder, ignore_errors=True)
+        raise
+    finally:
+        if clean_up is not None:
+            clean_up()
+
+
+def _telling(job: Job, source: Source) -> Callable[[Step], None]:
+    vehicles = 0
+
+    def on_step(step: Step) -> None:
+        nonlocal vehicles
+        vehicles = max([vehicles, *(box.track for box in step.boxes)])
+        done = step.frame.number // source.every + 1
+        place = time_code(step.frame.seconds)[:8] if source.kind in ("video", "stream") else f"picture {done:,}"
+        note = f"{place}, {vehicles:,} vehicle{'' if vehicles == 1 else 's'} seen"
+        job.step(done=done, total=source.length, note=note)
+
+    return on_step
+
+
+def _gallery_of(context: AppContext, wanted: Path, root: Path) -> AppContext:
+    """One whose gallery holds a single vehicle, by these pictures, with vectors of its own beside it."""
+    vehicle = root / WANTED
+    vehicle.mkdir(parents=True)
+    paths = [wanted] if wanted.is_file() else sorted(wanted.iterdir())
+    for path in paths:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            shutil.copyfile(path, vehicle / path.name)
+    settings = context.settings.copy()
+    OmegaConf.set_struct(settings, False)
+    settings.gallery = str(root)
+    settings.vectors = {
+        "_target_": "reid_lightning.search.gallery.open_store",
+        "_partial_": True,
+        "uri": str(root / ".index"),
+    }
+    return AppContext(settings)

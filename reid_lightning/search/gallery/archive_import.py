@@ -1,0 +1,154 @@
+"""What a zip holds of one vehicle, checked piece by piece and added to a gallery."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
+from reid_lightning.search.gallery.files import flush_folder, save
+from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, recorded, vehicle_folders
+from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
+from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.records import Sighting
+
+_LONGEST_TEXT = 1024  # bytes of UTF-8, as the vector stores take them
+_MOST_PIXELS = 1 << 27  # of one sighting's crops together, which are in memory at once
+_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+
+
+class SightingImporter:
+    """Adds from the entries of a zip; what does not fit is told to `entries.problems`."""
+
+    def __init__(self, gallery: Gallery, entries: Entries) -> None:
+        self._gallery = gallery
+        self._entries = entries
+        self._known = recorded(gallery.root, vehicle_folders(gallery.root)[0])
+
+    def add_vehicle(self, vehicle: str, names: Sequence[str]) -> Iterator[bool | None]:
+        """For each sighting among the files of a vehicle: whether it was new; None: it was left out.
+
+        Raises:
+            ReIDError: the gallery cannot be written, or the zip unpacks to too much.
+        """
+        claimed = {name for name in names if name.endswith(SUFFIX)}
+        damaged: list[str] = []
+        for name in sorted(claimed):
+            sighting = None
+            with self._named(vehicle, name):
+                sighting = self._sidecar(vehicle, name)
+                claimed.update(crop.file for crop in sighting.crops)
+            if sighting is None:
+                damaged.append(f"{name.removesuffix(SUFFIX)}-")
+                yield None
+            else:
+                yield self._add(sighting, name)
+        for name in names:
+            if name not in claimed and not name.startswith(tuple(damaged)):  # whose sidecar was named already
+                yield self._add_picture(vehicle, name)
+
+    def _add(self, sighting: Sighting, name: str) -> bool | None:
+        if sighting.id in self._known:
+            return False
+        with self._named(sighting.vehicle, name):
+            folder_name(sighting.vehicle)
+            pictures = self._crops(sighting)
+            try:
+                return self._gallery.add(sighting, pictures)
+            except ReIDError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise NotWritable(str(error)) from error
+                raise
+        return None
+
+    def _add_picture(self, vehicle: str, name: str) -> bool | None:
+        """A user's own, under its name, or under a second one where that is taken by another picture."""
+        with self._named(vehicle, name):
+            if not name.lower().endswith(IMAGE_SUFFIXES):
+                raise ReIDError("it is no part of a gallery")
+            content, _ = self._entries.picture(f"{vehicle}/{name}")
+            if holds_crop_mark(content):
+                raise ReIDError("it is a crop of a sighting that is not in the zip")
+            folder = self._gallery.folder_of(vehicle) or self._gallery.root / folder_name(vehicle)
+            if folder.is_symlink():
+                raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
+            return _keep_picture(folder, name, content)
+        return None
+
+    @contextmanager
+    def _named(self, vehicle: str, name: str) -> Iterator[None]:
+        """What is wrong inside becomes a line in the report."""
+        try:
+            yield
+        except (TooMuch, NotWritable):
+            raise
+        except ReIDError as error:
+            self._entries.problems.tell(f"{shown(f'{vehicle}/{name}')}: {str(error).removesuffix('.')}.")
+
+    def _sidecar(self, vehicle: str, name: str) -> Sighting:
+        content = self._entries.read(f"{vehicle}/{name}", at_most=LARGEST_SIDECAR)
+        sighting = from_json(content, vehicle=vehicle, name=name)
+        if is_picture(sighting):
+            raise ReIDError("it names neither a source nor a detector")
+        if _ID.fullmatch(sighting.id) is None:
+            raise ReIDError(f"its id is {shown(sighting.id)}; expected letters, digits, dots, dashes, at most 100")
+        for text in (value for value in asdict(sighting).values() if isinstance(value, str)):
+            _check_text(text)
+        return sighting
+
+    def _crops(self, sighting: Sighting) -> list[np.ndarray]:
+        pictures: list[np.ndarray] = []
+        pixels = 0
+        for crop in sighting.crops:
+            name = f"{sighting.vehicle}/{crop.file}"
+            if name not in self._entries:
+                raise ReIDError(f"its crop {shown(crop.file)} is missing")
+            try:
+                pictures.append(self._entries.picture(name)[1])
+            except TooMuch:
+                raise
+            except ReIDError as error:
+                raise ReIDError(f"its crop {shown(crop.file)} cannot be used: {error}") from error
+            pixels += pictures[-1].size // 3
+            if pixels > _MOST_PIXELS:
+                raise ReIDError(f"its crops have more than {_MOST_PIXELS:,} pixels together")
+        return pictures
+
+
+class NotWritable(ReIDError):
+    """The gallery's disk refuses: nothing more can be imported."""
+
+
+def _keep_picture(folder: Path, name: str, content: bytes) -> bool:
+    stem, suffix, number = PurePath(name).stem, PurePath(name).suffix, 1
+    path = folder / name
+    try:
+        while path.exists() or path.is_symlink():
+            if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+                return False
+            number += 1
+            path = folder / f"{stem} ({number}){suffix}"
+        folder.mkdir(parents=True, exist_ok=True)
+        save(path, content)
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be written: {error.strerror or error}.") from error
+    flush_folder(folder)
+    return True
+
+
+def _check_text(text: str) -> None:
+    """What a vector store would refuse later, with all that is embedded beside it."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise ReIDError(f"{shown(text)} in it is no valid text") from error
+    if size > _LONGEST_TEXT:
+        raise ReIDError(f"{shown(text)} in it has more than {_LONGEST_TEXT} bytes")

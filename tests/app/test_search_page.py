@@ -1,0 +1,385 @@
+"""The Search page in all its states, as a browser's session would see it."""
+
+import io
+import re
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from reid_lightning.bundle import save_bundle
+from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.models import ReIDModel
+from reid_lightning.ranking.open_set_result import Calibration
+from reid_lightning.search import load_reid_model
+from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
+from reid_lightning.search.records import Crop, Sighting
+
+PROJECT = Path(__file__).parents[2]
+sys.path.insert(0, str(PROJECT / "tests/search"))
+
+from toy_clips import scene, write_clip  # noqa: E402
+
+HOSTILE = "**[x](javascript:1)** <img src=x onerror=alert(1)>"
+CALIBRATION = Calibration(
+    threshold=0.83,
+    similarity=True,
+    false_match_rate=0.01,
+    measured_false_match_rate=0.01,
+    true_match_rate=0.75,
+    queries_with_false_match=0.5,
+    same_pairs=400,
+    different_pairs=2000,
+    queries=40,
+    gallery=60,
+    metric="cosine",
+    junk="none",
+    protocol="image to image",
+    histogram={"low": 0.0, "high": 1.0, "same": [0, 0, 100, 300], "different": [1500, 480, 0, 20]},
+).as_dict()
+
+
+def make_bundle(folder, *, seed=0, calibration=None):
+    torch.manual_seed(seed)
+    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
+    calibrations = {} if calibration is None else {"image to image, cosine": calibration}
+    return save_bundle(folder, model, Preprocessing(32, 32), metrics={}, data={}, calibration=calibrations)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("model") / "bundle")
+
+
+def crop_of(**vehicles):
+    return scene(**vehicles)[30:70, 40:100]
+
+
+RED, BLUE = crop_of(red=(40, 30)), crop_of(blue=(40, 30))
+
+
+def make_gallery(folder, bundle, vehicles):
+    """name -> (picture, camera, time)."""
+    gallery, embedder = Gallery(folder), load_reid_model(bundle)
+    for number, (name, (picture, camera, time)) in enumerate(vehicles.items()):
+        crop = Crop("", frame=0, seconds=0.0, box=(0.0, 0.0, 1.0, 1.0), score=1.0, quality=1.0)
+        more = {"source": "s", "source_name": "clip", "track": 1, "type": "car", "detector": "motion", "start": time}
+        gallery.add(Sighting(f"id-{number}", name, camera, crops=(crop,), **more), [picture])
+    store = open_store(folder / ".index", fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
+    GalleryIndex(gallery, store, lambda pictures: embedder.embed(pictures).numpy()).sync()
+    return gallery
+
+
+@pytest.fixture
+def gallery(tmp_path, bundle):
+    """A red and a blue vehicle."""
+    vehicles = {"RED 1": (RED, "north", 1767254400.0), "BLUE 2": (BLUE, "south", 1767340800.0)}
+    return make_gallery(tmp_path / "gallery", bundle, vehicles)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """A second of empty road, then a red car drives by."""
+    frames = [scene() for _ in range(10)] + [scene(red=(4 * n, 30)) for n in range(25)] + [scene() for _ in range(15)]
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames)
+
+
+@pytest.fixture
+def open_page(tmp_path, monkeypatch, bundle):
+    def opened(*arguments):
+        given = [f"gallery={tmp_path / 'gallery'}", f"bundle={bundle}", "plate_reader=none", "detector.warm_up=3"]
+        monkeypatch.setattr(sys, "argv", ["main.py", *given, *arguments])
+        monkeypatch.chdir(tmp_path)
+        at = AppTest.from_file(str(PROJECT / "reid_lightning/app/main.py"), default_timeout=60)
+        return at.switch_page("screens/search.py").run()
+
+    return opened
+
+
+def jpeg(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def press_search(at):
+    at.button(key="search_start").click().run()
+    assert not at.exception
+    return at
+
+
+def until_ended(at):
+    assert at.session_state["search_job"].wait(60)
+    at.run()
+    assert not at.exception
+    return at
+
+
+def said(at):
+    kinds = ("markdown", "caption", "info", "warning", "error", "success", "subheader")
+    return "\n".join(element.value for kind in kinds for element in getattr(at, kind))
+
+
+def downloads(at):
+    return [button.label for button in at.main.download_button]
+
+
+def left_over(at):
+    """Files that this tab has on the server."""
+    if "uploads" not in at.session_state:
+        return []
+    return [path for path in at.session_state["uploads"].folder.rglob("*") if path.is_file()]
+
+
+def test_without_a_model_it_says_how_to_get_one(open_page):
+    at = open_page("bundle=latest")
+    assert not at.exception and not at.file_uploader
+    assert "model" in said(at)
+
+
+def test_a_bundle_that_is_none_is_an_error(open_page, tmp_path):
+    at = open_page(f"bundle={tmp_path}")
+    assert not at.exception and len(at.error) == 1 and "not the folder of a bundle" in at.error[0].value
+
+
+def test_an_empty_gallery_sends_to_register(open_page):
+    at = open_page()
+    assert not at.exception and "register vehicles first" in at.info[0].value and not at.file_uploader
+    assert [link.label for link in at.get("page_link")] == ["Register vehicles"]
+
+
+def test_a_gallery_of_another_model_is_an_error(open_page, gallery, tmp_path):
+    at = open_page(f"bundle={make_bundle(tmp_path / 'other', seed=1)}")
+    assert not at.exception and "cannot be compared" in at.error[0].value and not at.file_uploader
+
+
+def test_a_chosen_vehicle_is_found_in_a_clip(open_page, gallery, clip):
+    at = open_page()
+    assert at.selectbox(key="search_vehicle").options == ["any of 2 vehicles", "BLUE_2", "RED_1"]
+    at.selectbox(key="search_vehicle").select("RED_1")
+    at.file_uploader(key="search_files").set_value((HOSTILE + ".mp4", clip.read_bytes(), "video/mp4"))
+    press_search(at)
+    until_ended(at)
+    run = at.session_state["search_run"]
+    assert at.session_state["search_job"].state == "done"
+    (card,) = run.found.snapshot().cards
+    assert card.match.vehicle == "RED_1" and card.match.score > 0.6 and 1.0 <= card.first < card.last < 4.0
+    text = said(at)
+    assert "1 vehicle found" in text and f"**RED\\_1** · score {card.match.score:.2f}" in text
+    assert len(at.get("image")) == 2 and len(at.get("vega_lite_chart")) == 1
+    assert [one.vehicle for one in run.decisions] == ["RED_1"] and run.decisions[0].accepted
+    assert at.dataframe[0].value["most similar vehicle"].tolist() == ["RED_1"]
+    assert downloads(at) == [
+        "Matches (CSV)",
+        "Matches (JSON)",
+        "Tracks (CSV)",
+        "Annotated video",
+        "Sheet of pictures",
+    ]
+    assert {path.name for path in left_over(at)} == {path.name for path in run.files}  # the upload is gone
+    assert "BLUE" not in (run.folder / "matches.csv").read_text()
+    assert HOSTILE not in text
+
+    first = run.folder
+    at.slider[0].set_value(0.5).run()
+    press_search(at)
+    until_ended(at)
+    assert not first.exists() and at.session_state["search_run"].folder.is_dir()
+
+
+def test_any_vehicle_of_some_cameras_and_times(open_page, gallery, clip):
+    at = open_page()
+    assert at.multiselect(key="search_cameras").options == ["north", "south"]
+    assert at.multiselect(key="search_types").options == ["car"]
+    at.multiselect(key="search_cameras").select("south")
+    at.text_input(key="search_named").set_value(str(clip))
+    at.number_input(key="search_every").set_value(2)
+    at.slider[0].set_value(0.0)
+    until_ended(press_search(at))
+    cards = at.session_state["search_run"].found.snapshot().cards
+    assert {card.match.vehicle for card in cards} == {"BLUE_2"} and {card.match.frame % 2 for card in cards} == {0}
+    at.multiselect(key="search_cameras").unselect("south")
+    at.datetime_input(key="search_since").set_value(datetime(2026, 1, 1))
+    at.datetime_input(key="search_until").set_value(datetime(2026, 1, 2))
+    until_ended(press_search(at))
+    found = {card.match.vehicle for card in at.session_state["search_run"].found.snapshot().cards}
+    assert found == {"RED_1"}
+    at.multiselect(key="search_cameras").select("south")
+    until_ended(press_search(at))
+    assert "no registered picture meets the filter" in at.error[0].value.replace("\\", "")
+    assert left_over(at) == [] and downloads(at) == []
+
+
+def test_which_registered_vehicle_is_on_a_picture(open_page, gallery):
+    at = open_page()
+    at.radio(key="search_kind").set_value("The vehicle on a picture").run()
+    at.file_uploader(key="search_wanted").set_value(("crop.jpg", jpeg(BLUE), "image/jpeg"))
+    at.slider[0].set_value(0.0)
+    until_ended(press_search(at))
+    cards = at.session_state["search_run"].found.snapshot().cards
+    assert [card.match.vehicle for card in cards] == ["BLUE_2", "RED_1"] and cards[0].match.score > 0.99
+    assert not at.get("vega_lite_chart")  # pictures have no time
+    assert "Annotated video" not in downloads(at) and "Sheet of pictures" in downloads(at)
+    assert at.dataframe[0].value["most similar vehicle"].tolist() == ["BLUE_2", "RED_1"]
+
+
+def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, clip):
+    at = open_page()
+    at.radio(key="search_kind").set_value("The vehicle on a picture").run()
+    at.file_uploader(key="search_wanted").set_value([(f"{n}.jpg", jpeg(RED), "image/jpeg") for n in "ab"])
+    at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4")).run()
+    assert not at.multiselect
+    until_ended(press_search(at))
+    (card,) = at.session_state["search_run"].found.snapshot().cards
+    assert card.match.vehicle == "wanted vehicle" and card.match.score > 0.6 and card.registered is not None
+    assert [entry.name for entry in gallery.root.iterdir() if not entry.name.startswith(".")] == ["BLUE_2", "RED_1"]
+
+
+def test_cancelled_it_keeps_what_was_found(open_page, gallery, clip, monkeypatch):
+    from reid_lightning.search import vehicle_search
+
+    at = open_page()
+    follow = vehicle_search.follow
+
+    def until(*given, **options):
+        for step in follow(*given, **options):
+            if step.frame.number == 33:
+                at.session_state["search_job"].cancel()
+            yield step
+
+    monkeypatch.setattr(vehicle_search, "follow", until)
+    at.text_input(key="search_named").set_value(str(clip))
+    until_ended(press_search(at))
+    assert at.session_state["search_job"].state == "cancelled"
+    assert "Stopped" in at.warning[0].value
+    snapshot = at.session_state["search_run"].found.snapshot()
+    assert snapshot.frames == 32 and snapshot.cards
+    assert "Annotated video" in downloads(at) and "Matches (CSV)" in downloads(at)
+
+
+def test_while_it_runs_results_come_and_it_can_be_cancelled(open_page, gallery, clip, monkeypatch):
+    import threading
+
+    from reid_lightning.search import vehicle_search
+
+    reached, go_on = threading.Event(), threading.Event()
+    follow = vehicle_search.follow
+
+    def held(*given, **options):
+        for step in follow(*given, **options):
+            if step.frame.number == 40:
+                reached.set()
+                assert go_on.wait(60)
+            yield step
+
+    monkeypatch.setattr(vehicle_search, "follow", held)
+    at = open_page()
+    at.text_input(key="search_named").set_value(str(clip))
+    try:
+        press_search(at)
+        assert reached.wait(60)
+        at.run()
+        assert not at.exception
+        assert at.button(key="search_start").disabled and len(at.get("image")) >= 2 and downloads(at) == []
+        assert "32 frames compared" in said(at)
+        at.button(key="search_job_cancel").click().run()
+    finally:
+        go_on.set()
+    until_ended(at)
+    assert at.session_state["search_job"].state == "cancelled" and not at.button(key="search_start").disabled
+
+
+def test_no_match_tells_the_best_score(open_page, gallery, clip):
+    at = open_page()
+    at.text_input(key="search_named").set_value(str(clip))
+    at.slider[0].set_value(1.0)
+    until_ended(press_search(at))
+    best = at.session_state["search_run"].found.snapshot().best_seen
+    assert f"The best was {best.score:.2f}: RED\\_1" in said(at) and "Lower min" in said(at)
+    assert not at.get("image") and not at.session_state["search_run"].decisions[0].accepted
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("clip.mp4", b"no video at all", "clip"),
+        ("clip.mp4", None, "clip"),
+        ("picture.jpg", b"\xff\xd8\xff\xe0 no picture", "picture"),
+        (HOSTILE + ".mp4", b"no video at all", "alert"),
+        ("empty.mp4", b"", "empty"),
+    ],
+)
+def test_a_bad_upload_is_one_error_and_leaves_nothing(open_page, gallery, clip, name, content, words):
+    at = open_page()
+    content = clip.read_bytes()[:300] if content is None else content
+    at.file_uploader(key="search_files").set_value((name, content, "video/mp4"))
+    press_search(at)
+    assert len(at.error) == 1 and words in at.error[0].value.replace("\\", "")
+    assert "search_job" not in at.session_state and left_over(at) == []
+    assert "<img" not in at.error[0].value and "](" not in at.error[0].value
+
+
+def test_mistakes_before_the_search(open_page, gallery, clip):
+    at = press_search(open_page())
+    assert "nothing to search in" in at.error[0].value
+    at.text_input(key="search_named").set_value("nowhere **x**.mp4")
+    until_ended(press_search(at))
+    assert "does not exist" in at.error[0].value and "\\*\\*x\\*\\*" in at.error[0].value
+    at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4"))
+    press_search(at)
+    assert "choose one of them" in at.error[0].value and left_over(at) == []
+    at = open_page("max_upload_mib=0")
+    at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4"))
+    press_search(at)
+    assert "at most 0 MiB" in at.error[0].value and left_over(at) == []
+
+
+def test_hostile_names_are_texts(open_page, tmp_path, bundle, clip):
+    plates = {HOSTILE.replace("/", ""): (RED, "<b>cam</b> $x$ :red[y]", 1767254400.0)}
+    (name,) = make_gallery(tmp_path / "gallery", bundle, plates).vehicle_names()
+    at = open_page()
+    at.file_uploader(key="search_files").set_value((HOSTILE + ".mp4", clip.read_bytes(), "video/mp4"))
+    until_ended(press_search(at))
+    (card,) = at.session_state["search_run"].found.snapshot().cards
+    assert card.match.vehicle == name
+    captions = [caption for image in at.get("image") for caption in image.captions]
+    assert len(captions) == 2
+    for text in (said(at), *captions):
+        unescaped = re.sub(r"\\.", "", text)
+        assert not re.search(r"[<>\[\]$]|javascript:", unescaped), text
+    at.slider[0].set_value(1.0)
+    until_ended(press_search(at))
+    assert "No match" in said(at) and "<img" not in said(at) and "](" not in said(at)
+
+
+def test_the_threshold_of_the_model_is_where_the_slider_starts(open_page, gallery, tmp_path):
+    plain = open_page()
+    assert plain.slider[0].value == 0.6 and "no calibrated threshold" in said(plain)
+    assert not plain.get("vega_lite_chart")
+    at = open_page(f"bundle={make_bundle(tmp_path / 'calibrated', calibration=CALIBRATION)}")
+    assert at.slider[0].value == 0.83 and "0.83 is this model's calibrated threshold" in said(at)
+    assert len(at.get("vega_lite_chart")) == 1
+    at.slider[0].set_value(0.75).run()
+    assert "about 75 % of the pairs of pictures of the same vehicle are found" in said(at)
+    assert "about 1 % (1 in 100) of the pairs of different vehicles are taken for one" in said(at)
+    doubtful = make_bundle(tmp_path / "doubtful", calibration=CALIBRATION | {"warning": "too few", "histogram": None})
+    at = open_page(f"bundle={doubtful}")
+    assert at.slider[0].value == 0.6 and "rests on too few pairs" in said(at)
+    assert not at.get("vega_lite_chart")
+
+
+def test_many_cards_come_some_at_a_time(open_page, tmp_path, bundle):
+    red = {f"RED_{n}": (RED, f"c{n}", 1767254400.0) for n in range(15)}
+    make_gallery(tmp_path / "gallery", bundle, red)
+    at = open_page()
+    at.radio(key="search_kind").set_value("The vehicle on a picture").run()
+    at.file_uploader(key="search_wanted").set_value(("crop.jpg", jpeg(RED), "image/jpeg"))
+    at.number_input(key="search_top_k").set_value(15)
+    until_ended(press_search(at))
+    assert len(at.get("image")) == 2 * 12
+    at.button(key="search_more").click().run()
+    assert len(at.get("image")) == 2 * 15 and "search_more" not in {button.key for button in at.button}
