@@ -2,100 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from rich.progress import track
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from reid_lightning.bundle import store_calibration
-from reid_lightning.cli import write_atomically
-from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
-from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
+from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.embedding import embed_pictures, table_of
 from reid_lightning.errors import ReIDError
+from reid_lightning.judgement import Judgement, write_metrics
 from reid_lightning.ranking.average_precision import evaluate_problem
-from reid_lightning.ranking.curves import CameraPairMap, camera_pair_map
+from reid_lightning.ranking.curves import camera_pair_map
 from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
 from reid_lightning.ranking.open_set import open_set_of
-from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult, calibrate_threshold
+from reid_lightning.ranking.open_set_result import calibrate_threshold
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, Ranking
-from reid_lightning.ranking.result import RetrievalResult
+from reid_lightning.ranking.repeats import evaluate_rankings, rank_draws
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.report import draw_pictures, draw_plots, print_table, result_table
 from reid_lightning.search.embedder import ReIDEmbedder, with_flip
+from reid_lightning.sets_table import sets_table, write_sets_table
 from reid_lightning.track_table import write_track_table
 
 _log = logging.getLogger(__name__)
 
 _RATES = (1e-4, 1e-3, 1e-2, 1e-1)
-
-
-def embed_pictures(
-    embedder: ReIDEmbedder,
-    images: Split,
-    *,
-    batch_size: int = 64,
-    num_workers: int = 0,
-    flip: bool = False,
-    title: str = "embedding",
-) -> Tensor:
-    """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU, as the network gives them, not
-    normalised: lengths matter to Euclidean distances and to RSCR. `flip` as in `ReIDEmbedder.embed`. Shows progress."""
-    preprocessing = embedder.preprocessing
-    pictures = PictureDataset(images, preprocessing.load, numbering=Numbering())
-    loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=whole_batch)
-    parts = []
-    for batch in track(loader, title, transient=True):
-        shown = [images[row] for row in batch.rows.tolist()]
-        parts.append(
-            embedder.embed(
-                preprocessing.finish(batch.images),
-                batch_size=batch_size,
-                normalize=False,
-                flip=flip,
-                cameras=[image.camera for image in shown],
-                viewpoints=[image.viewpoint for image in shown],
-            )
-        )
-    return torch.cat(parts)
-
-
-def table_of(images: Sequence[VehicleImage], embeddings: Tensor, *, model: str = "") -> EmbeddingTable:
-    """Embeddings (images, dim) with the names that the records give; a picture is called by its path. Where only some
-    pictures have a track, the others are tracks of one picture.
-
-    Raises:
-        ReIDError: some pictures have a camera and some have none.
-    """
-    names = tuple(str(image.path) for image in images)
-    identities = tuple(image.identity for image in images)
-    unknown = [image for image in images if image.camera is None]
-    if 0 < len(unknown) < len(images):
-        raise ReIDError(
-            f"{len(unknown):,} of {len(images):,} pictures have no camera, such as {unknown[0].path}; the rest have "
-            "one. Give all of them a camera, or none."
-        )
-    cameras = None if unknown else tuple(str(image.camera) for image in images)
-    tracked = any(image.track is not None for image in images)
-    tracks = tuple(image.track or str(image.path) for image in images) if tracked else None
-    return EmbeddingTable(embeddings, identities, cameras, tracks, names, model)
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What an evaluation found. `open_set` is None where there are no pairs of different vehicles, `calibration` also
-    where scores mean something in this gallery only, `camera_pairs` where cameras are unknown."""
-
-    result: RetrievalResult
-    open_set: OpenSetResult | None = None
-    calibration: Calibration | None = None
-    camera_pairs: CameraPairMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +74,10 @@ class Evaluation:
             raise ReIDError(f"evaluation.save_embeddings is {self.save_embeddings!r}; expected one of {forms}.")
 
     def check(self, dataset: VehicleDataset) -> None:
-        """ReIDError for a data set that cannot be judged so, before anything is embedded or trained."""
+        """ReIDError for a data set that cannot be judged so, before anything is embedded or trained. Of a joined one,
+        each set that has query and gallery pictures."""
+        for part in _judged_parts(dataset):
+            self.check(part)
         for name in ("query", "gallery"):
             if not getattr(dataset, name):
                 raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")
@@ -153,24 +91,48 @@ class Evaluation:
         self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None = None
     ) -> Judgement:
         """Embed the data set's query and gallery pictures and judge the ranking. The calibrated threshold, if there is
-        one, goes into `bundle` as well."""
+        one, goes into `bundle` as well.
+
+        Where the protocol draws galleries at random, the figures are means over all of them; pictures, plots, threshold
+        and ranking.json are those of the first. Of a joined data set each set is judged into `sets/<name>`, and all
+        else, the threshold too, is that of the first.
+        """
         self.check(dataset)
         model = with_flip(embedder.options.fingerprint) if self.flip else embedder.options.fingerprint
+        if dataset.parts:
+            return self._of_parts(embedder, dataset, run_dir, bundle=bundle, model=model)
         tables = []
         for images, title in ((dataset.query, "embedding queries"), (dataset.gallery, "embedding the gallery")):
             options = {"batch_size": self.batch_size, "num_workers": self.num_workers, "flip": self.flip}
             embeddings = embed_pictures(embedder, images, title=title, **options)
             tables.append(table_of(images, embeddings, model=model))
         index = {"gt_index": dataset.gt_index, "jk_index": dataset.jk_index}
-        ranking = self.protocol.rank(*tables, **index)
-        if self.flip:
-            ranking.problem.scores.metric = with_flip(ranking.problem.scores.metric)
-        judgement = self._judge(ranking, run_dir, data=dataset.name, model=model)
+        ranking = self._named(self.protocol.rank(*tables, **index))
+        first = judgement = self._measure(ranking)
+        if dataset.gallery_draws is not None:
+            images, embeddings = (*dataset.query, *dataset.gallery), torch.cat([table.embeddings for table in tables])
+            drawn = rank_draws(self.protocol, table_of(images, embeddings, model=model), dataset.gallery_draws)
+            repeats = evaluate_rankings(map(self._named, drawn), ap=self.protocol.ap, ranks=self.protocol.ranks)
+            judgement = replace(first, result=repeats.pooled(), repeats=repeats)
+        write_metrics(judgement, run_dir, data=dataset.name, model=model)
         if bundle is not None and judgement.calibration is not None:
             store_calibration(bundle, judgement.calibration)
         images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
         name = embedder.options.architecture["backbone"].rsplit("/")[-1]
-        self._write_rest(ranking, judgement, tables, run_dir, data=dataset.name, model=name, images=images)
+        self._write_rest(ranking, first, tables, run_dir, data=dataset.name, model=name, images=images)
+        return judgement
+
+    def _of_parts(
+        self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None, model: str
+    ) -> Judgement:
+        sets: dict[str, Judgement] = {}
+        for part in _judged_parts(dataset):
+            folder = run_dir / "sets" / part.name
+            folder.mkdir(parents=True, exist_ok=True)
+            sets[part.name] = self.of_model(embedder, part, folder, bundle=None if sets else bundle)
+            judgement = replace(next(iter(sets.values())), sets=sets)
+            write_metrics(judgement, run_dir, data=dataset.name, model=model)  # what is known is safe at any time
+            write_sets_table(sets, run_dir)
         return judgement
 
     def of_files(self, query: str | Path, gallery: str | Path, run_dir: Path) -> Judgement:
@@ -184,7 +146,8 @@ class Evaluation:
             )
         ranking = self.protocol.rank(*tables)
         data = f"{Path(query).name} against {Path(gallery).name}"
-        judgement = self._judge(ranking, run_dir, data=data, model=models[1])
+        judgement = self._measure(ranking)
+        write_metrics(judgement, run_dir, data=data, model=models[1])
         self._write_rest(ranking, judgement, tables, run_dir, data=data, model=Path(gallery).stem)
         return judgement
 
@@ -192,13 +155,14 @@ class Evaluation:
         """Score a finished ranking; of the protocol only `ap` and `ranks` apply."""
         result = evaluate_problem(read_ranking(path), ap=self.protocol.ap, ranks=self.protocol.ranks)
         judgement = Judgement(result)
-        _write_metrics(judgement, run_dir, data=Path(path).name, model="")
+        write_metrics(judgement, run_dir, data=Path(path).name, model="")
         return judgement
 
-    def _judge(self, ranking: Ranking, run_dir: Path, *, data: str, model: str) -> Judgement:
-        judgement = self._measure(ranking)
-        _write_metrics(judgement, run_dir, data=data, model=model)
-        return judgement
+    def _named(self, ranking: Ranking) -> Ranking:
+        """`ranking`, whose metric says whether pictures were embedded with their mirror images."""
+        if self.flip:
+            ranking.problem.scores.metric = with_flip(ranking.problem.scores.metric)
+        return ranking
 
     def _write_rest(
         self,
@@ -221,7 +185,8 @@ class Evaluation:
         if self.pictures:
             folder = run_dir / "pictures"
             folder.mkdir(exist_ok=True)
-            draw_plots(ranking, folder, **vars(judgement))
+            found = {name: getattr(judgement, name) for name in ("result", "camera_pairs", "open_set", "calibration")}
+            draw_plots(ranking, folder, **found)
             if images is not None:
                 draw_pictures(ranking, judgement.result, folder, name=data, images=images, columns=self.columns)
 
@@ -242,18 +207,25 @@ class Evaluation:
         return Judgement(result, open_set, calibration, camera_pairs)
 
 
-def _write_metrics(judgement: Judgement, run_dir: Path, *, data: str, model: str) -> None:
-    result = judgement.result
-    metrics = {**result.as_dict(), "confidence_95": result.confidence_intervals(), "data": data, "model": model}
-    for name in ("calibration", "open_set", "camera_pairs"):
-        part = getattr(judgement, name)
-        metrics[name] = None if part is None else part.as_dict()
-    write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+def _judged_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
+    """Of the sets that a joined one holds, those that can be evaluated, the first the one that it validates on."""
+    return [part for part in dataset.parts if part.query and part.gallery]
 
 
 def print_judgement(judgement: Judgement, run_dir: Path, *, title: str) -> None:
-    """A table of the result, the threshold, and where everything was written."""
+    """A table of the result, or of the results on several sets, the threshold, and where everything was written."""
+    if judgement.sets:
+        lines = [f"{name}: {line}" for name, one in judgement.sets.items() for line in _notes(one)]
+        print_table(sets_table(judgement.sets), run_dir, *lines)
+    else:
+        print_table(result_table(judgement.result, title=title), run_dir, *_notes(judgement))
+
+
+def _notes(judgement: Judgement) -> list[str]:
+    """Lines below the figures: their spread over random galleries, and the threshold."""
     lines, calibration = [], judgement.calibration
+    if judgement.repeats is not None:
+        lines.append(judgement.repeats.describe())
     if calibration is not None:
         lines.append(
             f"threshold {calibration.threshold:.4f}: lets through {calibration.measured_false_match_rate:.2g} of "
@@ -261,4 +233,4 @@ def print_judgement(judgement: Judgement, run_dir: Path, *, title: str) -> None:
             f"and {100 * calibration.true_match_rate:.1f} % of {calibration.same_pairs:,} pairs of one vehicle"
         )
         lines += [f"warning: {calibration.warning}"] if calibration.warning else []
-    print_table(result_table(judgement.result, title=title), run_dir, *lines)
+    return lines

@@ -81,6 +81,9 @@ def written_files(run_dir: Path) -> list[Path]:
     names = (
         "config.yaml",
         "metrics.json",
+        "sets.csv",
+        "sets.md",
+        "sets",
         "ranking.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",

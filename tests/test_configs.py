@@ -17,7 +17,16 @@ CHOICES = [
 ]
 GIVEN = {  # what has no default because it is the user's
     "detector": {"yolox": ["detector.path=x.onnx"]},
-    "data": {"veri776": ["data.root=x"], "csv": ["data.path=x.csv"], "folder": ["data.root=x"]},
+    "data": {
+        "csv": ["data.path=x.csv"],
+        "joined": ["+data@data.sets.veri776=veri776", "data.sets.veri776.root=x"],
+        **{
+            name: ["data.root=x"]
+            for name in (
+                *("veri776", "folder", "vehicleid", "veri_wild", "vric", "cityflow", "vehiclex", "market1501"),
+            )
+        },
+    },
     "experiment": {name: ["data.root=x"] for name in ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam")},
 }
 

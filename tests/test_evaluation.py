@@ -181,14 +181,21 @@ def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_p
     came = load_reid_model(saved)
     assert came.threshold == metrics["calibration"]["threshold"]
     assert came.options.fingerprint == before
-    assert came.options.calibration["image to image, cosine"]["false_match_rate"] == 0.05
+    stored = came.options.calibration["image to image, cosine"]
+    assert stored["false_match_rate"] == 0.05
+    for pairs in ("same", "different"):
+        true = metrics["open_set"]["histogram"][pairs]
+        assert sum(stored["histogram"][pairs]) == sum(true) == metrics["open_set"][f"{pairs}_pairs"]
+    text = (saved / "opts.yaml").read_text()
+    assert "different: [" in text and len(text.splitlines()) < 120  # numbers side by side
     metrics_of(evaluate("checkpoint=bundle", "store_threshold=true", "protocol.metric=euclidean"), tmp_path / "run")
     assert load_reid_model(saved).threshold == came.threshold
     assert f"{came.threshold:.4f}" in (saved / "model_card.md").read_text()
     assert metrics["calibration"]["measured_false_match_rate"] <= 0.05
 
     options = yaml.safe_load((saved / "opts.yaml").read_text())
-    for wrong in ({"threshhold": 1}, {**metrics["calibration"], "threshold": None}):
+    damaged = {**metrics["calibration"], "histogram": {"low": 0, "high": 1, "same": ["x"], "different": [1]}}
+    for wrong in ({"threshhold": 1}, {**metrics["calibration"], "threshold": None}, damaged):
         options["calibration"] = {"image to image, cosine": wrong}
         (saved / "opts.yaml").write_text(yaml.safe_dump(options))
         assert "calibration is not one of ours" in error_of(evaluate("checkpoint=bundle"))

@@ -32,6 +32,10 @@ class VehicleDataset:
 
     `gt_index` and `jk_index`, where the data set brings them (VeRi-776), hold for every query the 0-based rows of
     `gallery` that are right answers and that are junk. `skipped` names pictures left out because they are unreadable.
+
+    `gallery_draws`, where the protocol is a mean over random galleries (VehicleID), holds for each of them the 0-based
+    rows of `(*query, *gallery)` that are its gallery; the other rows are its queries. The first are `gallery` itself.
+    `parts` are the data sets that this one joins for training, each evaluated on its own.
     """
 
     name: str
@@ -41,3 +45,5 @@ class VehicleDataset:
     gt_index: tuple[tuple[int, ...], ...] | None = None
     jk_index: tuple[tuple[int, ...], ...] | None = None
     skipped: tuple[Path, ...] = ()
+    gallery_draws: tuple[tuple[int, ...], ...] | None = None
+    parts: tuple[VehicleDataset, ...] = ()

@@ -262,8 +262,6 @@ def _problems(findings: Mapping[str, Collection]) -> Iterable[Problem]:
 
 
 if __name__ == "__main__":
-    from functools import partial
-
     from hydra.utils import instantiate
     from omegaconf import DictConfig
     from rich.console import Console
@@ -272,7 +270,17 @@ if __name__ == "__main__":
 
     @entry_point("report")
     def main(cfg: DictConfig) -> None:
-        """Read the data set that the configuration names and show the report."""
-        Console().print(render_report(report_on(partial(instantiate, cfg.data))))
+        """Read the data set that the configuration names and show the report; of a joined one, each set's."""
+
+        def read(*, on_bad_image: str) -> VehicleDataset:
+            if "sets" not in cfg.data:
+                return instantiate(cfg.data, on_bad_image=on_bad_image)
+            for reader in cfg.data.sets.values():
+                reader.on_bad_image = on_bad_image
+            return instantiate(cfg.data)
+
+        dataset = read(on_bad_image="skip")
+        for part in dataset.parts or (dataset,):
+            Console().print(render_report(report_on(lambda on_bad_image, part=part: part)))
 
     main()

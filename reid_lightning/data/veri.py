@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
-from xml.etree import ElementTree
 
 from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
+from reid_lightning.data.label_xml import read_items
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -24,9 +24,6 @@ TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "e
 """Names of `typeID` 1, 2, ..."""
 
 _NAME = re.compile(r"(?P<identity>[^_\s]+)_(?P<camera>c\d+)_.+")
-_DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
-_ENCODING = re.compile(r"""encoding\s*=\s*["']([^"']+)["']""")
-_BOM = b"\xef\xbb\xbf"
 _LAYOUT = "image_train/, image_query/ and image_test/ (beside name_*.txt, *_label.xml, test_track.txt, *_index.txt)"
 _RULE_HINT = "take both index files away to use the rule instead (same identity, other camera)"
 
@@ -110,27 +107,8 @@ def read_name_list(path: Path) -> tuple[str, ...]:
 
 
 def read_labels(path: Path) -> Labels:
-    """Picture name -> (colorID, typeID) of a `*_label.xml`, in utf-8 or gb2312, with or without a byte-order mark.
-
-    Expat knows no gb2312, so the text is decoded here. A file with a document type, the only place where entities
-    could be declared, is refused.
-    """
-    text = _decode_xml(path)
-    if "<!DOCTYPE" in text:
-        raise ReIDError(f"{path} declares a document type; expected plain <Item .../> elements. Remove the DOCTYPE.")
-    try:
-        tree = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ReIDError(
-            f"{path} is not well-formed XML: {error}. Fetch it again, or remove it (colour and type are then unknown)."
-        ) from error
-    labels: Labels = {}
-    for item in tree.iter("Item"):
-        name = item.get("imageName")
-        if name is None:
-            raise ReIDError(f"{path}: an <Item> has no imageName; its attributes are {sorted(item.attrib)}.")
-        labels[name] = (item.get("colorID"), item.get("typeID"))
-    return labels
+    """Picture name -> (colorID, typeID) of a `*_label.xml`, see `read_items`."""
+    return {item["imageName"]: (item.get("colorID"), item.get("typeID")) for item in read_items(path)}
 
 
 def read_tracks(path: Path) -> dict[str, str]:
@@ -263,23 +241,6 @@ def _id_names(path: Path, published: Sequence[str]) -> dict[str, str]:
         return {str(number): name for number, name in enumerate(published, start=1)}
     pairs = (line.split(maxsplit=1) for line in _lines(path) if line.strip())
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
-
-
-def _decode_xml(path: Path) -> str:
-    """The file's text without its XML declaration."""
-    content = path.read_bytes().removeprefix(_BOM)
-    declaration = _DECLARATION.match(content[:200].decode("ascii", errors="replace"))
-    declared = _ENCODING.findall(declaration[0]) if declaration else []
-    wanted = declared[0].lower() if declared else "utf-8"
-    wanted = "gb18030" if wanted in ("gb2312", "gbk") else wanted
-    for encoding in dict.fromkeys((wanted, "utf-8", "gb18030")):
-        try:
-            text = content.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
-            continue
-        head = _DECLARATION.match(text)
-        return text[head.end() :] if head else text
-    raise ReIDError(f"{path} cannot be decoded as {wanted}, utf-8 or gb2312. Fetch the file again.")
 
 
 def _lines(path: Path) -> list[str]:

@@ -1,0 +1,79 @@
+"""What readers of published data sets share: the right folder, and list files whose every line is checked.
+
+A mistake names the file and the line, before a picture is opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.errors import ReIDError
+
+
+def data_folder(root: Path | str, *, needed: Sequence[str], name: str) -> Path:
+    """`root` as a path, provided that it holds the files and folders (written with "/" at the end) `needed`.
+
+    Raises `ReIDError` that says what was expected where, and which folder inside `root` looks like the right one.
+    """
+    root = Path(root).expanduser()
+    expected = f"the {name} folder" + (f" with {', '.join(needed)}" if needed else "")
+    if not root.is_dir():
+        raise ReIDError(
+            f"data.root: there is no folder {root} (seen from {Path.cwd()}). Expected {expected}; "
+            "set data.root=<that folder>."
+        )
+    missing = [entry for entry in needed if not _is_there(root, entry)]
+    if missing:
+        children = (child for child in sorted(root.iterdir()) if child.is_dir())
+        inner = next((child for child in children if all(_is_there(child, entry) for entry in needed)), None)
+        hint = f"did you mean data.root={inner}?" if inner else "set data.root=<that folder>."
+        raise ReIDError(f"data.root: {root} has no {', '.join(missing)}. Expected {expected}; {hint}")
+    return root
+
+
+def check_choice(key: str, came: str, choices: Sequence[str]) -> None:
+    """`ReIDError` unless `came`, the value of data.`key`, is one of `choices`."""
+    if came not in choices:
+        raise ReIDError(f"data.{key} is {came!r}; expected one of {', '.join(choices)}.")
+
+
+def text_lines(path: Path) -> list[tuple[int, str]]:
+    """(number from 1, text without surrounding blanks) of every line that is not blank; utf-8."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ReIDError(f"{path} is not a text file: {error}. Fetch the file again.") from error
+    except OSError as error:
+        raise ReIDError(f"{path} cannot be read: {error.strerror}. Give read access to it.") from error
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        raise ReIDError(f"{path} is empty; fetch the file again.")
+    return numbered
+
+
+def matched_lines(path: Path, pattern: re.Pattern[str], *, example: str) -> Iterator[tuple[int, re.Match[str]]]:
+    """(line number, match) of every line that is not blank; `ReIDError` for the first that is not like `example`.
+
+    Names in the lines become paths, so a pattern must not let "/" or ".." pass where it takes a file's name.
+    """
+    for number, line in text_lines(path):
+        match = pattern.fullmatch(line)
+        if match is None:
+            raise ReIDError(f"{path}, line {number}: {line[:80]!r}; expected a line such as {example!r}.")
+        yield number, match
+
+
+def picture_names(folder: Path) -> list[str]:
+    """Sorted names of the pictures that lie in `folder` itself; hidden files are passed over."""
+    names = (entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    names = sorted(name for name in names if not name.startswith("."))
+    if not names:
+        raise ReIDError(f"{folder} holds no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+    return names
+
+
+def _is_there(root: Path, entry: str) -> bool:
+    return (root / entry).is_dir() if entry.endswith("/") else (root / entry).is_file()

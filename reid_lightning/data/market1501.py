@@ -1,0 +1,52 @@
+"""Folders as Market-1501 has them, which many data sets are handed round in: training, query and test pictures with
+identity and camera in their names.
+
+Zheng et al., "Scalable Person Re-identification: A Benchmark", ICCV 2015.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from reid_lightning.data.images import check_images
+from reid_lightning.data.layout import data_folder, picture_names
+from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
+from reid_lightning.errors import ReIDError
+
+JUNK = "-1"
+"""The identity of pictures that count neither as right nor as wrong."""
+
+_FOLDERS = ("bounding_box_train", "query", "bounding_box_test")
+_NAME = re.compile(r"(?P<identity>-1|[^_\s-][^_\s]*)_(?P<camera>c\d+)(?:s\d+)?[_.].*")
+
+
+def read_market1501(*, root: Path | str, on_bad_image: Literal["error", "skip"] = "error") -> VehicleDataset:
+    """Read `bounding_box_train/`, `query/` and `bounding_box_test/` (the gallery) below `root`.
+
+    Names are `<identity>_c<camera>s<sequence>_...`, such as 0002_c1s1_000451_03.jpg; the sequence may be missing.
+    Junk, pictures of identity -1, is left out, which is what ranking it and not counting it comes to. Distractors,
+    Market-1501's identity 0000, stay in the gallery: they are no query's vehicle. The data set is called by its folder.
+
+    Raises `ReIDError` for another layout, other names, and, as `on_bad_image` says, for unreadable pictures.
+    """
+    root = data_folder(root, needed=[f"{folder}/" for folder in _FOLDERS], name="Market-1501-style")
+    train, query, gallery = (_named(root / folder) for folder in _FOLDERS)
+    return check_images(VehicleDataset(root.resolve().name, train, query, gallery), on_bad_image=on_bad_image)
+
+
+def _named(folder: Path) -> Split:
+    images = []
+    for name in picture_names(folder):
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ReIDError(
+                f"The picture {name!r} of {folder} is not named <identity>_c<camera>s<sequence>_..., such as "
+                "0002_c1s1_000451_03.jpg. Rename it, or read these pictures with data=folder and a pattern of your own."
+            )
+        if match["identity"] != JUNK:
+            images.append(VehicleImage(folder / name, match["identity"], match["camera"]))
+    if not images:
+        raise ReIDError(f"{folder} holds only junk (identity {JUNK}); fetch the data set again.")
+    return tuple(images)

@@ -1,0 +1,169 @@
+"""Joined data sets: names that never meet, in records, in batches and in what is evaluated."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from layouts import draw_cityflow, draw_vehicleid, draw_vehiclex, draw_veri_wild
+
+from reid_lightning.data.cityflow import read_cityflow
+from reid_lightning.data.joined import join_datasets
+from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.report import describe_dataset
+from reid_lightning.data.samplers import PKBatchSampler
+from reid_lightning.data.vehicleid import read_vehicleid
+from reid_lightning.data.vehiclex import read_vehiclex
+from reid_lightning.data.veri_wild import read_veri_wild
+from reid_lightning.errors import ReIDError
+
+
+@pytest.fixture
+def sets(tmp_path):
+    return {
+        "sim": read_vehiclex(root=draw_vehiclex(tmp_path / "x")),
+        "wild": read_veri_wild(root=draw_veri_wild(tmp_path / "w")),
+        "city": read_cityflow(root=draw_cityflow(tmp_path / "c")),
+        "vid": read_vehicleid(root=draw_vehicleid(tmp_path / "v"), repeats=3),
+    }
+
+
+def toy(name: str, *, identities: int, pictures: int, cameras: int | None) -> VehicleDataset:
+    """Vehicles "0", "1", ... under cameras "0", "1", ...: the same names in every set."""
+    images = [
+        VehicleImage(Path(name, f"{identity}_{number}.jpg"), str(identity), cameras and str(number % cameras))
+        for identity in range(identities)
+        for number in range(pictures)
+    ]
+    return VehicleDataset(name, train=tuple(images))
+
+
+def test_names_get_the_sets_name_before_theirs(sets):
+    joined = join_datasets(sets=sets)
+    assert joined.name == "sim+wild+city+vid"
+    assert len(joined.train) == sum(len(dataset.train) for dataset in sets.values())
+    expected = {f"{name}/{image.identity}" for name, dataset in sets.items() for image in dataset.train}
+    assert {image.identity for image in joined.train} == expected
+    assert len(expected) == 4 + 1 + 8 + 2  # sim, wild and city all have a vehicle 0001 or 00001
+    by_path = {image.path: image for image in joined.train}
+    for name, dataset in sets.items():
+        for image in dataset.train:
+            renamed = by_path[image.path]
+            assert renamed.identity == f"{name}/{image.identity}"
+            assert renamed.camera == (image.camera and f"{name}/{image.camera}")
+            assert renamed.track == (image.track and f"{name}/{image.track}")
+            assert (renamed.colour, renamed.type) == (image.colour, image.type)
+
+
+def test_each_set_keeps_its_protocol_and_the_first_with_queries_validates(sets):
+    joined = join_datasets(sets=sets)
+    assert [part.name for part in joined.parts] == ["wild", "sim", "city", "vid"]
+    assert joined.query == joined.parts[0].query
+    assert {image.identity for image in joined.gallery} == {"wild/00011", "wild/00012"}
+    assert joined.gallery_draws is None
+    for part in joined.parts:
+        before = sets[part.name]
+        for split in ("query", "gallery"):
+            assert [image.path for image in getattr(part, split)] == [image.path for image in getattr(before, split)]
+        assert part.gallery_draws == before.gallery_draws
+    other = join_datasets(sets=sets, validate_on="vid")
+    assert (other.query, other.gallery_draws) == (other.parts[0].query, sets["vid"].gallery_draws)
+    assert other.train == joined.train
+    with pytest.raises(ReIDError, match=r"validate_on is 'sim'; expected one of wild, city, vid"):
+        join_datasets(sets=sets, validate_on="sim")
+
+
+def test_skipped_pictures_are_those_of_all_sets(tmp_path):
+    roots = {"a": draw_vehiclex(tmp_path / "a"), "b": draw_vehiclex(tmp_path / "b")}
+    broken = [root / "image_train" / "0001_c007_1.jpg" for root in roots.values()]
+    for path in broken:
+        path.write_bytes(b"")
+    sets = {name: read_vehiclex(root=root, on_bad_image="skip") for name, root in roots.items()}
+    assert join_datasets(sets=sets).skipped == tuple(broken)
+
+
+def test_the_report_finds_no_vehicle_in_two_sets(sets):
+    report = describe_dataset(join_datasets(sets=sets))
+    assert (report.shared_identities, report.shared_pictures, report.repeated_pictures) == ((), (), ())
+    assert report.splits[0].identities == 15
+
+
+def test_the_report_command_shows_each_set_and_its_damage(tmp_path, monkeypatch, capsys):
+    wild, sim = draw_veri_wild(tmp_path / "w"), draw_vehiclex(tmp_path / "x")
+    (sim / "image_train" / "0001_c007_1.jpg").write_bytes(b"")
+    words = [f"+data@data.sets.{name}={name}" for name in ("veri_wild", "vehiclex")]
+    words += [f"data.sets.veri_wild.root={wild}", f"data.sets.vehiclex.root={sim}"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report", "data=joined", *words])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
+        runpy.run_module("reid_lightning.data.report", run_name="__main__")
+    shown = capsys.readouterr().out
+    assert "Data set veri_wild" in shown and "Data set vehiclex" in shown
+    assert "1 pictures cannot be read" in shown
+    assert "0001_c007_1.jpg: the file is empty" in "".join(shown.split("\n"))
+
+
+@pytest.mark.parametrize(("p", "k", "world_size"), [(4, 4, 1), (3, 2, 2), (6, 3, 1)])
+@pytest.mark.parametrize("cameras", [(3, 2), (3, None), (None, None)])
+def test_a_block_of_a_batch_is_one_vehicle_of_one_set(p, k, world_size, cameras):
+    sets = {
+        "first": toy("first", identities=9, pictures=5, cameras=cameras[0]),
+        "second": toy("second", identities=5, pictures=7, cameras=cameras[1]),
+    }
+    train = join_datasets(sets=sets).train
+    known = [image.camera for image in train]
+    seen = Counter()
+    for epoch in range(4):
+        for rank in range(world_size):
+            sampler = PKBatchSampler(
+                [image.identity for image in train],
+                known if any(known) else None,
+                identities_per_batch=p,
+                images_per_identity=k,
+                seed=5,
+                rank=rank,
+                world_size=world_size,
+            )
+            sampler.set_epoch(epoch)
+            for batch in sampler:
+                for start in range(0, p * k, k):
+                    block = [train[row] for row in batch[start : start + k]]
+                    assert len({image.path.parts[0] for image in block}) == 1, "pictures of two sets are one vehicle"
+                    assert len({image.identity for image in block}) == 1
+                    seen[block[0].identity] += 1
+    assert len(seen) == 14, "every vehicle of both sets is drawn"
+
+
+def test_a_picture_may_be_learnt_once_and_never_tested(tmp_path):
+    root = draw_veri_wild(tmp_path)
+    wild = read_veri_wild(root=root)
+    with pytest.raises(ReIDError, match=r"000001\.jpg is a training picture of data.sets.a and of data.sets.b"):
+        join_datasets(sets={"a": wild, "b": wild})
+    learnt = VehicleDataset("learnt", train=wild.query)
+    with pytest.raises(ReIDError, match=r"training picture of data.sets.learnt and a test picture of data.sets.wild"):
+        join_datasets(sets={"wild": wild, "learnt": learnt})
+    medium = read_veri_wild(root=root, split="medium")
+    tests = VehicleDataset("medium", query=medium.query, gallery=medium.gallery)
+    assert len(join_datasets(sets={"small": wild, "medium": tests}).parts) == 2, "one test in two sizes is fine"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-a", "a b", "ä"])
+def test_names_that_are_no_folders_are_refused(name):
+    with pytest.raises(ReIDError, match="is no name for a set"):
+        join_datasets(sets={name: VehicleDataset("x")})
+
+
+def test_mistakes_are_explained(sets):
+    with pytest.raises(ReIDError, match=r"data\.sets is empty; .*\+data@data\.sets\.veri776=veri776"):
+        join_datasets(sets={})
+    with pytest.raises(ReIDError, match=r"data\.sets\.wild is dict; expected a reader"):
+        join_datasets(sets={"wild": {"root": "x"}})
+    with pytest.raises(ReIDError, match=r"data\.sets\.both is joined itself"):
+        join_datasets(sets={"both": join_datasets(sets=sets)})
+    untested = join_datasets(sets={"sim": sets["sim"]})
+    assert (untested.query, untested.gallery, len(untested.train)) == ((), (), 8)
