@@ -1,4 +1,5 @@
 # make train: environment, requirements, then the main job (draw a fleet, train, evaluate, export).
+# make app:   environment, requirements, then the application in the browser; ARGS="bundle=<folder>" for its settings.
 # make test:  environment, requirements, then the tests.
 PYTHON ?= python3
 VENV ?= .venv
@@ -6,10 +7,13 @@ BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
 
-.PHONY: train test lint clean
+.PHONY: train app test lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py $(ARGS)
+
+app: $(VENV)/.installed
+	$(BIN)/streamlit run reid_lightning/app/main.py -- $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)

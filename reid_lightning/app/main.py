@@ -15,6 +15,7 @@ def main() -> None:
     if str(HERE.parents[1]) not in sys.path:  # Streamlit puts this file's folder there, not the project's
         sys.path.insert(0, str(HERE.parents[1]))
     from reid_lightning.app.context import app_context
+    from reid_lightning.app.demo import show_demo_result
     from reid_lightning.app.icon import car_icon
     from reid_lightning.app.text import plain
     from reid_lightning.errors import ReIDError
@@ -29,10 +30,12 @@ def main() -> None:
         position="top",
     )
     try:
-        app_context()
+        has_model = app_context().bundle() is not None
     except ReIDError as error:
-        st.error(f"The settings on the command line cannot be used: {plain(error)}")
+        st.error(f"The command line cannot be used: {plain(error)}")
         return
+    if has_model:
+        show_demo_result()
     page.run()
 
 

@@ -8,6 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from reid_lightning.app.context import AppContext, app_context
+from reid_lightning.app.demo import show_demo
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.register_cards import Card, Cards
 from reid_lightning.app.register_job import Findings, find_vehicles, save_vehicles
@@ -32,8 +33,6 @@ def page() -> None:
     context = app_context()
     try:
         if context.bundle() is None:
-            from reid_lightning.app.demo import show_demo
-
             show_demo(context)
             return
     except ReIDError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from reid_lightning.app.context import AppContext, app_context
-from reid_lightning.app.demo import show_demo, show_demo_result
+from reid_lightning.app.demo import show_demo
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.search_form import Asked, ask
 from reid_lightning.app.search_job import SearchRequest, SearchRun, prepare, search
@@ -37,7 +37,6 @@ def page() -> None:
         if context.bundle() is None:
             show_demo(context)
             return
-        show_demo_result()
         vehicles = context.gallery.vehicle_names(on_problem=lambda problem: None)
         if not vehicles:
             _show_empty(context)
