@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from hydra import compose, initialize_config_dir
@@ -80,11 +81,12 @@ class AppContext:
         return self.gallery if store is None else GalleryIndex(self.gallery, store)
 
     def finder(self) -> VehicleFinder:
-        """Detector, tracker and plate reader for registering; one for each job, since they remember frames."""
+        """Detector, tracker and plate reader for registering; one for each job, since they remember frames. ReIDError:
+        a setting of theirs does not fit."""
         keys = ("crops", "min_frames", "min_side", "min_quality", "min_plate_confidence", "pictures")
         return VehicleFinder(
-            instantiate(self.settings.detector),
-            instantiate(self.settings.plate_reader),
+            _made(self.settings.detector),
+            _made(self.settings.plate_reader),
             build_tracker=build(self.settings, "tracker"),
             **{key: self.settings[key] for key in keys},
         )
@@ -98,7 +100,7 @@ class AppContext:
         return VehicleSearch(
             self.store(embedder),
             embedder,
-            detector=instantiate(self.settings.detector),
+            detector=_made(self.settings.detector),
             build_tracker=build(self.settings, "tracker"),
             options=options,
         )
@@ -111,6 +113,16 @@ def app_context() -> AppContext:
         ReIDError: a key that does not exist, or a value that does not fit.
     """
     return AppContext(_settings(tuple(sys.argv[1:])))
+
+
+def _made(settings: DictConfig) -> Any:
+    try:
+        return instantiate(settings)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        raise ReIDError(message) from error
 
 
 @st.cache_resource(show_spinner=False)

@@ -32,9 +32,10 @@ class Job:
     Args:
         title: what is being done, in a few words.
         work: is called with this job; it calls `step` often, must not call Streamlit, and its value is the `result`.
+        lasting: goes on to its end when the tab has been closed.
     """
 
-    def __init__(self, title: str, work: Callable[[Job], Any]) -> None:
+    def __init__(self, title: str, work: Callable[[Job], Any], *, lasting: bool = False) -> None:
         self.title = title
         self.state: State = "running"
         self.done = 0
@@ -45,7 +46,7 @@ class Job:
         """What went wrong, for the user."""
         self._stop = threading.Event()
         context = get_script_run_ctx(suppress_warning=True)
-        self._session = None if context is None else context.session_id
+        self._session = None if context is None or lasting else context.session_id
         self._seen = self._looked = time.monotonic()
         self._thread = threading.Thread(target=self._run, args=(work,), name=title, daemon=True)
         self._thread.start()

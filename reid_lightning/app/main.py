@@ -17,7 +17,8 @@ def main() -> None:
     from reid_lightning.app.context import app_context
     from reid_lightning.app.demo import show_demo_result
     from reid_lightning.app.icon import car_icon
-    from reid_lightning.app.text import plain
+    from reid_lightning.app.widgets import show_error
+    from reid_lightning.cli import user_message
     from reid_lightning.errors import ReIDError
 
     st.set_page_config(page_title="reid_lightning", page_icon=car_icon(), layout="wide")
@@ -32,11 +33,17 @@ def main() -> None:
     try:
         has_model = app_context().bundle() is not None
     except ReIDError as error:
-        st.error(f"The command line cannot be used: {plain(error)}")
+        show_error(f"The command line cannot be used: {error}")
         return
     if has_model:
         show_demo_result()
-    page.run()
+    try:
+        page.run()
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        show_error(message)
 
 
 main()

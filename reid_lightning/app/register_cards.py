@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.best_crops import KeptCrop
 from reid_lightning.search.plates import folder_name, unknown_name
 from reid_lightning.search.registration import sighting_of
 from reid_lightning.search.sources import Source
 from reid_lightning.search.vehicle_finder import FoundVehicle
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A track, and what its card said before it was merged into another."""
+
+    vehicle: FoundVehicle
+    name: str
+    keep: bool = True
 
 
 @dataclass
@@ -18,14 +26,19 @@ class Card:
     """One vehicle as the user sees it: the tracks it was found in, its name (empty: unknown), whether to keep it."""
 
     number: int
-    vehicles: list[FoundVehicle]
+    parts: list[_Part]
     name: str
     keep: bool = True
 
     @property
-    def best(self) -> KeptCrop:
-        """The picture to show it by."""
-        return max((crop for vehicle in self.vehicles for crop in vehicle.crops), key=lambda crop: crop.quality)
+    def vehicles(self) -> list[FoundVehicle]:
+        """Its tracks."""
+        return [part.vehicle for part in self.parts]
+
+    @property
+    def best(self) -> FoundVehicle:
+        """The track to show it by."""
+        return max(self.vehicles, key=lambda vehicle: max(crop.quality for crop in vehicle.crops))
 
     @property
     def confidence(self) -> float | None:
@@ -42,7 +55,8 @@ class Cards:
     @classmethod
     def of(cls, vehicles: Sequence[FoundVehicle]) -> Cards:
         """One card for each vehicle, numbered from 1, named by its plate."""
-        return cls({number: _card(number, vehicle) for number, vehicle in enumerate(vehicles, 1)})
+        parts = [_Part(vehicle, "" if vehicle.plate is None else vehicle.plate.text) for vehicle in vehicles]
+        return cls({number: Card(number, [part], part.name) for number, part in enumerate(parts, 1)})
 
     def merge(self, numbers: Sequence[int]) -> Card:
         """Make one card of several; it is called as the first of them that has a name, and keeps the lowest number.
@@ -53,20 +67,23 @@ class Cards:
         some = [self.cards[number] for number in sorted(set(numbers)) if number in self.cards]
         if len(some) < 2:
             raise ReIDError("choose two cards or more that show the same vehicle.")
+        for card in some:
+            if len(card.parts) == 1:
+                card.parts = [replace(card.parts[0], name=card.name, keep=card.keep)]
         first, *others = some
         for other in others:
-            first.vehicles += other.vehicles
+            first.parts += other.parts
             first.name = first.name or other.name
             del self.cards[other.number]
         first.keep = True
         return first
 
     def take_apart(self, number: int) -> None:
-        """Undo `merge`: the first track stays, each of the others has a card of its own again."""
-        first, *others = self.cards[number].vehicles
-        self.cards[number] = _card(number, first)
-        for free, vehicle in enumerate(others, max(self.cards) + 1):
-            self.cards[free] = _card(free, vehicle)
+        """Undo `merge`: each track has a card of its own again, as it was."""
+        first, *others = self.cards[number].parts
+        self.cards[number] = Card(number, [first], first.name, first.keep)
+        for free, part in enumerate(others, max(self.cards) + 1):
+            self.cards[free] = Card(free, [part], part.name, part.keep)
 
     @property
     def kept(self) -> list[Card]:
@@ -94,7 +111,3 @@ class Cards:
                 name = unknown_name(first.id)
             names.update(dict.fromkeys((vehicle.track for vehicle in card.vehicles), name))
         return names
-
-
-def _card(number: int, vehicle: FoundVehicle) -> Card:
-    return Card(number, [vehicle], "" if vehicle.plate is None else vehicle.plate.text)

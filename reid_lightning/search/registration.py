@@ -78,6 +78,7 @@ class Registrar:
         camera: str,
         start: float | None = None,
         names: Mapping[int, str] | None = None,
+        replace: bool = False,
     ) -> Iterator[Registered]:
         """Save vehicles that the finder has found in a source, and remember that the source is done.
 
@@ -87,21 +88,34 @@ class Registrar:
             camera: as in `register`.
             start: as in `register`.
             names: of tracks whose vehicle is not called by the plate that was read.
+            replace: what was registered of the source before is called as here, and goes at the end if it is not here.
 
         Raises:
             ReIDError: there was no vehicle.
         """
         began = source.start if start is None else start
-        kept, seen_before = 0, ""
+        kept, seen_before, sources, new = 0, "", {source.fingerprint}, set()
         for found in vehicles:
             kept += 1
             seen = _seen_in(found, source)
+            sources.add(seen)
             if source.kind != "stream" and seen != seen_before:
                 seen_before = seen
-                self._begin(seen, camera, source.name)
-            yield self.save(found, source, camera=camera, start=began, vehicle=(names or {}).get(found.track))
+                self._begin(seen, camera, source.name, clear=not replace)
+            name = (names or {}).get(found.track)
+            saved = self.save(found, source, camera=camera, start=began, vehicle=name)
+            if replace:
+                new.add(saved.sighting.id)
+                if name is not None and saved.sighting.vehicle != name:
+                    self._delete(saved.sighting)
+                    saved = self.save(found, source, camera=camera, start=began, vehicle=name)
+            yield saved
         if kept == 0:
             raise ReIDError(nothing_found(source, self._finder.detector.name))
+        if replace:
+            for one in [one for seen in sorted(sources) for one in self._gallery.sightings_of_source(seen, camera)]:
+                if one.id not in new:
+                    self._delete(one)
         if source.kind != "stream":
             self._gallery.mark_source(
                 source.fingerprint, camera, name=source.name, detector=self._finder.detector.name, sightings=kept
@@ -138,20 +152,26 @@ class Registrar:
             self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
         return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
 
-    def _begin(self, fingerprint: str, camera: str, name: str) -> None:
+    def _begin(self, fingerprint: str, camera: str, name: str, *, clear: bool = True) -> None:
         earlier = self._gallery.source_state(fingerprint, camera)
-        if earlier is not None and earlier.settings != self._settings:
+        if clear and earlier is not None and earlier.settings != self._settings:
             self._clear(fingerprint, camera)
         self._gallery.begin_source(fingerprint, camera, name=name, settings=self._settings)
 
     def _clear(self, fingerprint: str, camera: str) -> None:
         for sighting in self._gallery.sightings_of_source(fingerprint, camera):
-            (self._gallery if self._index is None else self._index).delete_sighting(sighting)
+            self._delete(sighting)
+
+    def _delete(self, sighting: Sighting) -> None:
+        (self._gallery if self._index is None else self._index).delete_sighting(sighting)
 
 
 def fingerprint_of(picture: Path) -> str:
-    """16 hex digits over the bytes of a picture's file."""
-    return hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    """16 hex digits over the bytes of a picture's file. ReIDError: it cannot be read (any more)."""
+    try:
+        return hashlib.sha256(picture.read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ReIDError(f"the picture {picture.name} cannot be read: {error.strerror or error}.") from error
 
 
 def _seen_in(found: FoundVehicle, source: Source) -> str:

@@ -3,14 +3,17 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from reid_lightning.bundle import save_bundle
 from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery import Gallery, open_store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
@@ -105,18 +108,25 @@ def test_found_vehicles_are_shown_and_stored_only_when_saved(app, clip, gallery)
     assert len(list(gallery.sightings())) == 2
 
 
+def merge(app):
+    app.multiselect[0].set_value([1, 2])
+    button(app, "Merge these").click().run()
+
+
 def test_merged_cards_are_one_vehicle_and_can_be_taken_apart(app, clip, gallery):
     find(app, clip)
     button(app, "Merge these").click().run()
     assert "choose two cards or more" in texts(app)
-    for _ in range(2):
-        app.multiselect[0].set_value([1, 2])
-        button(app, "Merge these").click().run()
-        assert [one.label for one in app.text_input] == ["Plate or name, card 1"]
-        if "apart" not in app.session_state:
-            app.session_state["apart"] = True
-            button(app, "Take card 1 apart").click().run()
-            assert len(app.text_input) == 2
+    field(app, "Plate or name, card 1").set_value("ONE").run()
+    field(app, "Plate or name, card 2").set_value("TWO").run()
+    app.checkbox[1].uncheck().run()
+    merge(app)
+    assert [(one.label, one.value) for one in app.text_input] == [("Plate or name, card 1", "ONE")]
+    button(app, "Take card 1 apart").click().run()
+    assert [one.value for one in app.text_input] == ["ONE", "TWO"]
+    assert [one.value for one in app.checkbox] == [True, False]
+    merge(app)
+    field(app, "Plate or name, card 1").set_value("").run()
     button(app, "Save 1 vehicle").click().run()
     ended(app, "register_saving")
     assert "1 vehicle: 2 new sightings" in texts(app)
@@ -209,3 +219,105 @@ def test_an_upload_is_registered_and_a_bad_one_is_told(app, clip, gallery):
     assert kept.is_file()
     button(app, "Discard all").click().run()
     assert not kept.exists()
+
+
+def fails_once_after(monkeypatch, saved):
+    """The disk is full after so many sightings, the first time."""
+    real, calls = Gallery.add, []
+
+    def add(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == saved + 1:
+            raise ReIDError("no space left")
+        return real(self, *arguments)
+
+    monkeypatch.setattr(Gallery, "add", add)
+
+
+def save(app, start="Save 2"):
+    button(app, start).click().run()
+    ended(app, "register_saving")
+
+
+def test_after_a_failure_saving_again_does_what_the_cards_say_then(app, clip, gallery, monkeypatch):
+    find(app, clip)
+    field(app, "Plate or name, card 1").set_value("AAA111").run()
+    field(app, "Plate or name, card 2").set_value("BBB222").run()
+    fails_once_after(monkeypatch, 1)
+    save(app)
+    assert "no space left" in texts(app) and [one.vehicle for one in gallery.sightings()] == ["AAA111"]
+    button(app, "Back to the cards").click().run()
+    field(app, "Plate or name, card 1").set_value("CCC333").run()
+    save(app)
+    assert not app.warning and sorted(one.vehicle for one in gallery.sightings()) == ["BBB222", "CCC333"]
+    assert open_store(gallery.root / ".index").count() == sum(len(one.crops) for one in gallery.sightings())
+
+
+def test_replacing_what_was_registered_loses_nothing_when_it_fails(app, clip, gallery, monkeypatch):
+    find(app, clip)
+    field(app, "Plate or name, card 1").set_value("MINE").run()
+    save(app)
+    before = sorted(one.vehicle for one in gallery.sightings())
+    button(app, "Register another").click().run()
+    find(app, clip)
+    button(app, "Find its vehicles again").click().run()
+    ended(app, "register_finding")
+    fails_once_after(monkeypatch, 0)
+    save(app)
+    assert app.error and sorted(one.vehicle for one in gallery.sightings()) == before
+    button(app, "Back to the cards").click().run()
+    app.checkbox[0].uncheck().run()
+    save(app, "Save 1")
+    assert len(list(gallery.sightings())) == 1 and "MINE" not in gallery.vehicle_names()
+
+
+def test_two_tabs_that_save_the_same_source_are_told_so(app, project, clip, gallery):
+    other = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS).run()
+    for tab in (app, other):
+        find(tab, clip)
+    field(app, "Plate or name, card 1").set_value("FIRST").run()
+    field(other, "Plate or name, card 1").set_value("SECOND").run()
+    save(app)
+    save(other)
+    assert "was registered for camera north meanwhile" in texts(other) and "FIRST" in gallery.vehicle_names()
+    button(other, "Back to the cards").click().run()
+    save(other)
+    assert {"SECOND"} == {name for name in gallery.vehicle_names() if not name.startswith("unknown")}
+
+
+def test_a_typed_plate_is_kept_whatever_is_shown_next(app, tmp_path, monkeypatch):
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number in range(30):
+        Image.fromarray(np.full((60, 60, 3), 8 * number, np.uint8)).save(folder / f"{number:02d}.png")
+    find(app, folder)
+    field(app, "Plate or name, card 20").set_value("TYPED")
+    app.number_input[0].set_value(2).run()
+    app.number_input[0].set_value(1).run()
+    assert field(app, "Plate or name, card 20").value == "TYPED"
+    app.switch_page("screens/gallery.py").run()
+    app.switch_page("screens/register.py").run()
+    assert field(app, "Plate or name, card 20").value == "TYPED"
+    (folder / "03.png").unlink()
+    button(app, "Save 30").click().run()
+    if "register_saving" in app.session_state:
+        ended(app, "register_saving")
+    assert not app.exception and "03.png cannot be read" in texts(app).replace("\\", "")
+
+
+def test_more_pictures_than_the_page_may_hold_are_refused(app, bundle, project, tmp_path, monkeypatch, gallery):
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "max_found_mib=1"])
+    app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS).run()
+    folder = tmp_path / "large"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((400, 500, 3), 80 * number, np.uint8)).save(folder / f"{number}.png")
+    find(app, folder)
+    assert "more than 1 MiB" in texts(app) and not gallery.root.exists()
+
+
+def test_a_detector_that_cannot_be_made_is_one_message(app, project, clip, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "detector=yolox", "detector.path=nowhere.onnx"])
+    app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS).run()
+    find(app, clip)
+    assert not app.exception and len(app.error) == 1 and "nowhere.onnx" in app.error[0].value.replace("\\", "")

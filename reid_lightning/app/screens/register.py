@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import streamlit as st
-from PIL import Image
 
 from reid_lightning.app.context import AppContext, app_context
 from reid_lightning.app.demo import show_demo
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.register_cards import Card, Cards
-from reid_lightning.app.register_job import Findings, find_vehicles, save_vehicles
+from reid_lightning.app.register_job import Findings, Saved, find_vehicles, save_vehicles
 from reid_lightning.app.text import count, date, plain
 from reid_lightning.app.uploads import VIDEO_SUFFIXES
 from reid_lightning.app.widgets import job, progress_bar, show_error, show_progress, uploads
@@ -20,7 +20,6 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.opening import name_of, seconds_since_1970
 from reid_lightning.search.plates import folder_name
 from reid_lightning.search.results import time_code
-from reid_lightning.search.source_base import Source
 
 COLUMNS, PAGE = 4, 24
 FINDING, SAVING = "register_finding", "register_saving"  # jobs
@@ -78,13 +77,11 @@ def _ask(context: AppContext) -> None:
     try:
         camera = name_of(camera.strip() or None, key="camera")
         began = seconds_since_1970(start.strip() or None, key="start")
-        if where == upload:
-            place: str | Path = uploads(context).keep(files)
-        else:
-            place = named.strip()
-            if not place:
-                raise ReIDError("no source was named; expected a folder, a file or an address.")
-        _find(context, Findings(place, camera, began, context.finder()))
+        finder, space = context.finder(), uploads(context)
+        if where != upload and not named.strip():
+            raise ReIDError("no source was named; expected a folder, a file or an address.")
+        place: str | Path = space.keep(files) if where == upload else named.strip()
+        _find(context, Findings(space, place, camera, began, finder))
     except ReIDError as error:
         show_error(str(error))
         return
@@ -102,12 +99,11 @@ def _show_finding() -> None:
     if finding is None or not finding.running:
         st.rerun()
     progress_bar(finding, FINDING)
-    found = st.session_state.register_findings.vehicles
-    if found:
-        st.caption(f"{count(len(found), 'vehicle')} so far")
-        for column, vehicle in zip(st.columns(STRIP), found[-STRIP:], strict=False):
-            best = max(vehicle.crops, key=lambda crop: crop.quality)
-            column.image(_picture(best.picture), width="stretch")
+    findings: Findings = st.session_state.register_findings
+    if findings.vehicles:
+        st.caption(f"{count(len(findings.vehicles), 'vehicle')} so far")
+        for column, vehicle in zip(st.columns(STRIP), findings.vehicles[-STRIP:], strict=False):
+            column.image(findings.thumbnails[vehicle.track], width="stretch")
 
 
 def _show_found(context: AppContext, finding: Job) -> None:
@@ -121,7 +117,7 @@ def _show_found(context: AppContext, finding: Job) -> None:
         name, camera = plain(findings.source.name), plain(findings.camera)
         st.info(f"{name} was registered for camera {camera} before: nothing to add.", icon=":material/inventory:")
         if st.button("Find its vehicles again", help="Saving then replaces what was registered of it."):
-            _find(context, Findings(findings.place, findings.camera, findings.start, findings.finder, again=True))
+            _find(context, replace(findings, again=True, source=None, known=False))
             st.rerun()
         _start_over(context, "Choose another source")
         return
@@ -139,7 +135,7 @@ def _show_found(context: AppContext, finding: Job) -> None:
     kept = len(cards.kept)
     if save.button(f"Save {count(kept, 'vehicle')}", type="primary", disabled=kept == 0, icon=":material/save:"):
         try:
-            st.session_state[SAVING] = Job("Saving", save_vehicles(context, findings, cards))
+            st.session_state[SAVING] = Job("Saving", save_vehicles(context, findings, cards), lasting=True)
         except ReIDError as error:
             show_error(str(error))
             return
@@ -158,16 +154,18 @@ def _show_cards(context: AppContext, findings: Findings, cards: Cards) -> None:
     for start in range(0, len(shown), COLUMNS):
         for column, card in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
             with column, st.container(border=True):
-                _show_card(card, cards, findings.source, findings, registered)
+                _show_card(card, cards, findings, registered)
 
 
-def _show_card(card: Card, cards: Cards, source: Source, findings: Findings, registered: set[str]) -> None:
-    st.image(_picture(card.best.picture), width="stretch")
-    key = f"register_{card.number}_{len(card.vehicles)}"
-    card.name = st.text_input(
+def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str]) -> None:
+    st.image(findings.thumbnails[card.best.track], width="stretch")
+    source, key = findings.source, f"register_{card.number}_{len(card.parts)}"
+    st.text_input(
         f"Plate or name, card {card.number}",
         card.name,
         key=f"{key}_name",
+        on_change=_note,
+        args=(card, "name", f"{key}_name"),
         placeholder="unknown",
         max_chars=100,
         disabled=not card.keep,
@@ -183,12 +181,23 @@ def _show_card(card: Card, cards: Cards, source: Source, findings: Findings, reg
     when = f"{time_code(first)} to {time_code(last)}" if source.kind in ("video", "stream") else ""
     said = [plain(findings.camera), card.vehicles[0].type, when, "" if began is None else date(began + first)]
     st.caption(" · ".join(part for part in said if part))
-    card.keep = st.checkbox(f"Keep card {card.number}", card.keep, key=f"{key}_keep")
-    if len(card.vehicles) > 1:
+    st.checkbox(
+        f"Keep card {card.number}",
+        card.keep,
+        key=f"{key}_keep",
+        on_change=_note,
+        args=(card, "keep", f"{key}_keep"),
+    )
+    if len(card.parts) > 1:
         label = f"Take card {card.number} apart"
-        if st.button(label, key=f"{key}_apart", help=f"It was made of {len(card.vehicles)} cards."):
+        if st.button(label, key=f"{key}_apart", help=f"It was made of {len(card.parts)} cards."):
             cards.take_apart(card.number)
             st.rerun()
+
+
+def _note(card: Card, name: str, key: str) -> None:
+    """What the user changed goes into the card before the page is drawn, whatever it then shows."""
+    setattr(card, name, st.session_state[key])
 
 
 def _say_name(card: Card, registered: set[str]) -> None:
@@ -226,11 +235,15 @@ def _show_saving(saving: Job) -> None:
         show_progress(SAVING)
         return
     if saving.state == "done":
-        new = sum(one.is_new for one in saving.result)
-        known = len(saving.result) - new
-        vehicles = len({one.sighting.vehicle for one in saving.result})
+        saved: Saved = saving.result
+        new = sum(one.is_new for one in saved.registered)
+        known = len(saved.registered) - new
+        vehicles = len({one.sighting.vehicle for one in saved.registered})
         before = f", {known:,} were there before" if known else ""
         st.success(f"{count(vehicles, 'vehicle')}: {count(new, 'new sighting')}{before}.", icon=":material/check:")
+        if saved.kept_names:
+            names = ", ".join(saved.kept_names[:10])
+            st.warning(f"Registered before under other names, which stay: {plain(names)}. Rename them in the gallery.")
         st.page_link("screens/gallery.py", label="See them in the gallery", icon=":material/photo_library:")
         st.page_link("screens/search.py", label="Search for one of them", icon=":material/search:")
         _start_over(app_context(), "Register another source")
@@ -238,7 +251,7 @@ def _show_saving(saving: Job) -> None:
     if saving.state == "failed":
         show_error(saving.error)
     else:
-        st.warning("Stopped while saving; what was saved stays. Save again to finish.")
+        st.warning("Stopped while saving. What was saved stays; saving again finishes it, as the cards say then.")
     if st.button("Back to the cards"):
         del st.session_state[SAVING]
         st.rerun()
@@ -264,12 +277,6 @@ def _forget(context: AppContext) -> None:
         uploads(context).drop(findings.place)
     for key in [key for key in st.session_state if str(key).startswith("register_")]:
         del st.session_state[key]
-
-
-def _picture(pixels) -> Image.Image:
-    picture = Image.fromarray(pixels)
-    picture.thumbnail((480, 480))
-    return picture
 
 
 page()
