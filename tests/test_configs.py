@@ -23,7 +23,17 @@ GIVEN = {  # what has no default because it is the user's
         **{
             name: ["data.root=x"]
             for name in (
-                *("veri776", "folder", "vehicleid", "veri_wild", "vric", "cityflow", "vehiclex", "market1501"),
+                *(
+                    "veri776",
+                    "folder",
+                    "vehicleid",
+                    "veri_wild",
+                    "vric",
+                    "cityflow",
+                    "vehiclex",
+                    "market1501",
+                    "shards",
+                ),
             )
         },
     },
@@ -69,6 +79,7 @@ def test_every_choice_composes_and_resolves(choice):
         ("evaluate", ["checkpoint=x"]),
         ("export", ["checkpoint=x"]),
         ("report", []),
+        ("shard", ["output=x"]),
         ("augmentation_sheet", []),
         ("register", ["source=x", "camera=x"]),
         ("search", ["query=x"]),

@@ -5,6 +5,7 @@ A truncated crop otherwise shows up in the third epoch, inside a worker process 
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import struct
@@ -21,7 +22,8 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_lightning.data.records import Split, VehicleDataset
+from reid_lightning.data.records import PicturePath, Split, VehicleDataset
+from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -49,20 +51,20 @@ _DECODE_ERRORS = (
 _logger = logging.getLogger(__name__)
 
 
-def load_image(path: Path | str) -> Image.Image:
+def load_image(path: PicturePath | str) -> Image.Image:
     """The picture in RGB, turned upright as its EXIF orientation says (a damaged EXIF block counts as none).
 
     Raises `ReIDError` naming the file if it is missing or cannot be decoded to the last byte.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(_for_pillow(path)) as image:
             image.load()
             return in_rgb(upright(image))
     except _DECODE_ERRORS as error:
         raise ReIDError(f"The picture {path} cannot be read: {_reason(error)}. Replace the file.") from error
 
 
-def find_bad_images(paths: Sequence[Path], *, decode: bool = False) -> dict[Path, str]:
+def find_bad_images(paths: Sequence[PicturePath], *, decode: bool = False) -> dict[PicturePath, str]:
     """The files among `paths` that are not whole pictures, each with the reason, in the order of `paths`.
 
     The quick look (default) reads a JPEG's header and end marker, and decodes only what looks odd and other formats; it
@@ -80,7 +82,7 @@ def find_bad_images(paths: Sequence[Path], *, decode: bool = False) -> dict[Path
         console=Console(stderr=True),
         disable=len(distinct) < _PROGRESS_FROM,
     )
-    bad: dict[Path, str] = {}
+    bad: dict[PicturePath, str] = {}
     with progress, ThreadPoolExecutor(workers) as pool:
         task = progress.add_task("decoding every picture" if decode else "checking the pictures", total=len(distinct))
         for chunk, found in zip(chunks, pool.map(_look_at_chunk, chunks, repeat(decode)), strict=True):
@@ -115,7 +117,7 @@ def check_images(
     return _without(dataset, bad)
 
 
-def _without(dataset: VehicleDataset, bad: dict[Path, str]) -> VehicleDataset:
+def _without(dataset: VehicleDataset, bad: dict[PicturePath, str]) -> VehicleDataset:
     """`dataset` without the pictures in `bad`; index rows follow the gallery pictures they meant."""
     kept_queries = [row for row, image in enumerate(dataset.query) if image.path not in bad]
     kept_gallery = [row for row, image in enumerate(dataset.gallery) if image.path not in bad]
@@ -140,29 +142,22 @@ def _without(dataset: VehicleDataset, bad: dict[Path, str]) -> VehicleDataset:
     )
 
 
-def _list_files(bad: dict[Path, str]) -> str:
+def _list_files(bad: dict[PicturePath, str]) -> str:
     lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:_NAMED]]
     if len(bad) > _NAMED:
         lines.append(f"  ... and {len(bad) - _NAMED:,} more")
     return "\n".join(lines)
 
 
-def _look_at_chunk(paths: list[Path], decode: bool) -> dict[Path, str]:
+def _look_at_chunk(paths: list[PicturePath], decode: bool) -> dict[PicturePath, str]:
     verdicts = ((path, _quick_look(path) or (_decode(path) if decode else None)) for path in paths)
     return {path: reason for path, reason in verdicts if reason is not None}
 
 
-def _quick_look(path: Path) -> str | None:
+def _quick_look(path: PicturePath) -> str | None:
     """Why the file is not a whole picture, or None."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(_HEAD_BYTES)
-            if size > len(head):
-                file.seek(-2, os.SEEK_END)
-                tail = file.read(2)
-            else:
-                tail = head[-2:]
+        head, tail = _ends(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
         return _reason(error)
     if not head:
@@ -170,6 +165,24 @@ def _quick_look(path: Path) -> str | None:
     if tail == b"\xff\xd9" and _has_whole_jpeg_header(head):
         return None
     return _decode(path)
+
+
+def _ends(path: PicturePath) -> tuple[bytes, bytes]:
+    """The file's first bytes, and its last two; of one in a shard all is read, because its checksum is of all."""
+    if isinstance(path, PackedPicture):
+        content = path.read_bytes()
+        return content[:_HEAD_BYTES], content[-2:]
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(_HEAD_BYTES)
+        if size <= len(head):
+            return head, head[-2:]
+        file.seek(-2, os.SEEK_END)
+        return head, file.read(2)
+
+
+def _for_pillow(path: PicturePath | str) -> Path | str | io.BytesIO:
+    return io.BytesIO(path.read_bytes()) if isinstance(path, PackedPicture) else path
 
 
 def _has_whole_jpeg_header(head: bytes) -> bool:
@@ -188,9 +201,9 @@ def _has_whole_jpeg_header(head: bytes) -> bool:
     return False
 
 
-def _decode(path: Path) -> str | None:
+def _decode(path: PicturePath) -> str | None:
     try:
-        with Image.open(path) as image:
+        with Image.open(_for_pillow(path)) as image:
             image.load()
     except _DECODE_ERRORS as error:
         return _reason(error)

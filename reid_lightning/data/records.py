@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from reid_lightning.data.shards.picture import PackedPicture
+
+PicturePath = Path | PackedPicture
+"""A picture's file, or its place in a shard; both have `str`, `name`, `suffix` and `read_bytes`."""
+
 
 @dataclass(frozen=True, slots=True)
 class VehicleImage:
@@ -14,7 +19,7 @@ class VehicleImage:
     needs integers numbers the sorted names.
     """
 
-    path: Path
+    path: PicturePath
     identity: str
     camera: str | None = None
     track: str | None = None
@@ -44,6 +49,6 @@ class VehicleDataset:
     gallery: Split = ()
     gt_index: tuple[tuple[int, ...], ...] | None = None
     jk_index: tuple[tuple[int, ...], ...] | None = None
-    skipped: tuple[Path, ...] = ()
+    skipped: tuple[PicturePath, ...] = ()
     gallery_draws: tuple[tuple[int, ...], ...] | None = None
     parts: tuple[VehicleDataset, ...] = ()

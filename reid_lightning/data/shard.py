@@ -1,0 +1,32 @@
+"""Write a data set as shards: `python -m reid_lightning.data.shard data=veri776 data.root=/data/VeRi output=<folder>`.
+
+The format is described in `reid_lightning.data.shards`; `data=shards data.root=<folder>` reads it.
+"""
+
+from __future__ import annotations
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+
+from reid_lightning.cli import entry_point
+from reid_lightning.data.shards.writing import check_output, write_shards
+
+
+@entry_point("shard")
+def main(cfg: DictConfig) -> None:
+    """Read the data set that the configuration names, and write it."""
+    check_output(cfg.output, shard_mib=cfg.shard_mib)
+    folder = write_shards(instantiate(cfg.data), cfg.output, shard_mib=cfg.shard_mib)
+    shards = sorted(folder.glob("*.tar"))
+    size = sum(shard.stat().st_size for shard in shards)
+    Console().print(
+        f"{len(shards)} shards, {size / 2**20:,.1f} MiB: {folder}\nTrain on it with data=shards data.root={folder}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
