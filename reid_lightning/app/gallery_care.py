@@ -90,9 +90,14 @@ def _export(context: AppContext, overview: Overview) -> None:
 
 def _exported(made: Exported) -> None:
     report = made.report
+    try:
+        size = made.file.stat().st_size
+    except OSError:
+        st.warning("The zip was removed from the server meanwhile: make it again.", icon=":material/warning:")
+        return
     st.success(
         f"{count(report.vehicles, 'vehicle')}, {count(report.sightings, 'sighting')}, "
-        f"{count(report.crops, 'picture')}; {made.file.stat().st_size / 2**20:,.1f} MiB"
+        f"{count(report.crops, 'picture')}; {size / 2**20:,.1f} MiB"
     )
     st.download_button(
         "Download gallery.zip",
@@ -120,11 +125,10 @@ def _import(context: AppContext) -> None:
                 raise ReIDError(f"The file has {file.size / 2**20:,.0f} MiB; at most {most:,} MiB are taken.")
             embedder = None if context.bundle() is None else context.embedder()
             index, missing = _index(context, embedder)
+            path = uploads(context).keep_as("import.zip", file)
         except ReIDError as error:
             show_error(str(error))
             return
-        path = uploads(context).new_folder() / "import.zip"
-        path.write_bytes(file.getbuffer())
         st.session_state[IMPORT] = Job("Importing", importing(context, path, index, missing=missing))
         st.session_state.gallery_upload_number = number + 1  # an empty field
         st.rerun()

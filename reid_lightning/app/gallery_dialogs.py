@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 import streamlit as st
 
@@ -16,6 +19,29 @@ from reid_lightning.search.records import Sighting
 
 MESSAGE = "gallery_message"
 VEHICLE = "vehicle"  # in the page's address
+_Given = ParamSpec("_Given")
+
+
+@dataclass
+class _Once:
+    """A dialog that was opened, and what its button did: a second click, of one who is fast, does nothing more."""
+
+    told: tuple[bool, str] | None = None
+
+
+def _asking(title: str) -> Callable[[Callable[Concatenate[_Once, _Given], None]], Callable[_Given, None]]:
+    """A dialog whose function is given a `_Once` of its own each time it is opened."""
+
+    def decorator(body: Callable[Concatenate[_Once, _Given], None]) -> Callable[_Given, None]:
+        draw = st.dialog(title)(body)
+
+        @wraps(body)
+        def ask(*given: _Given.args, **named: _Given.kwargs) -> None:
+            draw(_Once(), *given, **named)
+
+        return ask
+
+    return decorator
 
 
 def show_vehicle(name: str | None) -> None:
@@ -33,16 +59,16 @@ def show_message() -> None:
         (st.success if done else st.error)(plain(text))
 
 
-@st.dialog("Rename a vehicle")
-def ask_rename(context: AppContext, vehicle: str) -> None:
+@_asking("Rename a vehicle")
+def ask_rename(once: _Once, context: AppContext, vehicle: str) -> None:
     """For its new name."""
     st.text_input("New name", value=vehicle, key="gallery_new_name", max_chars=200)
     st.caption("Capital letters, digits, dashes; other signs become `_`. The pictures stay as they are.")
-    _confirm("Rename", lambda: actions.rename(context, vehicle, st.session_state.gallery_new_name))
+    _confirm(once, "Rename", lambda: actions.rename(context, vehicle, st.session_state.gallery_new_name))
 
 
-@st.dialog("Merge two vehicles")
-def ask_merge(context: AppContext, vehicle: VehicleSummary, others: list[str]) -> None:
+@_asking("Merge two vehicles")
+def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary, others: list[str]) -> None:
     """For the vehicle that it is."""
     st.selectbox(
         "It is the same as",
@@ -59,19 +85,19 @@ def ask_merge(context: AppContext, vehicle: VehicleSummary, others: list[str]) -
         into = st.session_state.get("gallery_into")
         return None if into is None else actions.merge(context, vehicle.id, into)
 
-    _confirm("Merge", merge)
+    _confirm(once, "Merge", merge)
 
 
-@st.dialog("Delete a vehicle?")
-def ask_delete(context: AppContext, vehicle: VehicleSummary) -> None:
+@_asking("Delete a vehicle?")
+def ask_delete(once: _Once, context: AppContext, vehicle: VehicleSummary) -> None:
     """Whether all of it shall go."""
     what = f"{count(vehicle.sightings, 'sighting')}, {count(vehicle.crops, 'picture')}"
     st.write(f"**{plain(vehicle.id)}** with {what} is removed from the disk. This cannot be undone.")
-    _confirm("Delete it", lambda: actions.delete(context, vehicle.id))
+    _confirm(once, "Delete it", lambda: actions.delete(context, vehicle.id))
 
 
-@st.dialog("Delete a sighting?")
-def ask_delete_sighting(context: AppContext, sighting: Sighting, *, is_last: bool) -> None:
+@_asking("Delete a sighting?")
+def ask_delete_sighting(once: _Once, context: AppContext, sighting: Sighting, *, is_last: bool) -> None:
     """Whether this one shall go."""
     when = date(sighting.start) or "at an unknown time"
     camera = f"camera {plain(sighting.camera)}" if sighting.camera else "no camera"
@@ -80,28 +106,28 @@ def ask_delete_sighting(context: AppContext, sighting: Sighting, *, is_last: boo
         f"The sighting of **{plain(sighting.vehicle)}**, {camera}, {when}, with {pictures} is removed from the disk."
     )
     st.write("It is the last one: the vehicle goes with it." if is_last else "This cannot be undone.")
-    _confirm("Delete it", lambda: actions.delete_sighting(context, sighting))
+    _confirm(once, "Delete it", lambda: actions.delete_sighting(context, sighting))
 
 
-def _confirm(label: str, act: Callable[[], Done | None]) -> None:
+def _confirm(once: _Once, label: str, act: Callable[[], Done | None]) -> None:
     with st.container(horizontal=True):
-        confirmed = st.button(label, key="gallery_confirm", type="primary", on_click=_do, args=(act,))
+        confirmed = st.button(label, key="gallery_confirm", type="primary", on_click=_do, args=(once, act))
         cancelled = st.button("Cancel", key="gallery_cancel")
     if confirmed or cancelled:
         st.rerun()
 
 
-def _do(act: Callable[[], Done | None]) -> None:
-    try:
-        done = act()
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        st.session_state[MESSAGE] = (False, f"{message[:1].upper()}{message[1:]}")
-        return
-    if done is not None:
-        st.session_state[MESSAGE] = (True, done.text)
-        show_vehicle(done.vehicle)
-    else:
-        st.session_state[MESSAGE] = (False, "Nothing was chosen, nothing was done.")
+def _do(once: _Once, act: Callable[[], Done | None]) -> None:
+    if once.told is None:
+        try:
+            done = act()
+        except Exception as error:
+            message = user_message(error)
+            if message is None:
+                raise
+            once.told = (False, f"{message[:1].upper()}{message[1:]}")
+        else:
+            once.told = (False, "Nothing was chosen, nothing was done.") if done is None else (True, done.text)
+            if done is not None:
+                show_vehicle(done.vehicle)
+    st.session_state[MESSAGE] = once.told

@@ -81,8 +81,7 @@ def checking(gallery: Gallery) -> Callable[[Job], list[str]]:
     """Open every picture."""
 
     def work(job: Job) -> list[str]:
-        job.step(done=0, note="every picture is opened")
-        return gallery.check()
+        return gallery.check(on_progress=_step(job, "vehicle"))
 
     return work
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reid_lightning.app.gallery_statistics import moment
 from reid_lightning.search.records import VectorRecord
 
 
 @dataclass(frozen=True)
 class Offered:
     """Cameras and types of registered pictures, and when the first and the last sighting began, in seconds since 1970;
-    None where nobody knows."""
+    None where nobody knows. Times that no calendar shows do not count."""
 
     cameras: tuple[str, ...]
     types: tuple[str, ...]
@@ -27,7 +28,7 @@ def offered(parts: Iterable[list[VectorRecord]]) -> Offered:
     for record in (record for part in parts for record in part):
         cameras.add(record.camera)
         types.add(record.type)
-        if record.time is not None:
+        if moment(record.time) is not None:
             first = record.time if first is None else min(first, record.time)
             last = record.time if last is None else max(last, record.time)
     return Offered(tuple(sorted(cameras - {""})), tuple(sorted(types)), first, last)

@@ -21,6 +21,12 @@ from reid_lightning.search.records import Filter
 from reid_lightning.search.vehicle_search import SearchOptions
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
+_MIN_SCORE = "search_min_score"
+_INPUTS = (
+    *(f"search_{name}" for name in ("kind", "vehicle", "named", "top_k", "every")),
+    *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
+)
+_KEPT = "search_kept"
 _FILTERS_LIVE = 60  # seconds that the filters' values may be old
 
 
@@ -35,6 +41,16 @@ class Asked:
     options: SearchOptions
 
 
+def keep_inputs() -> None:
+    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was asked is
+    wanted again."""
+    state = st.session_state
+    kept = state.setdefault(_KEPT, {})
+    kept.update({key: state[key] for key in state if key in _INPUTS or str(key).startswith(f"{_MIN_SCORE}_")})
+    for key, value in kept.items():
+        state[key] = value
+
+
 def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: Sequence[str]) -> Asked:
     """Draw the form; `vehicles` are the names to choose from."""
     asked, scored = st.columns(2, gap="large")
@@ -45,10 +61,10 @@ def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: S
         min_score = _ask_min_score(embedder)
     with st.expander("More: how many, which cameras, types and times", icon=":material/tune:"):
         left, right = st.columns(2)
-        top_k = left.number_input("top_k: matches of a frame", 1, 100, 5, key="search_top_k")
-        every = right.number_input(
-            "every: look at every n-th frame", 1, 1000, context.settings.every, key="search_every"
-        )
+        st.session_state.setdefault("search_top_k", 5)
+        st.session_state.setdefault("search_every", context.settings.every)
+        top_k = left.number_input("top_k: matches of a frame", 1, 100, key="search_top_k")
+        every = right.number_input("every: look at every n-th frame", 1, 1000, key="search_every")
         if wanted and (files or named):
             st.caption("The vehicle on the picture is looked for; filters of registered vehicles have no say.")
             where = Filter()
@@ -69,6 +85,8 @@ def _ask_wanted(vehicles: Sequence[str]) -> tuple[list[Upload], str | None]:
     """Uploaded pictures of the wanted vehicle, or a registered one; none of both: any registered vehicle."""
     kind = st.radio("Look for", [REGISTERED, PICTURE], horizontal=True, key="search_kind")
     if kind == REGISTERED:
+        if st.session_state.get("search_vehicle") not in vehicles:  # renamed or deleted meanwhile
+            st.session_state.search_vehicle = None
         any_one = f"any of {count(len(vehicles), 'vehicle')}"
         vehicle = st.selectbox(
             "Vehicle (type to find)",
@@ -106,8 +124,9 @@ def _ask_source(*, optional: bool) -> tuple[list[Upload], str]:
 def _ask_min_score(embedder: Embedder) -> float:
     calibration = calibration_of(embedder)
     start, why = default_min_score(calibration)
-    key = f"search_min_score_{embedder.options.fingerprint}"  # another model, another default
-    min_score = st.slider("min_score: the least score of a match", 0.0, 1.0, start, 0.01, key=key)
+    key = f"{_MIN_SCORE}_{embedder.options.fingerprint}"  # another model, another default
+    st.session_state.setdefault(key, start)
+    min_score = st.slider("min_score: the least score of a match", 0.0, 1.0, step=0.01, key=key)
     if calibration is None or calibration.histogram is None:
         st.caption(f"{why} A stored threshold brings a chart of scores: `evaluate.py ... store_threshold=true`.")
         return min_score
@@ -126,6 +145,8 @@ def _offered(_store: VectorStore, gallery: str, model: str, records: int) -> Off
 
 
 def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
+    for key, options in (("search_cameras", known.cameras), ("search_types", known.types)):
+        st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
     left, right = st.columns(2)
     cameras = left.multiselect(
         "Registered by camera", known.cameras, format_func=plain_text, placeholder="all cameras", key="search_cameras"
@@ -135,7 +156,12 @@ def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
     if known.first is None or known.last is None:
         st.caption("The registered pictures have no time to filter by.")
     else:
-        days = {"min_value": _day(known.first), "max_value": _day(known.last) + timedelta(days=1), "value": None}
+        first, last = _day(known.first), _day(known.last) + timedelta(days=1)
+        days = {"min_value": first, "max_value": last, "value": None}
+        for key in ("search_since", "search_until"):
+            kept = st.session_state.get(key)
+            if kept is not None and not first <= kept <= last:  # of what is no longer registered
+                st.session_state[key] = None
         since = left.datetime_input("Registered since", key="search_since", **days)
         until = right.datetime_input("Registered before", key="search_until", **days)
     return Filter(

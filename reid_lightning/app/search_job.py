@@ -26,6 +26,8 @@ from reid_lightning.search.vehicle_search import SearchOptions
 
 WANTED = "wanted vehicle"
 """What a vehicle is called that is looked for by a picture."""
+MOST_MATCHES, MOST_SECONDS = 200_000, 12 * 3600.0
+"""Of a live stream, which has no end: its matches, 1 KB each, are in memory until the files are written."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class SearchRequest:
 class SearchRun:
     """A search and what it has found; the page reads it while the work goes on.
 
-    `decisions`, `warning` and `files` come at its end, also when it was cancelled.
+    `decisions`, `warning` and `files` come at its end, also when it was cancelled. `limit` says why a live stream was
+    not followed any further.
     """
 
     request: SearchRequest
@@ -60,6 +63,7 @@ class SearchRun:
     in_video: bool = True
     decisions: tuple[TrackDecision, ...] = ()
     warning: str | None = None
+    limit: str | None = None
     files: tuple[Path, ...] = field(default=())
     """To be downloaded."""
 
@@ -91,8 +95,8 @@ def search(
         ReIDError: the source cannot be read, or there is nothing to compare it with.
     """
     request = run.request
-    job.step(done=0, note="opening")
     try:
+        job.step(done=0, note="opening")
         if request.wanted is not None:
             problems = context.index(embedder).sync().problems
             if problems:
@@ -112,6 +116,9 @@ def search(
                     searched = replace(searched, matches=tuple(passed))
                     run.found.add(searched, best=best)
                     files.add(searched)
+                    run.limit = _limit(source, len(files.matches), searched.frame.seconds)
+                    if run.limit is not None:
+                        break
             except Cancelled as error:
                 stopped = error
             job.note = "writing the files"
@@ -120,7 +127,8 @@ def search(
                 for one in finder.decisions()  # which were judged by the score of -1
             ]
             query = {"query": source.name, "min_score": options.min_score, "bundle": embedder.options.fingerprint}
-            files.finish(decisions, query=query | ({"cancelled": True} if stopped else {}))
+            ended = {"cancelled": True} if stopped else {} if run.limit is None else {"limit": run.limit}
+            files.finish(decisions, query=query | ended)
             run.warning = source.warning
         run.decisions = tuple(decisions)
         run.files = tuple(sorted(path for path in run.folder.iterdir() if path.is_file()))
@@ -134,6 +142,14 @@ def search(
     finally:
         if clean_up is not None:
             clean_up()
+
+
+def _limit(source: Source, matches: int, seconds: float) -> str | None:
+    """Why a live stream is not followed any further."""
+    if source.kind != "stream" or (matches < MOST_MATCHES and seconds < MOST_SECONDS):
+        return None
+    reached = f"{matches:,} matches" if matches >= MOST_MATCHES else f"{seconds / 3600:,.1f} hours"
+    return f"The live stream was followed until {reached} were reached; the files hold what was found until then."
 
 
 def _telling(job: Job, source: Source) -> Callable[[Step], None]:

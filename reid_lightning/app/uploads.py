@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import unicodedata
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from reid_lightning.search.sources import open_source
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 """Endings that the upload field lets through; what a file really is, its content says."""
-_LONGEST_NAME = 80
+_LONGEST_NAME = 120  # bytes: file systems take 255, and others write names of their own around it
 
 
 class Upload(Protocol):
@@ -47,7 +48,7 @@ class Uploads:
         """Save one video, one picture, or several pictures; returns the file, or the folder of several pictures.
 
         Raises:
-            ReIDError: too much, a mixture, or not what its ending says; nothing is kept then.
+            ReIDError: too much, a mixture, not what its ending says, or the disk is full; nothing is kept then.
         """
         if not files:
             raise ReIDError("no file was chosen; choose a video or some pictures.")
@@ -65,22 +66,27 @@ class Uploads:
             raise ReIDError(f"{len(files)} files came; expected one video, or pictures only.")
         self._number += 1
         folder = self.folder / str(self._number) / ("" if len(files) == 1 else "pictures")
-        folder.mkdir(parents=True)
-        try:
+        with self._whole(folder):
+            folder.mkdir(parents=True)
             paths = [folder / (name if len(files) == 1 else f"{row:05d}_{name}") for row, name in enumerate(names)]
             for path, file in zip(paths, files, strict=True):
                 path.write_bytes(file.getbuffer())
                 _check(path)
-        except BaseException:
-            self.drop(folder)
-            raise
         return paths[0] if len(files) == 1 else folder
 
+    def keep_as(self, name: str, file: Upload) -> Path:
+        """Save one file, whatever it is, under a name of ours. ReIDError: the disk is full; nothing is kept."""
+        folder = self.new_folder()
+        with self._whole(folder):
+            (folder / name).write_bytes(file.getbuffer())
+        return folder / name
+
     def new_folder(self) -> Path:
-        """An empty folder for results."""
+        """An empty folder for results. ReIDError: the disk is full."""
         self._number += 1
         folder = self.folder / str(self._number)
-        folder.mkdir()
+        with self._whole(folder):
+            folder.mkdir()
         return folder
 
     def drop(self, path: Path) -> None:
@@ -88,16 +94,33 @@ class Uploads:
         relative = path.relative_to(self.folder)
         shutil.rmtree(self.folder / relative.parts[0], ignore_errors=True)
 
+    @contextmanager
+    def _whole(self, folder: Path) -> Iterator[None]:
+        """Nothing is left of a folder that cannot be filled."""
+        try:
+            yield
+        except BaseException as error:
+            self.drop(folder)
+            if isinstance(error, OSError):  # its text may name the server's folders
+                raise ReIDError(
+                    f"the server cannot keep the files: {error.strerror or 'its disk refuses'}. Make room in its "
+                    "folder for temporary files, or name files that lie on the server already."
+                ) from error
+            raise
+
 
 def harmless_name(name: str) -> str:
-    """The last part of a file's name, with letters, digits, `-`, `_` and its ending only, for files and for people."""
+    """The last part of a file's name, with letters, digits, `-`, `_` and its ending only, at most 120 bytes, for files
+    and for people."""
     last = PurePosixPath(name.replace("\\", "/")).name
     stem, dot, ending = last.rpartition(".")
     stem, ending = (stem, ending) if dot else (last, "")
     text = unicodedata.normalize("NFC", stem)
     kept = "".join(sign if unicodedata.category(sign)[0] in "LN" or sign in "-_" else "_" for sign in text)
-    ending = "".join(sign for sign in ending.lower() if sign.isascii() and sign.isalnum())[:8]
-    return f"{kept.strip('_')[:_LONGEST_NAME] or 'file'}{'.' if ending else ''}{ending}"
+    letters = "".join(sign for sign in ending.lower() if sign.isascii() and sign.isalnum())[:8]
+    ending = f".{letters}" if letters else ""
+    start = kept.strip("_").encode(errors="ignore")[: _LONGEST_NAME - len(ending)]
+    return f"{start.decode(errors='ignore') or 'file'}{ending}"
 
 
 def kind_of(name: str) -> str:

@@ -20,7 +20,9 @@ from reid_lightning.app.context import app_context
 from reid_lightning.app.gallery_charts import timeline
 from reid_lightning.app.gallery_choice import Choice, chosen
 from reid_lightning.app.gallery_overview import GalleryOverview
+from reid_lightning.app.gallery_pictures import LARGEST, SIZE, thumbnail
 from reid_lightning.app.gallery_statistics import moment, statistics_of
+from reid_lightning.app.jobs import Cancelled
 from reid_lightning.bundle import save_bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.models import ReIDModel
@@ -538,3 +540,80 @@ def test_one_sighting_must_fit_all_filters(gallery: Gallery) -> None:
 def test_the_page_reads_the_command_lines_gallery(start, gallery: Gallery) -> None:
     start()
     assert app_context().gallery.root.absolute() == gallery.root
+
+
+def test_names_that_are_too_long_for_a_folder(start, gallery: Gallery) -> None:
+    for name in ("a" * 300, "é" * 200):
+        assert "There is no vehicle" in shown(start(vehicle=name))
+    app = start(vehicle="AB12CDE")
+    press(app, "gallery_rename")
+    app.text_input(key="gallery_new_name").set_value("é" * 200)
+    press(app, "gallery_confirm")
+    assert not app.error and app.title[0].value.startswith("É" * 20)
+
+
+def test_a_second_click_says_the_same_again(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reid_lightning.app import gallery_dialogs
+
+    real = gallery_dialogs._do
+
+    def twice(*given: object) -> None:
+        real(*given)
+        real(*given)
+
+    monkeypatch.setattr(gallery_dialogs, "_do", twice)
+    app = start(vehicle="AB12CDE")
+    for _ in range(2):
+        press(app, "gallery_delete")
+        press(app, "gallery_confirm")
+        assert not app.error and "AB12CDE was deleted" in app.success[0].value
+        assert "AB12CDE" not in gallery.vehicle_names()
+        add(gallery, "a7", "AB12CDE")  # registered anew, it can be deleted anew
+        app.query_params["vehicle"] = "AB12CDE"
+        good(app.run())
+
+
+def test_a_zip_that_was_removed_meanwhile_can_be_made_again(start, gallery: Gallery) -> None:
+    app = view(start(), "Export and import")
+    press(app, "gallery_export_start")
+    ended(app, "gallery_export")
+    app.session_state["gallery_export"].result.file.unlink()
+    good(app.run())
+    assert "removed from the server meanwhile" in app.warning[0].value and not app.download_button
+    press(app, "gallery_export_start")
+    ended(app, "gallery_export")
+    assert app.download_button and not app.warning
+
+
+def test_a_full_disk_while_a_zip_is_uploaded(start, gallery: Gallery, zipped: bytes, monkeypatch) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    app = upload(start(), zipped)
+    assert "No space left on device" in app.error[0].value and "gallery_import" not in app.session_state
+    assert list(app.session_state["uploads"].folder.iterdir()) == []
+
+
+def test_a_check_can_be_cancelled(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reid_lightning.app import gallery_jobs
+
+    job = gallery_jobs.Job("x", lambda job: None)
+    assert job.wait(SECONDS)
+    job.cancel()
+    read = []
+    real = Gallery.sightings_of
+    monkeypatch.setattr(Gallery, "sightings_of", lambda *given, **named: read.append(given[1]) or real(*given, **named))
+    with pytest.raises(Cancelled):
+        gallery_jobs.checking(gallery)(job)
+    assert read == ["AB12CDE"]
+
+
+def test_all_small_pictures_together_are_bounded(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (180, 240, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    Image.new("RGB", (900, 30), (250, 0, 0)).save(tmp_path / "wide.png")
+    assert len(thumbnail(tmp_path / "noise.png")) <= LARGEST
+    picture = Image.open(io.BytesIO(thumbnail(tmp_path / "wide.png")))
+    assert picture.format == "JPEG" and picture.size == SIZE
+    assert thumbnail(tmp_path / "nothing.png") is None

@@ -2,6 +2,7 @@
 
 import io
 import math
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
@@ -138,8 +139,8 @@ def test_what_can_be_filtered_by():
     def record(camera, kind, time):
         return VectorRecord("i", "s", "v", camera, kind, time)
 
-    parts = [[record("b", "car", 5.0), record("", "bus", None)], [record("a", "car", 2.0)], []]
-    assert offered(parts) == Offered(("a", "b"), ("bus", "car"), 2.0, 5.0)
+    parts = [[record("b", "car", 5e8), record("", "bus", None)], [record("a", "car", 2e8)], []]
+    assert offered(parts) == Offered(("a", "b"), ("bus", "car"), 2e8, 5e8)
     assert offered([]) == Offered((), (), None, None)
 
 
@@ -159,3 +160,12 @@ def test_scores_as_shares():
     assert "and about 0.05 % (1 in 2,000) of the pairs" in in_words(thin, 0.5)
     assert default_min_score(None)[0] == 0.6
     assert isinstance(table, pd.DataFrame)
+
+
+def test_times_that_no_calendar_has_are_no_filter():
+    def record(time):
+        return VectorRecord("i", "s", "v", "a", "car", time)
+
+    absurd = (datetime(9999, 12, 31, 23).timestamp(), 1e17, -1e17, 1e300)
+    assert offered([[record(time) for time in (*absurd, 1e9, 2e9)]]) == Offered(("a",), ("car",), 1e9, 2e9)
+    assert offered([[record(time) for time in absurd]]) == Offered(("a",), ("car",), None, None)

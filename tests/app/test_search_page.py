@@ -1,6 +1,7 @@
 """The Search page in all its states, as a browser's session would see it."""
 
 import io
+import json
 import re
 import sys
 from datetime import datetime
@@ -383,3 +384,117 @@ def test_many_cards_come_some_at_a_time(open_page, tmp_path, bundle):
     assert len(at.get("image")) == 2 * 12
     at.button(key="search_more").click().run()
     assert len(at.get("image")) == 2 * 15 and "search_more" not in {button.key for button in at.button}
+
+
+def test_times_that_no_calendar_has_do_not_break_the_page(open_page, tmp_path, bundle):
+    times = {"RED 1": 1767254400.0, "FAR": datetime(9999, 12, 31, 23).timestamp(), "NEVER": 1e17}
+    make_gallery(tmp_path / "gallery", bundle, {name: (RED, "north", time) for name, time in times.items()})
+    at = open_page()
+    assert not at.exception and at.selectbox(key="search_vehicle").options[0] == "any of 3 vehicles"
+    assert at.datetime_input(key="search_since").max == "2026-01-02T00:00"
+
+
+def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
+    at = open_page()
+    at.selectbox(key="search_vehicle").select("RED_1")
+    at.text_input(key="search_named").set_value("clips")
+    at.slider[0].set_value(0.33)
+    at.number_input(key="search_top_k").set_value(7)
+    at.number_input(key="search_every").set_value(3)
+    at.multiselect(key="search_cameras").select("north")
+    at.multiselect(key="search_types").select("car")
+    at.datetime_input(key="search_since").set_value(datetime(2026, 1, 1))
+    at.run()
+    for screen in ("gallery", "search"):
+        at.switch_page(f"screens/{screen}.py").run()
+        assert not at.exception and not at.warning
+    fields = (at.number_input(key="search_top_k"), at.number_input(key="search_every"), at.slider[0])
+    assert [field.value for field in fields] == [7, 3, 0.33]
+    assert at.selectbox(key="search_vehicle").value == "RED_1" and at.text_input(key="search_named").value == "clips"
+    assert [at.multiselect(key=f"search_{name}").value for name in ("cameras", "types")] == [["north"], ["car"]]
+    assert at.datetime_input(key="search_since").value == datetime(2026, 1, 1)
+    at.radio(key="search_kind").set_value("The vehicle on a picture").run()
+    for screen in ("gallery", "search"):
+        at.switch_page(f"screens/{screen}.py").run()
+    assert at.radio(key="search_kind").value == "The vehicle on a picture"
+
+
+def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle, monkeypatch):
+    from reid_lightning.app import search_form
+
+    at = open_page()
+    at.selectbox(key="search_vehicle").select("BLUE_2")
+    at.multiselect(key="search_cameras").select("south")
+    at.datetime_input(key="search_since").set_value(datetime(2026, 1, 2, 8)).run()
+    embedder = load_reid_model(bundle)
+    store = open_store(gallery.root / ".index", fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
+    GalleryIndex(gallery, store).delete("BLUE_2")
+    store.close()
+    search_form._offered.clear()
+    at.run()
+    assert not at.exception and at.selectbox(key="search_vehicle").value is None
+    assert at.multiselect(key="search_cameras").value == [] and at.datetime_input(key="search_since").value is None
+
+
+@pytest.mark.parametrize("limit", [{"MOST_MATCHES": 10}, {"MOST_SECONDS": 2.0}])
+def test_a_live_stream_is_followed_for_so_long(open_page, gallery, clip, monkeypatch, limit):
+    from reid_lightning.app import search_job
+
+    real = search_job.open_source
+
+    def live(*given, **named):
+        source = real(*given, **named)
+        source.kind = "stream"
+        return source
+
+    at = open_page()
+    for name, value in limit.items():
+        monkeypatch.setattr(search_job, name, value)
+    at.text_input(key="search_named").set_value(str(clip))
+    until_ended(press_search(at))
+    run = at.session_state["search_run"]
+    assert run.limit is None and run.found.snapshot().frames == 50  # a video ends by itself
+    monkeypatch.setattr(search_job, "open_source", live)
+    until_ended(press_search(at))
+    run = at.session_state["search_run"]
+    assert at.session_state["search_job"].state == "done" and run.found.snapshot().frames < 50
+    assert "live stream was followed until" in at.warning[0].value and "Annotated video" in downloads(at)
+    found = json.loads((run.folder / "matches.json").read_text())
+    assert found["query"]["limit"] == run.limit and len(found["matches"]) >= 10
+
+
+def test_cancelled_before_it_began_it_leaves_no_upload(open_page, gallery, clip, monkeypatch):
+    from reid_lightning.app import jobs
+
+    real = jobs.Job.step
+
+    def cancelled(job, **given):
+        job.cancel()
+        real(job, **given)
+
+    monkeypatch.setattr(jobs.Job, "step", cancelled)
+    at = open_page()
+    at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4"))
+    until_ended(press_search(at))
+    assert at.session_state["search_job"].state == "cancelled" and left_over(at) == []
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(open_page, gallery, clip, monkeypatch):
+    at = open_page()
+    at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4")).run()
+
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    press_search(at)
+    assert "the server cannot keep the files" in at.error[0].value and left_over(at) == []
+
+
+@pytest.mark.parametrize("screen", ["search", "gallery"])
+def test_a_gallery_that_is_a_file_is_one_error(open_page, tmp_path, screen):
+    (tmp_path / "gallery").write_text("x")
+    at = open_page().switch_page(f"screens/{screen}.py").run()
+    assert not at.exception and len(at.error) == 1
+    message = at.error[0].value.replace("\\", "")
+    assert f"{tmp_path / 'gallery'} cannot be read: Not a directory" in message

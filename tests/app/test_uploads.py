@@ -1,5 +1,6 @@
 """What the browser sends is bounded, is what its ending says, and lies under a harmless name."""
 
+import errno
 import gc
 import io
 import sys
@@ -94,7 +95,7 @@ def test_what_cannot_be_taken_is_one_message_without_the_servers_folders(uploads
         ("\u202egpj.exe.png", "gpj_exe.png"),
         (".hidden", "file.hidden"),
         ("....", "file"),
-        ("a" * 300 + ".png", "a" * 80 + ".png"),
+        ("a" * 300 + ".png", "a" * 116 + ".png"),
         ("nul\0l.png", "nul_l.png"),
     ],
 )
@@ -109,3 +110,42 @@ def test_the_folder_goes_with_the_tab():
     del uploads
     gc.collect()
     assert not folder.exists()
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(uploads, monkeypatch):
+    real, written = Path.write_bytes, []
+
+    def full(path, content):
+        written.append(path)
+        if len(written) == 2:
+            real(path, content[:5])
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ReIDError, match="No space left on device") as caught:
+        uploads.keep([picture("a.png"), picture("b.png")])
+    assert str(uploads.folder) not in str(caught.value) and list(uploads.folder.iterdir()) == []
+    written[1:] = []
+    with pytest.raises(ReIDError, match="No space left on device"):
+        uploads.keep_as("import.zip", picture())
+    assert list(uploads.folder.iterdir()) == []
+    assert uploads.keep_as("import.zip", picture()).read_bytes() == picture().content
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(uploads, monkeypatch):
+    def full(path, *given, **named):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    for make in (uploads.new_folder, lambda: uploads.keep([picture()])):
+        with pytest.raises(ReIDError, match="No space left on device"):
+            make()
+
+
+@pytest.mark.parametrize("sign", ["\U00020000", "车", "é", "a"])
+def test_the_longest_name_fits_a_file_system(uploads, sign):
+    name = harmless_name(sign * 300 + ".png")
+    assert 116 <= len(name.encode()) <= 120 and name == sign * (116 // len(sign.encode())) + ".png"
+    folder = uploads.keep([picture(sign * 300 + ".png")] * 2)
+    assert [path.name for path in sorted(folder.iterdir())] == [f"00000_{name}", f"00001_{name}"]

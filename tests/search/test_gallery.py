@@ -17,7 +17,8 @@ from PIL import Image
 from toy_run import child
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import Gallery, changes, files
+from reid_lightning.search.gallery import Gallery, changes, checking, files
+from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Crop, Sighting
 
 
@@ -489,3 +490,63 @@ def test_sightings_of_a_source(gallery: Gallery) -> None:
     gallery.add(sighting("a9", "V9", source="f00d", camera="n"), pictures())
     (gallery.root / "V9/a9.json").write_text("{")
     assert [one.id for one in gallery.sightings_of_source("f00d", "n")] == ["a0", "a3"]
+
+
+def test_a_gallery_that_is_no_folder_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for root in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(ReIDError, match=f"{root} cannot be read: Not a directory. Expected a folder"):
+            Gallery(root).vehicle_names()
+        with pytest.raises(ReIDError, match="cannot be read"):
+            list(Gallery(root).sightings())
+
+
+def test_a_folder_that_may_not_be_read_is_named(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.add(sighting("a1", "V1"), pictures())
+    gallery.add(sighting("b1", "V2"), pictures())
+    real = os.scandir
+
+    def refused(path: Path):
+        if path == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    closed, problems = gallery.root / "V1", []
+    assert [one.id for one in gallery.sightings(on_problem=problems.append)] == ["b1"]
+    (problem,) = problems
+    assert f"{closed} cannot be read: Permission denied" in problem
+    closed = gallery.root
+    with pytest.raises(ReIDError, match=f"{closed} cannot be read: Permission denied"):
+        gallery.vehicle_names()
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "é" * 200])
+def test_a_name_that_is_too_long_for_a_folder(gallery: Gallery, name: str) -> None:
+    gallery.add(sighting("a1", "V1"), pictures())
+    assert gallery.folder_of(name) is None and gallery.sightings_of(name) == []
+    gallery.rename("V1", name)
+    assert gallery.folder_of(name).name == gallery.vehicle_names()[0] and ids(gallery) == {"a1": folder_name(name)}
+    with pytest.raises(ReIDError, match="There is no vehicle"):
+        gallery.delete("b" * 300)
+
+
+def test_a_check_tells_how_far_it_is_and_can_be_stopped(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    for vehicle in ("V1", "V2", "V3"):
+        gallery.add(sighting(f"of-{vehicle}", vehicle), pictures())
+    for vehicle in ("V1", "V3"):
+        (gallery.root / vehicle / f"of-{vehicle}-1.jpg").write_bytes(b"x")
+    whole = gallery.check()
+    assert len(whole) == 2
+    for at_once in (1, 3, 1024):
+        steps: list[tuple[int, int]] = []
+        monkeypatch.setattr(checking, "_AT_ONCE", at_once)
+        assert gallery.check(on_progress=lambda *step, steps=steps: steps.append(step)) == whole
+        assert steps == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+    def stop(done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        gallery.check(on_progress=stop)

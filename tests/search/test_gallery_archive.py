@@ -412,3 +412,15 @@ def test_commands(gallery: Gallery, tmp_path: Path, small_model, capsys: pytest.
     assert open_store(tmp_path / "new/.index").count() == 6
     (tmp_path / "g.zip").write_bytes(b"no")
     assert main(["import", file, *at]) == 1 and "is no zip" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["start", "end"])
+@pytest.mark.parametrize("seconds", [-1.0, 253_370_764_800.0, 253_402_300_799.0, 1e17])
+def test_times_that_no_calendar_has_are_left_out(other: Gallery, tmp_path: Path, name: str, seconds: float) -> None:
+    last = 253_370_764_799.0  # of the year 9998
+    entries = {"V1/a1.json": sidecar("a1", **{name: seconds}), "V1/a1-0.jpg": jpeg()}
+    entries |= {"V1/a2.json": sidecar("a2", start=0.0, end=last), "V1/a2-0.jpg": jpeg()}
+    report = import_gallery(other, zipped(tmp_path / "g.zip", entries))
+    assert (report.added, report.left_out) == (1, 1) and [one.id for one in other.sightings()] == ["a2"]
+    assert "'V1/a1.json'" in report.problems[0] and f"its {name} is" in report.problems[0]
+    assert "years 1970 to 9998" in report.problems[0]

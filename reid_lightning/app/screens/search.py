@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import streamlit as st
 from reid_lightning.app.context import AppContext, app_context
 from reid_lightning.app.demo import show_demo
 from reid_lightning.app.jobs import Job
-from reid_lightning.app.search_form import Asked, ask
+from reid_lightning.app.search_form import Asked, ask, keep_inputs
 from reid_lightning.app.search_job import SearchRequest, SearchRun, prepare, search
 from reid_lightning.app.search_results import (
     PAGE,
@@ -31,6 +32,7 @@ WHILE_RUNNING = 4  # cards; a text under a name would be drawn: Streamlit shows 
 
 def page() -> None:
     """What the model and the gallery allow, and the results of this tab's search."""
+    keep_inputs()
     st.title("Search")
     context = app_context()
     try:
@@ -84,20 +86,26 @@ def _start(context: AppContext, embedder: Embedder, asked: Asked) -> None:
         for files in (asked.wanted, asked.files):
             if files:
                 kept.append(space.keep(files))
-    except ReIDError:
+        request = _request(asked, kept)
+        _forget(context)
+        kept.append(space.new_folder())
+        run, context = prepare(context, request, kept[-1])
+    except BaseException:
         clean_up()
         raise
-    source: str | Path = kept[-1] if asked.files or not asked.named else asked.named
-    if asked.wanted and (asked.files or asked.named):
-        request = SearchRequest(source, asked.options, wanted=kept[0], every=asked.every)
-    elif asked.wanted:  # which registered vehicle is it?
-        request = SearchRequest(source, replace(asked.options, pictures="crops", one_vehicle=True))
-    else:
-        request = SearchRequest(source, asked.options, every=asked.every)
-    _forget(context)
-    run, context = prepare(context, request, space.new_folder())
+    kept.pop()  # the results stay
     st.session_state[RUN] = run
     st.session_state[JOB] = Job("Searching", lambda job: search(job, run, context, embedder, clean_up=clean_up))
+
+
+def _request(asked: Asked, kept: Sequence[Path]) -> SearchRequest:
+    """`kept` are the uploaded files: of the wanted vehicle, then what is searched."""
+    source: str | Path = kept[-1] if asked.files or not asked.named else asked.named
+    if asked.wanted and (asked.files or asked.named):
+        return SearchRequest(source, asked.options, wanted=kept[0], every=asked.every)
+    if asked.wanted:  # which registered vehicle is it?
+        return SearchRequest(source, replace(asked.options, pictures="crops", one_vehicle=True))
+    return SearchRequest(source, asked.options, every=asked.every)
 
 
 def _forget(context: AppContext) -> None:
@@ -134,6 +142,8 @@ def _show_ended(current: Job, run: SearchRun) -> None:
         return
     if current.state == "cancelled":
         st.warning("Stopped. This is what was found until then.", icon=":material/stop_circle:")
+    if run.limit is not None:
+        st.warning(plain(f"{run.limit} Search again to follow it on."), icon=":material/timer_off:")
     if run.warning is not None:
         st.warning(plain(run.warning), icon=":material/warning:")
     snapshot = run.found.snapshot()

@@ -90,7 +90,9 @@ def _embed(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
 
 
 def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
-    problems = gallery.check()
+    with _progress() as progress:
+        task = progress.add_task("checking", total=None)
+        problems = gallery.check(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
     for problem in problems:
         console.print(problem, markup=False)
     console.print(f"{len(problems)} problems", markup=False)

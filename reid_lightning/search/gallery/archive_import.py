@@ -21,6 +21,7 @@ from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
 _LONGEST_TEXT = 1024  # bytes of UTF-8, as the vector stores take them
+_LATEST = 253_370_764_800.0  # the year 9999 begins: a calendar ends with it, wherever it is shown
 _MOST_PIXELS = 1 << 27  # of one sighting's crops together, which are in memory at once
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
@@ -102,6 +103,9 @@ class SightingImporter:
             raise ReIDError(f"its id is {shown(sighting.id)}; expected letters, digits, dots, dashes, at most 100")
         for text in (value for value in asdict(sighting).values() if isinstance(value, str)):
             _check_text(text)
+        for name, seconds in (("start", sighting.start), ("end", sighting.end)):
+            if seconds is not None and not 0 <= seconds < _LATEST:
+                raise ReIDError(f"its {name} is {seconds:g} s after 1970; expected a time of the years 1970 to 9998")
         return sighting
 
     def _crops(self, sighting: Sighting) -> list[np.ndarray]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,13 +20,26 @@ if TYPE_CHECKING:
     from reid_lightning.search.gallery.folder import Gallery
 
 
-def check(gallery: Gallery) -> list[str]:
+_AT_ONCE = 1024  # pictures that all cores decode together
+
+
+def check(gallery: Gallery, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
     """See `Gallery.check`."""
     problems: list[str] = []
-    sightings = list(gallery.sightings(on_problem=problems.append))
-    crops = [path for sighting in sightings for path in gallery.crop_paths(sighting)]
-    bad = find_bad_images(crops, decode=True)
-    problems += [f"The picture {path} cannot be read: {reason}" for path, reason in bad.items()]
+    unreadable: list[str] = []
+    crops: list[Path] = []
+    vehicles = len(vehicle_folders(gallery.root)[0])
+    found = groupby(gallery.sightings(on_problem=problems.append), key=lambda sighting: sighting.vehicle)
+    for done, (_, sightings) in enumerate(found):
+        if on_progress is not None:
+            on_progress(min(done, vehicles), vehicles)
+        crops += [path for sighting in sightings for path in gallery.crop_paths(sighting)]
+        if len(crops) >= _AT_ONCE:
+            unreadable += _unreadable(crops)
+            crops = []
+    problems += unreadable + _unreadable(crops)
+    if on_progress is not None:
+        on_progress(vehicles, vehicles)
     problems += [f"{path} is left over from a process that was stopped." for path in _leftovers(gallery.root)]
     return problems
 
@@ -40,6 +54,11 @@ def repair(gallery: Gallery, *, older_than: float) -> list[Path]:
             with suppress(OSError):
                 (gallery.root / name).rmdir()  # only if it is empty
     return removed
+
+
+def _unreadable(crops: Sequence[Path]) -> list[str]:
+    bad = find_bad_images(crops, decode=True)
+    return [f"The picture {path} cannot be read: {reason}" for path, reason in bad.items()]
 
 
 def _remove(paths: Iterable[Path], *, until: float) -> list[Path]:

@@ -6,6 +6,7 @@ sidecar: it is always in exactly one place. Pictures that a user lays into a fol
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -123,12 +124,12 @@ class Gallery:
 
     def folder_of(self, vehicle: str) -> Path | None:
         """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it; None: there is
-        none."""
+        none. ReIDError: nobody can say, since the gallery cannot be read."""
         names = [vehicle] if is_plain_name(vehicle) else []
         with suppress(ReIDError):
             names.append(folder_name(vehicle))
         folders = (self.root / name for name in names)
-        return next((folder for folder in folders if folder.is_dir() and not folder.is_symlink()), None)
+        return next((folder for folder in folders if _is_folder(folder)), None)
 
     def crop_paths(self, sighting: Sighting) -> list[Path]:
         """The files of its crops; raises `ReIDError` for one that lies elsewhere or is a link."""
@@ -169,9 +170,13 @@ class Gallery:
         """Remove one sighting and its crops; one that is gone already is no error."""
         changes.delete_sighting(self, sighting)
 
-    def check(self) -> list[str]:
-        """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers."""
-        return checking.check(self)
+    def check(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+        """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.
+
+        Args:
+            on_progress: is called for each vehicle with those that are done, and all; what it raises ends the check.
+        """
+        return checking.check(self, on_progress=on_progress)
 
     def repair(self, *, older_than: float = 3600.0) -> list[Path]:
         """Remove what killed processes have left: unfinished files, and crops whose sidecar was never written. Files
@@ -275,6 +280,15 @@ def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
             raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
     crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
     return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir() and not path.is_symlink()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise ReIDError(f"{path} cannot be looked at: {error.strerror or error}.") from error
 
 
 def _tell(problems: Sequence[str], on_problem: OnProblem | None) -> None:

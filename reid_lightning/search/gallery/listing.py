@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +34,10 @@ class FolderContent:
 
 def read_folder(folder: Path) -> FolderContent:
     """Hidden files and links are not looked at; files that go away meanwhile are no problem."""
-    names = files_of(folder)
+    try:
+        names = files_of(folder)
+    except ReIDError as error:
+        return FolderContent((), (), (str(error),))
     sightings, leftovers, problems = [], [], []
     claimed: set[str] = set()
     damaged: list[str] = []
@@ -69,27 +71,40 @@ def read_folder(folder: Path) -> FolderContent:
 
 
 def vehicle_folders(root: Path) -> tuple[list[str], list[str]]:
-    """Names of the vehicles' folders, sorted, and problems; links are not followed."""
+    """Names of the vehicles' folders, sorted, and problems; links are not followed. ReIDError: see `files_of`."""
     names, problems = [], []
-    with suppress(FileNotFoundError), os.scandir(root) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
-                continue
-            try:
-                entry.name.encode()
-                names.append(entry.name)
-            except UnicodeEncodeError:
-                problems.append(f"The folder {entry.path!r} has a name that is not UTF-8; rename it.")
+    for entry in _entries(root):
+        if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
+            continue
+        try:
+            entry.name.encode()
+            names.append(entry.name)
+        except UnicodeEncodeError:
+            problems.append(f"The folder {entry.path!r} has a name that is not UTF-8; rename it.")
     return sorted(names), problems
 
 
 def files_of(folder: Path) -> list[str]:
-    """Names of the files of a folder, sorted; without hidden ones and links."""
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        return sorted(
-            entry.name for entry in entries if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-        )
-    return []
+    """Names of the files of a folder, sorted; without hidden ones and links. ReIDError: it is no folder, or it cannot
+    be read; one that does not exist is empty."""
+    return sorted(
+        entry.name
+        for entry in _entries(folder)
+        if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ReIDError(
+            f"{folder} cannot be read: {error.strerror or error}. Expected a folder of a gallery that this user may "
+            "read; name another one, or change its rights."
+        ) from error
 
 
 def recorded(root: Path, vehicles: Iterable[str]) -> dict[str, str]:
