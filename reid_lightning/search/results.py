@@ -6,8 +6,9 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,12 @@ def write_json(
 
     A number that is not finite becomes null.
     """
-    content = {
-        "format": FORMAT,
-        "query": dict(query or {}),
-        "matches": [_match_values(match) for match in matches],
-        "tracks": [_decision_values(decision) for decision in decisions],
-    }
-    return _write(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    head = _json({"format": FORMAT, "query": dict(query or {})}).removesuffix("\n}")
+    tracks = _json([_decision_values(decision) for decision in decisions], inside=1)
+    rows = (_json(_match_values(match), inside=2) for match in matches)  # one at a time: there may be many
+    listed = chain(*(((",\n    " if number else "\n    "), row) for number, row in enumerate(rows)))
+    end = "\n  ]" if matches else "]"
+    return _write(path, chain((head, ',\n  "matches": ['), listed, (end, f',\n  "tracks": {tracks}\n}}\n')))
 
 
 def write_csv(path: Path, matches: Sequence[Match]) -> Path:
@@ -70,12 +70,12 @@ def write_csv(path: Path, matches: Sequence[Match]) -> Path:
     A text that a spreadsheet would take for a formula (it starts with =, +, -, @ or white space) gets an apostrophe in
     front: names of vehicles may come from strangers.
     """
-    return _write(path, _table(_MATCH_COLUMNS, [_match_cells(match) for match in matches]))
+    return _write(path, _table(_MATCH_COLUMNS, (_match_cells(match) for match in matches)))
 
 
 def write_tracks_csv(path: Path, decisions: Sequence[TrackDecision]) -> Path:
     """The same for decisions over whole tracks, with the fields of `TrackDecision`."""
-    return _write(path, _table(tuple(TrackDecision.__dataclass_fields__), [_decision_values(one) for one in decisions]))
+    return _write(path, _table(tuple(TrackDecision.__dataclass_fields__), map(_decision_values, decisions)))
 
 
 def time_code(seconds: float) -> str:
@@ -124,20 +124,31 @@ def _rounded(value: float, digits: int) -> float | None:
     return round(float(value), digits) if math.isfinite(value) else None
 
 
-def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+def _json(content: Any, *, inside: int = 0) -> str:
+    """As a part of a JSON text that is so many levels deep."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return text.replace("\n", "\n" + "  " * inside)  # one inside a text is written as an escape
+
+
+def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns)
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-    return text.getvalue()
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
 
 
 def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
-def _write(path: Path, text: str) -> Path:
-    with replacing(path) as unfinished:
-        # a file name that is no Unicode becomes \udcff: valid in JSON, readable in a table
-        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+def _write(path: Path, parts: Iterable[str]) -> Path:
+    # a file name that is no Unicode becomes \udcff: valid in JSON, readable in a table
+    how = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    with replacing(path) as unfinished, unfinished.open("w", **how) as file:
+        file.writelines(parts)
     return path

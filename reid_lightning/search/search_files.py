@@ -16,6 +16,7 @@ from reid_lightning.pictures import save_atomically
 from reid_lightning.search.annotate import AnnotatedVideo, annotate
 from reid_lightning.search.contact_sheet import ROWS, contact_sheet, thumbnail
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.match_spool import MatchSpool
 from reid_lightning.search.records import Frame, Match
 from reid_lightning.search.results import write_csv, write_json, write_tracks_csv
 from reid_lightning.search.sources import Source
@@ -32,8 +33,9 @@ class SearchFiles:
     `matches.json`, `matches.csv`, `tracks.csv`; `annotated.mp4`, or a folder `annotated` of pictures; `matches.jpg`,
     the best crop of each track and vehicle beside the registered picture.
 
-    Memory holds the records of all matches, about 1 KB each, until `finish` writes them, and the small crops of one
-    sheet. To keep what was found when somebody interrupts a search, catch KeyboardInterrupt inside the `with` block and
+    Matches lie in a file without a name until `finish` writes them; memory holds the small crops of one sheet.
+
+    To keep what was found when somebody interrupts a search, catch KeyboardInterrupt inside the `with` block and
     call `finish` there: the video then ends with the last frame added. Any other end of the block leaves no video.
 
     Args:
@@ -44,7 +46,8 @@ class SearchFiles:
     """
 
     def __init__(self, folder: Path, source: Source, gallery: Gallery, *, draw: bool = True) -> None:
-        self.matches: list[Match] = []
+        self.matches = MatchSpool(folder)
+        """All so far."""
         self._folder = folder
         self._source = source
         self._gallery = gallery
@@ -65,7 +68,7 @@ class SearchFiles:
     def add(self, searched: SearchedFrame) -> None:
         """A frame and its matches. A video's frames of another size than its first are drawn in the size of that."""
         matches = [replace(match, picture=self._path(match)) for match in searched.matches]
-        self.matches += matches
+        self.matches.extend(matches)
         if not self._draw:
             return
         frame = searched.frame
