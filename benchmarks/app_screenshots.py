@@ -64,7 +64,7 @@ def lower_min_score(tab: Tab, to: float) -> None:
     """By the keyboard, so that the picture shows matches: the calibrated threshold lets few of these through."""
     thumb = tab.page.get_by_role("slider").first
     thumb.wait_for()
-    while float(thumb.get_attribute("aria-valuenow")) > to:
+    while float(thumb.input_value()) > to:
         thumb.press("ArrowLeft")
     tab.settle()
 

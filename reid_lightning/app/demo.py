@@ -37,7 +37,7 @@ def show_demo(context: AppContext, *, plan: DemoPlan | None = None) -> None:
         "3. Make the demo: a fleet is drawn, a small model learns from it, and the vehicles that one drawn camera saw "
         "are registered, for you to search in what a second camera saw. Nothing is downloaded."
     )
-    if st.button("Make the demo (about five minutes)", type="primary", icon=":material/play_circle:"):
+    if st.button("Make the demo (about ten minutes)", type="primary", icon=":material/play_circle:"):
         st.session_state[KEY] = Job("Making the demo", make_demo(context, plan or DemoPlan()))
         st.rerun()
 

@@ -21,7 +21,7 @@ PAGE = 12
 MOST_VEHICLES = 20
 """Lines of the timeline."""
 MOST_TRACKS = 500
-_REGISTERED_WIDTH = 180  # pixels, or less where there is no room
+_REGISTERED_WIDTH = 160  # pixels, or less where there is no room
 _WEAK, _STRONG = "#8fb1cf", "#e0532f"  # scores; both seen on white and on black
 _FILES = {
     "matches.csv": ("Matches (CSV)", "text/csv"),
