@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import io
 import logging
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -64,6 +66,18 @@ def small_model():
     return ReIDModel("resnet18", ibn="a", last_stride=2, embedding_dim=32).eval()
 
 
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest model, exported. Not trained: the colours of drawn vehicles are far enough apart for any network."""
+    from reid_lightning.bundle import save_bundle
+    from reid_lightning.data.transforms import Preprocessing
+    from reid_lightning.models import ReIDModel
+
+    torch.manual_seed(0)
+    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
+    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
+
+
 @pytest.fixture
 def run_process(tmp_path: Path):
     """Run `python <script> <arguments>` in a process of its own from an empty folder, as a user would."""
@@ -77,28 +91,31 @@ def run_process(tmp_path: Path):
 
 
 @pytest.fixture
-def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run_command(tmp_path: Path):
     """The same inside this process, which saves ten seconds of imports a command."""
+    return functools.partial(run_here, tmp_path)
 
-    def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        name = Path(script).stem
-        main = getattr(importlib.import_module(name), name)
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [script, *arguments])
-        output, errors, status = io.StringIO(), io.StringIO(), 0
-        handlers = logging.root.handlers[:]
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-            try:
-                main()
-            except SystemExit as stop:
-                status = stop.code
-            except Exception:
-                traceback.print_exc()
-                status = 1
-        for handler in [one for one in logging.root.handlers if one not in handlers]:  # Hydra's log files
-            logging.root.removeHandler(handler)
-            handler.close()
-        logging.root.handlers[:] = handlers
-        return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
 
-    return run
+def run_here(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python <script> <arguments>` from `folder`, inside this process; `-m` and a module do as well."""
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    handlers = logging.root.handlers[:]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *arguments] if script != "-m" else list(arguments))
+        try:
+            if script == "-m":
+                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+            else:
+                name = Path(script).stem
+                getattr(importlib.import_module(name), name)()
+        except SystemExit as stop:
+            status = stop.code or 0
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    for handler in [one for one in logging.root.handlers if one not in handlers]:  # Hydra's log files
+        logging.root.removeHandler(handler)
+        handler.close()
+    logging.root.handlers[:] = handlers
+    return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
