@@ -24,11 +24,18 @@ sys.path.insert(0, str(PROJECT / "tests/search"))
 from toy_clips import scene, write_clip
 
 RUN = "runs/train/toy"
-SMALL = (
-    "trainer.max_epochs=1 trainer.check_val_every_n_epoch=1 +trainer.limit_train_batches=2 loader.num_workers=0 "
-    "loader.identities_per_batch=4 loader.images_per_identity=2 input.height=32 input.width=32 model.embedding_dim=16 "
-    "model.pretrained=null"
-).split()
+SMALL = [
+    "trainer.max_epochs=1",
+    "trainer.check_val_every_n_epoch=1",
+    "+trainer.limit_train_batches=2",
+    "loader.num_workers=0",
+    "loader.identities_per_batch=4",
+    "loader.images_per_identity=2",
+    "input.height=32",
+    "input.width=32",
+    "model.embedding_dim=16",
+    "model.pretrained=null",
+]
 DOCS = ("README.md", "docs/training.md", "docs/search.md", "docs/data.md", "docs/protocols.md", "docs/app.md")
 WITH_HYDRA = ("train.py", "evaluate.py", "export.py", "register.py", "search.py")
 IN_PROCESSES = ("trainer=ddp_cpu", "experiment=latent_spaces", "sweep=optuna")  # of their own, or long
@@ -107,7 +114,7 @@ def house(tmp_path_factory, fleet_root) -> Path:
     for name in ("q.json", "g.json"):
         (folder / name).write_text('{"0001_c001": [[1, 0], [0.9, 0.1]], "0002_c002": [[0, 1]], "0001_c003": [[1, 1]]}')
     started = [
-        ("train.py", *small("train.py data=synthetic".split()), f"hydra.run.dir={RUN}", "data.root=."),
+        ("train.py", *small(["train.py", "data=synthetic"]), f"hydra.run.dir={RUN}", "data.root=."),
         ("register.py", "source=clip.mp4", "camera=north", "detector.warm_up=3", "plate_reader=none"),
     ]
     for script, *given in started:
