@@ -7,12 +7,8 @@ from pathlib import Path
 
 import av
 import pytest
-import torch
 from PIL import Image
 
-from reid_lightning.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery
 
 sys.path.insert(0, str(Path(__file__).parent / "search"))
@@ -20,13 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent / "search"))
 from toy_clips import scene, write_clip
 
 FAST = ["plate_reader=none", "detector.warm_up=3"]
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    torch.manual_seed(0)
-    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
-    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
 
 
 @pytest.fixture
@@ -184,3 +173,11 @@ def test_a_full_disk_keeps_what_is_whole(register, clip, tmp_path, monkeypatch):
     assert not list((tmp_path / "gallery").rglob("*.jpg"))
     assert register(f"source={clip}", "camera=north").returncode == 0
     assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
+
+
+def test_no_password_is_written(register, search, tmp_path):
+    assert register("source=rtsp://bob:s3cret@127.0.0.1:9/x", "camera=a").returncode == 1
+    register("source=nothing.mp4", "camera=a", "vectors=milvus", "vectors.uri=http://u:s3cret@127.0.0.1:9")
+    search("query=rtsp://bob:s3cret@127.0.0.1:9/x", "vectors.token=s3cret", "vectors=milvus")
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in written if b"s3cret" in path.read_bytes()], written

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,10 @@ _COMPOSING = threading.Lock()  # Hydra composes for one thread at a time
 
 @dataclass(frozen=True)
 class AppContext:
-    """The settings, and what is opened by them; every page makes its own, which costs nothing."""
+    """The settings, and what is opened by them; every page makes its own, which costs nothing.
+
+    Whatever holds the gallery's vectors is a context manager that closes them: a server counts its connections.
+    """
 
     settings: DictConfig
 
@@ -58,27 +63,36 @@ class AppContext:
         device = best_device(self.settings.device, backend=self.settings.backend)
         return _embedder(str(folder.absolute()), changed, device, self.settings.backend)
 
-    def store(self, embedder: Embedder, *, create: bool = False) -> VectorStore:
-        """The gallery's vectors. ReIDError: there are none and `create` is False, or they are of another model."""
+    @contextmanager
+    def store(self, embedder: Embedder, *, create: bool = False, any_model: bool = False) -> Iterator[VectorStore]:
+        """The gallery's vectors. ReIDError: there are none and `create` is False, or they are of another model, which
+        `any_model` allows."""
         model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
-        return build(self.settings, "vectors")(**model, create=create)
+        with closing(build(self.settings, "vectors")(**model, create=create, any_model=any_model)) as store:
+            yield store
 
-    def stored_vectors(self) -> VectorStore | None:
+    @contextmanager
+    def stored_vectors(self) -> Iterator[VectorStore | None]:
         """The gallery's vectors of whatever model; None where there are none. ReIDError: they cannot be reached."""
         try:
-            return build(self.settings, "vectors")()
+            store = build(self.settings, "vectors")()
         except NoVectorsError:
-            return None
+            yield None
+            return
+        with closing(store):
+            yield store
 
-    def index(self, embedder: Embedder) -> GalleryIndex:
+    @contextmanager
+    def index(self, embedder: Embedder, *, any_model: bool = False) -> Iterator[GalleryIndex]:
         """Gallery and vectors as one, which embeds what is added."""
-        store = self.store(embedder, create=True)
-        return GalleryIndex(self.gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
+        with self.store(embedder, create=True, any_model=any_model) as store:
+            yield GalleryIndex(self.gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
 
-    def changing(self) -> Gallery | GalleryIndex:
+    @contextmanager
+    def changing(self) -> Iterator[Gallery | GalleryIndex]:
         """What renames, merges and deletes: with the vectors, where there are some."""
-        store = self.stored_vectors()
-        return self.gallery if store is None else GalleryIndex(self.gallery, store)
+        with self.stored_vectors() as store:
+            yield self.gallery if store is None else GalleryIndex(self.gallery, store)
 
     def finder(self) -> VehicleFinder:
         """Detector, tracker and plate reader for registering; one for each job, since they remember frames. ReIDError:
@@ -91,19 +105,18 @@ class AppContext:
             **{key: self.settings[key] for key in keys},
         )
 
-    def registrar(self, finder: VehicleFinder, embedder: Embedder) -> Registrar:
+    @contextmanager
+    def registrar(self, finder: VehicleFinder, embedder: Embedder) -> Iterator[Registrar]:
         """What saves found vehicles."""
-        return Registrar(self.gallery, finder, index=self.index(embedder), settings=settings_of(self.settings))
+        with self.index(embedder) as index:
+            yield Registrar(self.gallery, finder, index=index, settings=settings_of(self.settings))
 
-    def search(self, embedder: Embedder, options: SearchOptions) -> VehicleSearch:
+    @contextmanager
+    def search(self, embedder: Embedder, options: SearchOptions) -> Iterator[VehicleSearch]:
         """What finds registered vehicles in a source. ReIDError: nothing is registered that could be found."""
-        return VehicleSearch(
-            self.store(embedder),
-            embedder,
-            detector=_made(self.settings.detector),
-            build_tracker=build(self.settings, "tracker"),
-            options=options,
-        )
+        detector, build_tracker = _made(self.settings.detector), build(self.settings, "tracker")
+        with self.store(embedder) as store:
+            yield VehicleSearch(store, embedder, detector=detector, build_tracker=build_tracker, options=options)
 
 
 def app_context() -> AppContext:

@@ -133,8 +133,11 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
     settings, found = context.settings, set()
     job.step(done=_TRAINED, note="registering the first camera's vehicles")
     device = best_device(settings.device, backend="torch")
-    registrar = context.registrar(context.finder(), load_reid_model(bundle, device=device))
-    with open_source(clip, every=settings.every) as source:
+    embedder = load_reid_model(bundle, device=device)
+    with (
+        context.registrar(context.finder(), embedder) as registrar,
+        open_source(clip, every=settings.every) as source,
+    ):
 
         def on_step(step) -> None:
             share = 0.0 if not source.length else min(1.0, step.frame.number / source.length)

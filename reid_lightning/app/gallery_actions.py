@@ -27,7 +27,8 @@ def rename(context: AppContext, vehicle: str, new: str) -> Done:
         return Done(f"{vehicle} keeps its name.", vehicle)
     if (other := context.gallery.folder_of(new)) is not None:
         raise ReIDError(f"{vehicle} cannot become {other.name}, which exists. Merge the two instead.")
-    context.changing().rename(vehicle, new)
+    with context.changing() as gallery:
+        gallery.rename(vehicle, new)
     folder = context.gallery.folder_of(new)
     name = new if folder is None else folder.name
     return Done(f"{vehicle} is now called {name}.", name)
@@ -37,14 +38,16 @@ def merge(context: AppContext, vehicle: str, into: str) -> Done:
     """Move all sightings of a vehicle to another. ReIDError: one of the two is gone, or they are the same."""
     _check_there(context.gallery, vehicle)
     _check_there(context.gallery, into)
-    context.changing().merge(vehicle, into)
+    with context.changing() as gallery:
+        gallery.merge(vehicle, into)
     return Done(f"{vehicle} was merged into {into}.", into)
 
 
 def delete(context: AppContext, vehicle: str) -> Done:
     """Remove a vehicle with all its pictures. ReIDError: it is gone."""
     _check_there(context.gallery, vehicle)
-    context.changing().delete(vehicle)
+    with context.changing() as gallery:
+        gallery.delete(vehicle)
     return Done(f"{vehicle} was deleted.")
 
 
@@ -55,7 +58,8 @@ def delete_sighting(context: AppContext, sighting: Sighting) -> Done:
             f"this sighting is not with {sighting.vehicle} any more: it was moved or deleted meanwhile. "
             "Nothing was done."
         )
-    context.changing().delete_sighting(sighting)
+    with context.changing() as gallery:
+        gallery.delete_sighting(sighting)
     left = context.gallery.folder_of(sighting.vehicle) is not None
     return Done(f"A sighting of {sighting.vehicle} was deleted.", sighting.vehicle if left else None)
 

@@ -14,10 +14,9 @@ from reid_lightning.app.gallery_model import advice_text, model_state
 from reid_lightning.app.gallery_overview import Overview
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import count, plain
-from reid_lightning.app.widgets import job, show_error, show_progress, uploads
+from reid_lightning.app.widgets import job, show_download, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import Embedder
-from reid_lightning.search.gallery import GalleryIndex, IndexReport
+from reid_lightning.search.gallery import IndexReport
 
 EXPORT, IMPORT, VECTORS, CHECK = "gallery_export", "gallery_import", "gallery_vectors", "gallery_check"  # jobs
 _SHOWN = 200  # problems
@@ -99,15 +98,7 @@ def _exported(made: Exported) -> None:
         f"{count(report.vehicles, 'vehicle')}, {count(report.sightings, 'sighting')}, "
         f"{count(report.crops, 'picture')}; {size / 2**20:,.1f} MiB"
     )
-    st.download_button(
-        "Download gallery.zip",
-        made.file.read_bytes,  # is read when it is asked for
-        file_name="gallery.zip",
-        mime="application/zip",
-        key="gallery_download",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    show_download(made.file, "Download gallery.zip", mime="application/zip", key="gallery_download")
     show_problems(report.problems, title="left out of the zip")
 
 
@@ -124,26 +115,15 @@ def _import(context: AppContext) -> None:
             if file.size > most << 20:
                 raise ReIDError(f"The file has {file.size / 2**20:,.0f} MiB; at most {most:,} MiB are taken.")
             embedder = None if context.bundle() is None else context.embedder()
-            index, missing = _index(context, embedder)
             path = uploads(context).keep_as("import.zip", file)
         except ReIDError as error:
             show_error(str(error))
             return
-        st.session_state[IMPORT] = Job("Importing", importing(context, path, index, missing=missing))
+        st.session_state[IMPORT] = Job("Importing", importing(context, path, embedder))
         st.session_state.gallery_upload_number = number + 1  # an empty field
         st.rerun()
     if running is not None and running.state == "done":
         _imported(running.result)
-
-
-def _index(context: AppContext, embedder: Embedder | None) -> tuple[GalleryIndex | None, str]:
-    """Or why there is none: pictures can be imported all the same."""
-    if embedder is None:
-        return None, "there is no model yet."
-    try:
-        return context.index(embedder), ""
-    except ReIDError as error:  # the vectors are of another model
-        return None, str(error)
 
 
 def _imported(made: Imported) -> None:

@@ -79,7 +79,9 @@ def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary, others:
         filter_mode="contains",
     )
     moved = count(vehicle.sightings, "sighting")
-    st.write(f"{moved} of **{plain(vehicle.id)}** move to the chosen vehicle; **{plain(vehicle.id)}** is then gone.")
+    st.write(
+        f"{moved} of **{plain(vehicle.id)}** will move to the chosen vehicle; **{plain(vehicle.id)}** will be gone."
+    )
 
     def merge() -> Done | None:
         into = st.session_state.get("gallery_into")
@@ -92,7 +94,7 @@ def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary, others:
 def ask_delete(once: _Once, context: AppContext, vehicle: VehicleSummary) -> None:
     """Whether all of it shall go."""
     what = f"{count(vehicle.sightings, 'sighting')}, {count(vehicle.crops, 'picture')}"
-    st.write(f"**{plain(vehicle.id)}** with {what} is removed from the disk. This cannot be undone.")
+    st.write(f"**{plain(vehicle.id)}** ({what}) will be removed from the disk. This cannot be undone.")
     _confirm(once, "Delete it", lambda: actions.delete(context, vehicle.id))
 
 
@@ -103,7 +105,7 @@ def ask_delete_sighting(once: _Once, context: AppContext, sighting: Sighting, *,
     camera = f"camera {plain(sighting.camera)}" if sighting.camera else "no camera"
     pictures = count(len(sighting.crops), "picture")
     st.write(
-        f"The sighting of **{plain(sighting.vehicle)}**, {camera}, {when}, with {pictures} is removed from the disk."
+        f"The sighting of **{plain(sighting.vehicle)}**, {camera}, {when} ({pictures}) will be removed from the disk."
     )
     st.write("It is the last one: the vehicle goes with it." if is_last else "This cannot be undone.")
     _confirm(once, "Delete it", lambda: actions.delete_sighting(context, sighting))

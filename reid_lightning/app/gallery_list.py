@@ -15,6 +15,7 @@ from reid_lightning.app.gallery_paging import paged
 from reid_lightning.app.gallery_pictures import thumbnail
 from reid_lightning.app.gallery_statistics import NO_CAMERA, statistics_of
 from reid_lightning.app.text import count, date, plain
+from reid_lightning.app.widgets import keep_fields
 from reid_lightning.search.fonts import plain_text
 
 PER_PAGE = 24
@@ -26,10 +27,9 @@ _MOST_BARS = 60
 
 
 def keep_filters() -> None:
-    """Streamlit forgets fields that are not drawn; what was filtered is wanted again after a look at a vehicle."""
-    for key in (TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE):
-        if key in st.session_state:
-            st.session_state[key] = st.session_state[key]
+    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was filtered is
+    wanted again."""
+    keep_fields((TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE), under="gallery_kept")
 
 
 def current_choice() -> Choice:
@@ -50,12 +50,13 @@ def vehicle_list(overview: Overview) -> None:
     _filters(overview.vehicles)
     choice = current_choice()
     shown = chosen(overview.vehicles, choice)
+    if not choice.is_everything:
+        st.button("Clear the filters", key="gallery_clear", on_click=_clear, icon=":material/filter_alt_off:")
     if not shown:
-        st.info("No vehicle fits these filters. Clear some of them to see more.", icon=":material/filter_alt_off:")
-        st.button("Clear the filters", key="gallery_clear", on_click=_clear)
+        st.info("No vehicle fits these filters. Clear some of them to see more.", icon=":material/info:")
         return
     everything = count(len(overview.vehicles), "vehicle")
-    st.caption(everything if choice.is_everything else f"{len(shown):,} of {everything}")
+    st.caption(everything if choice.is_everything else f"{len(shown):,} of {everything} fit the filters")
     with st.container():
         cards = st.container(horizontal=True)
         for vehicle in paged(shown, key=PAGE, per_page=PER_PAGE):
@@ -125,12 +126,11 @@ def _card(vehicle: VehicleEntry) -> None:
 
 
 def _first_page() -> None:
-    st.session_state.pop(PAGE, None)
+    st.session_state[PAGE] = 1
 
 
 def _clear() -> None:
-    for key in (TEXT, CAMERAS, TYPES, SINCE, UNTIL, PAGE):
-        st.session_state.pop(key, None)
+    st.session_state.update({TEXT: "", CAMERAS: [], TYPES: [], SINCE: None, UNTIL: None, PAGE: 1})
 
 
 def _seconds(when: datetime | None) -> float | None:

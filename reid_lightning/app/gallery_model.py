@@ -38,13 +38,10 @@ def model_state(context: AppContext, *, crops: int) -> ModelState:
     """Looks at the bundle and the vectors; loads no model. ReIDError: one of them cannot be read."""
     bundle = context.bundle()
     present = None if bundle is None else read_options(bundle / OPTS_NAME).fingerprint
-    store = context.stored_vectors()
-    if store is None:
-        return ModelState(None, 0, 0, present, crops)
-    try:
+    with context.stored_vectors() as store:
+        if store is None:
+            return ModelState(None, 0, 0, present, crops)
         return ModelState(store.fingerprint, store.dim, store.count(), present, crops)
-    finally:
-        store.close()
 
 
 def advice_text(state: ModelState) -> str:

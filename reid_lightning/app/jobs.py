@@ -11,6 +11,7 @@ from typing import Any, Literal
 from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from reid_lightning.app.text import count
 from reid_lightning.cli import user_message
 
 State = Literal["running", "done", "failed", "cancelled"]
@@ -22,6 +23,11 @@ _log = logging.getLogger(__name__)
 
 class Cancelled(Exception):
     """Raised inside the work when it was asked to stop."""
+
+
+def counting(job: Job, what: str, *, before: str = "") -> Callable[[int, int], None]:
+    """What tells a job how many are done, of how many; a text before the numbers."""
+    return lambda done, total: job.step(done=done, total=total, note=f"{before}{done:,} of {count(total, what)}")
 
 
 class Job:

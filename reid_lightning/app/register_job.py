@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.jobs import Cancelled, Job
+from reid_lightning.app.jobs import Cancelled, Job, counting
 from reid_lightning.app.register_cards import Cards
 from reid_lightning.app.text import count
-from reid_lightning.app.uploads import Uploads
+from reid_lightning.app.uploads import Uploads, check_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.following import Step
 from reid_lightning.search.registration import Registered, nothing_found
@@ -80,6 +80,9 @@ def find_vehicles(context: AppContext, findings: Findings) -> Callable[[Job], Fi
     most = context.settings.max_found_mib << 20
 
     def work(job: Job) -> Findings:
+        if isinstance(findings.place, Path):  # uploaded
+            check_pictures(findings.place, on_progress=counting(job, "picture", before="checking: "))
+        job.step(done=0, note="opening")
         with open_source(findings.place, every=context.settings.every) as source:
             findings.source = source
             fingerprint, camera = source.fingerprint, findings.camera
@@ -129,19 +132,21 @@ def save_vehicles(context: AppContext, findings: Findings, cards: Cards) -> Call
 
     def work(job: Job) -> Saved:
         job.step(done=0, total=len(vehicles), note="loading the model")
-        registrar = context.registrar(findings.finder, context.embedder())
-        findings.again = True  # from here on
-        if not again and registrar.is_done(source, camera=camera):
-            raise ReIDError(
-                f"{source.name} was registered for camera {camera} meanwhile, by another tab or program. Save again "
-                "to replace what was registered."
-            )
-        saved, kept_names = [], []
-        for one in registrar.keep(vehicles, source, camera=camera, start=findings.start, names=names, replace=again):
-            saved.append(one)
-            if one.sighting.vehicle != names[one.found.track]:
-                kept_names.append(one.sighting.vehicle)
-            job.step(note=f"{count(len(saved), 'sighting')} saved")
+        saved: list[Registered] = []
+        kept_names = []
+        with context.registrar(findings.finder, context.embedder()) as registrar:
+            findings.again = True  # from here on
+            if not again and registrar.is_done(source, camera=camera):
+                raise ReIDError(
+                    f"{source.name} was registered for camera {camera} meanwhile, by another tab or program. Save "
+                    "again to replace what was registered."
+                )
+            named = {"camera": camera, "start": findings.start, "names": names, "replace": again}
+            for one in registrar.keep(vehicles, source, **named):
+                saved.append(one)
+                if one.sighting.vehicle != names[one.found.track]:
+                    kept_names.append(one.sighting.vehicle)
+                job.step(note=f"{count(len(saved), 'sighting')} saved")
         return Saved(tuple(saved), tuple(kept_names))
 
     return work

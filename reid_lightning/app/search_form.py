@@ -13,6 +13,7 @@ from reid_lightning.app.score_chart import calibration_of, default_min_score, in
 from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import VIDEO_SUFFIXES, Upload
+from reid_lightning.app.widgets import keep_fields
 from reid_lightning.data.images import IMAGE_SUFFIXES
 from reid_lightning.search import Embedder
 from reid_lightning.search.fonts import plain_text
@@ -26,7 +27,6 @@ _INPUTS = (
     *(f"search_{name}" for name in ("kind", "vehicle", "named", "top_k", "every")),
     *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
 )
-_KEPT = "search_kept"
 _FILTERS_LIVE = 60  # seconds that the filters' values may be old
 
 
@@ -44,11 +44,8 @@ class Asked:
 def keep_inputs() -> None:
     """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was asked is
     wanted again."""
-    state = st.session_state
-    kept = state.setdefault(_KEPT, {})
-    kept.update({key: state[key] for key in state if key in _INPUTS or str(key).startswith(f"{_MIN_SCORE}_")})
-    for key, value in kept.items():
-        state[key] = value
+    scores = (key for key in st.session_state if str(key).startswith(f"{_MIN_SCORE}_"))
+    keep_fields((*_INPUTS, *scores), under="search_kept")
 
 
 def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: Sequence[str]) -> Asked:
@@ -92,6 +89,7 @@ def _ask_wanted(vehicles: Sequence[str]) -> tuple[list[Upload], str | None]:
             "Vehicle (type to find)",
             [None, *vehicles],
             format_func=lambda name: any_one if name is None else plain_text(name),
+            placeholder=any_one,  # Streamlit shows it for None, whatever None is called in the list
             key="search_vehicle",
         )
         return [], vehicle

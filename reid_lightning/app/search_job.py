@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.jobs import Cancelled, Job
+from reid_lightning.app.jobs import Cancelled, Job, counting
 from reid_lightning.app.search_found import Found
+from reid_lightning.app.uploads import check_pictures
 from reid_lightning.data.images import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
@@ -27,7 +28,7 @@ from reid_lightning.search.vehicle_search import SearchOptions
 WANTED = "wanted vehicle"
 """What a vehicle is called that is looked for by a picture."""
 MOST_MATCHES, MOST_SECONDS = 200_000, 12 * 3600.0
-"""Of a live stream, which has no end: its matches, 1 KB each, are in memory until the files are written."""
+"""Of a live stream, which has no end: its matches and its video are on the disk."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,18 @@ def prepare(context: AppContext, request: SearchRequest, folder: Path) -> tuple[
 
 
 def search(
-    job: Job, run: SearchRun, context: AppContext, embedder: Embedder, *, clean_up: Callable[[], None] | None = None
+    job: Job,
+    run: SearchRun,
+    context: AppContext,
+    embedder: Embedder,
+    *,
+    uploaded: Sequence[Path] = (),
+    clean_up: Callable[[], None] | None = None,
 ) -> None:
     """Do it: results go into `run` as they come. Cancelled, the files have what was found so far.
 
     Args:
+        uploaded: what `Uploads.keep` gave, to be checked first.
         clean_up: is called at the end, whatever it was.
 
     Raises:
@@ -96,15 +104,18 @@ def search(
     """
     request = run.request
     try:
+        for place in uploaded:
+            check_pictures(place, on_progress=counting(job, "picture", before="checking: "))
         job.step(done=0, note="opening")
         if request.wanted is not None:
-            problems = context.index(embedder).sync().problems
+            with context.index(embedder) as index:
+                problems = index.sync().problems
             if problems:
                 raise ReIDError(problems[0])
         options = request.options
-        finder = context.search(embedder, replace(options, min_score=-1.0))  # the best score is told, passed or not
         stopped: Cancelled | None = None
         with (
+            context.search(embedder, replace(options, min_score=-1.0)) as finder,  # the best is told, passed or not
             open_source(request.source, every=request.every) as source,
             SearchFiles(run.folder, source, context.gallery) as files,
         ):

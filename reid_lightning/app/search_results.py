@@ -12,6 +12,7 @@ import streamlit as st
 from reid_lightning.app.search_found import Card, Snapshot, TimelinePoint
 from reid_lightning.app.search_job import SearchRun
 from reid_lightning.app.text import date, plain
+from reid_lightning.app.widgets import show_download
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.results import time_code
 from reid_lightning.search.track_decisions import TrackDecision
@@ -138,7 +139,7 @@ def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_veh
 
 
 def show_downloads(files: Sequence[Path]) -> None:
-    """A button for each file; a file is read when its button is pressed."""
+    """A button for each file."""
     known = [path for name in _FILES for path in files if path.name == name]
     if not known:
         return
@@ -146,15 +147,7 @@ def show_downloads(files: Sequence[Path]) -> None:
     with st.container(horizontal=True):
         for path in known:
             label, mime = _FILES[path.name]
-            st.download_button(
-                label,
-                path.read_bytes,
-                file_name=path.name,
-                mime=mime,
-                key=f"search_download_{path.name}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+            show_download(path, label, mime=mime, key=f"search_download_{path.name}")
 
 
 def show_nothing(run: SearchRun, snapshot: Snapshot) -> None:

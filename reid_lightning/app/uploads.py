@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import unicodedata
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -45,7 +45,8 @@ class Uploads:
         weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)  # also when the server ends
 
     def keep(self, files: Sequence[Upload]) -> Path:
-        """Save one video, one picture, or several pictures; returns the file, or the folder of several pictures.
+        """Save one video, one picture, or several pictures; returns the file, or the folder of several pictures, whose
+        contents are left to `check_pictures`: opening thousands of them is no work for a page.
 
         Raises:
             ReIDError: too much, a mixture, not what its ending says, or the disk is full; nothing is kept then.
@@ -71,7 +72,8 @@ class Uploads:
             paths = [folder / (name if len(files) == 1 else f"{row:05d}_{name}") for row, name in enumerate(names)]
             for path, file in zip(paths, files, strict=True):
                 path.write_bytes(file.getbuffer())
-                _check(path)
+            if len(paths) == 1:
+                _check(paths[0])
         return paths[0] if len(files) == 1 else folder
 
     def keep_as(self, name: str, file: Upload) -> Path:
@@ -132,6 +134,22 @@ def kind_of(name: str) -> str:
         return "video"
     known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
     raise ReIDError(f"{name} is no picture or video by its ending; expected one of {known}.")
+
+
+def check_pictures(place: Path, *, on_progress: Callable[[int, int], None]) -> None:
+    """Open all pictures of a folder that `Uploads.keep` gave; anything else was checked before.
+
+    Args:
+        place: what it gave.
+        on_progress: is called with the pictures that are done, and all of them; what it raises stops the work.
+
+    Raises:
+        ReIDError: one of them is no picture.
+    """
+    paths = sorted(place.iterdir()) if place.is_dir() else []
+    for done, path in enumerate(paths, 1):
+        _check(path)
+        on_progress(done, len(paths))
 
 
 def _check(path: Path) -> None:

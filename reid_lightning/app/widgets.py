@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import streamlit as st
 
 from reid_lightning.app.context import AppContext
@@ -9,6 +12,8 @@ from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import plain
 from reid_lightning.app.uploads import Uploads
 
+LARGEST_DOWNLOAD = 256 << 20
+"""Bytes."""
 _EVERY = 0.5  # seconds between two looks at a job
 
 
@@ -18,6 +23,35 @@ def uploads(context: AppContext) -> Uploads:
         settings = context.settings
         st.session_state.uploads = Uploads(max_bytes=settings.max_upload_mib << 20, max_pictures=settings.max_pictures)
     return st.session_state.uploads
+
+
+def keep_fields(keys: Iterable[str], *, under: str) -> None:
+    """Streamlit forgets fields that are not drawn. Called before a page's fields, this puts back what they held when
+    they were last drawn; all that it has seen is kept in the tab's state `under` a key of its own."""
+    state = st.session_state
+    kept = state.setdefault(under, {})
+    kept.update({key: state[key] for key in keys if key in state})
+    state.update(kept)
+
+
+def show_download(path: Path, label: str, *, mime: str, key: str) -> None:
+    """A button for a file. Streamlit reads a file whole into the server's memory when it is asked for, so one of more
+    than `LARGEST_DOWNLOAD` bytes is not sent, but named."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        st.caption(f"{plain(path.name)} was removed meanwhile.")
+        return
+    if size > LARGEST_DOWNLOAD:
+        with st.container():  # one below the other, whatever is around them
+            st.write(
+                f"{plain(label)}: {size / 2**20:,.0f} MiB are too much for a browser's download. The file lies on the "
+                "computer that this application runs on; copy it from there before you close this tab or start anew:"
+            )
+            st.code(str(path), language=None, wrap_lines=True)
+        return
+    icon = ":material/download:"
+    st.download_button(label, path.read_bytes, file_name=path.name, mime=mime, key=key, icon=icon, on_click="ignore")
 
 
 def job(key: str) -> Job | None:

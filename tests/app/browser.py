@@ -22,6 +22,7 @@ MAIN = Path(__file__).resolve().parents[2] / "reid_lightning/app/main.py"
 SECONDS = 150.0  # of every wait, on a busy machine
 MOST_STOPS = 300  # of the Tab key
 _LISTENS = "0A"
+_ASKED_IN_VAIN = "Failed to load resource"  # Streamlit looks for its server below the address of a page at first
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # continuous integration runs as root
@@ -34,26 +35,34 @@ FLAGS = (
 )
 FIND, CAMERA, SAVE, SAVED = "Find vehicles", re.compile("^Camera"), re.compile("^Save "), re.compile("new sighting")
 VEHICLE, SEARCH_IN, SEARCH = re.compile("^Vehicle"), re.compile("^or a file, folder"), "Search"
+# A table of data keeps the focus while the Tab key goes through the cells of a line.
 _MARK = """() => {
     const one = document.activeElement, known = window.reached.has(one);
     window.reached.add(one);
-    return known && one !== document.body;
+    return known && one !== document.body && one.tagName !== "CANVAS";
 }"""
 _NOWHERE = "() => document.activeElement.blur()"
 _ANEW = "() => { document.activeElement.blur(); window.reached = new WeakSet(); }"
-# Left out is what the arrow keys do: the other choices of a group, the arrow of a list, the - and + of a number.
+_NAME = """one => {
+    const icons = [...one.querySelectorAll("[data-testid=stIconMaterial]")].map(icon => icon.innerText);
+    const text = icons.reduce((all, icon) => all.replace(icon, ""), one.innerText).trim();
+    return one.getAttribute("aria-label") || one.title || text || [...one.labels ?? []].map(l => l.innerText).join();
+}"""
+_FOCUS = f"() => [({_NAME})(document.activeElement), document.activeElement.tagName]"
+# Left out is what the arrow keys do: the choices of a group, the arrow of a list, the - and + of a number; and the
+# unseen button by which a screen reader closes a dialog, beside the one that is seen.
 _BUTTONS = """() => [...document.querySelectorAll("button, [role=button], a[href], summary")].filter(
     one => one.checkVisibility({visibilityProperty: true, opacityProperty: true}) && !one.disabled
         && !one.closest("[aria-hidden=true], [inert]")
         && !(one.tabIndex < 0 && one.closest("[data-testid=stMultiSelect], [data-testid=stSelectbox]"))
         && !(one.tabIndex < 0 && one.closest("[data-testid=stNumberInput]"))
+        && !(one.tabIndex < 0 && one.parentElement.offsetWidth <= 1)
         && !(one.role === "radio" && one.ariaChecked === "false")
 ).map(one => {
-    const icons = [...one.querySelectorAll("[data-testid=stIconMaterial]")].map(icon => icon.innerText);
-    const text = icons.reduce((all, icon) => all.replace(icon, ""), one.innerText).trim();
-    const name = one.getAttribute("aria-label") || one.title || text;
-    return {name, reached: window.reached.has(one), html: one.outerHTML.slice(0, 200)};
-})"""
+    const group = one.role === "radio" ? [...one.parentElement.children] : [one];
+    const reached = group.some(member => window.reached.has(member));
+    return {name: NAME(one), reached, html: one.outerHTML.slice(0, 200)};
+})""".replace("NAME", f"({_NAME})")
 
 
 def chromium_path() -> str:
@@ -174,8 +183,13 @@ class Tab:
             tab.dialogs.append(dialog.message)
             dialog.dismiss()
 
+        def hear(said) -> None:
+            if said.type == "error" and not said.text.startswith(_ASKED_IN_VAIN):  # charts that cannot be drawn say so
+                tab.faults.append(said.text)
+
         page.on("dialog", dismiss)
         page.on("pageerror", lambda error: tab.faults.append(str(error)))
+        page.on("console", hear)
         page.goto(address)
         return tab
 
@@ -247,6 +261,31 @@ class Tab:
         found = self.page.evaluate(_BUTTONS)
         self.page.evaluate(_NOWHERE)  # the link for skipping the menu covers it while it has the focus
         return found
+
+    def reach(self, name: str | re.Pattern, *, tag: str | None = None) -> None:
+        """Go on by the Tab key alone until something of this name, or of this kind (`BUTTON`, `A`, `INPUT`) has the
+        focus."""
+        seen = []
+        for _ in range(MOST_STOPS):
+            self.page.keyboard.press("Tab")
+            seen.append(self.page.evaluate(_FOCUS))
+            fits = seen[-1][0] == name if isinstance(name, str) else name.search(seen[-1][0])
+            if fits and tag in (None, seen[-1][1]):
+                return
+        raise AssertionError(f"the Tab key does not reach {name}: {seen}")
+
+    def press(self, name: str | re.Pattern, *, key: str = "Enter", tag: str | None = "BUTTON") -> None:
+        """A button or link, by the keyboard alone."""
+        self.settle()
+        self.reach(name, tag=tag)
+        self.page.keyboard.press(key)
+
+    def write(self, name: str | re.Pattern, text: str) -> None:
+        """Into a field, by the keyboard alone; leaving it tells the server."""
+        self.settle()
+        self.reach(name, tag="INPUT")
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.type(text)
 
     def find_vehicles(self, clip: Path, *, camera: str) -> None:
         """On the Register page: upload, name the camera, begin."""

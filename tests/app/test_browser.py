@@ -2,11 +2,13 @@
 
 import re
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from browser import FIND, SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
+from PIL import Image
 
 from reid_lightning.bundle import save_bundle
 from reid_lightning.data.synthetic.traffic import TrafficSpec, draw_traffic
@@ -118,26 +120,163 @@ def test_two_tabs_at_once_register_side_by_side(tab, browser, server, toy_clip, 
         assert len(names_of(gallery, camera)) == 2 and f"TAB{number}00" in names_of(gallery, camera)
 
 
-def test_every_button_is_reached_by_the_tab_key_and_has_a_name(tab, toy_clip):
-    def check():
-        for _ in range(3):  # parts of a page may still be loading
-            tab.settle()
-            buttons = tab.buttons()
-            if all(one["reached"] for one in buttons):
-                break
-        assert [one["html"] for one in buttons if not one["name"]] == []
-        assert [one["name"] for one in buttons if not one["reached"]] == []
-        return {one["name"] for one in buttons}
+def every_button(tab, *expected):
+    """All buttons and links that are seen have a name and are reached by the Tab key; `expected` are among them."""
+    for _ in range(3):  # parts of a page may still be loading
+        tab.settle()
+        buttons = tab.buttons()
+        if all(one["reached"] for one in buttons):
+            break
+    assert [one["html"] for one in buttons if not one["name"]] == []
+    assert [one["html"] for one in buttons if not one["reached"]] == []
+    assert set(expected) <= {one["name"] for one in buttons}
 
+
+def dialog(tab):
+    return tab.page.get_by_role("dialog")
+
+
+def test_register_by_the_keyboard_alone(tab, toy_clip, gallery):
     tab.button(FIND).wait_for()
-    assert {"Find vehicles", "Search", "Gallery"} <= check()
+    every_button(tab, "Find vehicles", "Register", "Search", "Gallery")
     tab.find_vehicles(toy_clip, camera="keys")
     tab.button(SAVE).wait_for()
-    assert {"Save 2 vehicles", "Discard all", "Merge these cards"} <= check()
-    tab.go("Search")
-    assert {"Search", "Register"} <= check()
+    every_button(tab, "Save 2 vehicles", "Discard all", "Merge these cards")
+    tab.write("Plate or name, card 1", "KEY001")
+    tab.press("Keep card 2", key="Space", tag="INPUT")
+    tab.button("Save 1 vehicle").wait_for()
+    tab.press("Keep card 2", key="Space", tag="INPUT")
+    tab.button("Save 2 vehicles").wait_for()
+    tab.reach("Cards that show the same vehicle")
+    for _ in range(2):
+        tab.page.keyboard.press("ArrowDown")
+        tab.page.keyboard.press("Enter")
+    tab.page.keyboard.press("Escape")
+    tab.press("Merge these cards", key="Space")
+    tab.button("Take card 1 apart").wait_for()
+    every_button(tab, "Take card 1 apart", "Save 1 vehicle")
+    tab.press("Take card 1 apart")
+    tab.button("Save 2 vehicles").wait_for()
+    tab.press("Save 2 vehicles")
+    tab.see("2 vehicles: 2 new sightings")
+    assert "KEY001" in names_of(gallery, "keys")
+    every_button(tab, "See them in the gallery", "Search for one of them", "Register another source")
+    tab.press("See them in the gallery", tag="A")
+    tab.page.get_by_role("heading", level=1, name="Gallery").wait_for()
+
+
+@pytest.fixture
+def two_vehicles(gallery):
+    """Laid into the gallery's folder."""
+    for name, colour in (("KEYS10", "red"), ("KEYS20", "blue")):
+        for number in range(2):
+            add_picture(gallery, name, scene(**{colour: (40 + number, 30)})[30:70, 40:100], number)
+    return gallery
+
+
+def add_picture(gallery, vehicle, pixels, number):
+    (gallery.root / vehicle).mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(gallery.root / vehicle / f"{number}.png")
+
+
+def test_the_gallery_by_the_keyboard_alone(tab, two_vehicles):
     tab.go("Gallery")
-    assert {"Search", "Register"} <= check()
+    tab.page.get_by_role("button", name="KEYS10", exact=True).wait_for()
+    every_button(tab, "KEYS10", "KEYS20")
+    tab.press("KEYS10", key="Space")
+    tab.page.get_by_role("heading", level=1, name="KEYS10").wait_for()
+    every_button(tab, "All vehicles", "Rename", "Merge", "Delete vehicle", "Delete this sighting")
+    for label, confirm in (("Merge", "Merge"), ("Delete vehicle", "Delete it"), ("Delete this sighting", "Delete it")):
+        tab.press(label)
+        dialog(tab).wait_for()
+        every_button(tab, confirm, "Cancel", "Close")
+        tab.press("Cancel", key="Space")
+        dialog(tab).wait_for(state="detached")
+    tab.press("Rename", key="Space")
+    dialog(tab).wait_for()
+    every_button(tab, "Rename", "Cancel", "Close")
+    tab.write("New name", "KEYS30")
+    tab.press("Rename")
+    tab.page.get_by_role("heading", level=1, name="KEYS30").wait_for()
+    tab.press("Merge")
+    dialog(tab).wait_for()
+    tab.reach("It is the same as")
+    tab.page.keyboard.type("KEYS20")
+    tab.page.keyboard.press("Enter")
+    tab.press("Merge")
+    tab.page.get_by_role("heading", level=1, name="KEYS20").wait_for()
+    assert len(two_vehicles.sightings_of("KEYS20")) == 4
+    tab.press("Delete this sighting")
+    dialog(tab).wait_for()
+    tab.page.keyboard.press("Escape")
+    dialog(tab).wait_for(state="detached")
+    tab.press("Delete vehicle")
+    dialog(tab).wait_for()
+    tab.press("Delete it")
+    tab.page.get_by_role("heading", level=1, name="Gallery").wait_for()
+    assert two_vehicles.folder_of("KEYS20") is None
+
+
+def test_the_other_views_of_the_gallery_by_the_keyboard_alone(tab, two_vehicles):
+    tab.go("Gallery")
+    tab.page.get_by_role("button", name="KEYS10", exact=True).wait_for()
+    every_button(tab, "KEYS10")
+    shown = {
+        "Statistics": "Sightings by camera",
+        "Export and import": "Known sightings stay as they are.",
+        "Model and repair": "Every sighting can be read.",
+    }
+    for name, text in shown.items():
+        tab.reach(re.compile("^(Vehicles|Statistics|Export and import|Model and repair)$"))
+        for _ in range(3):
+            if tab.page.evaluate("document.activeElement.innerText") == name:
+                break
+            tab.page.keyboard.press("ArrowRight")
+        tab.page.keyboard.press("Enter")
+        tab.see(text)
+        every_button(tab, name)
+        if name == "Export and import":
+            tab.press(re.compile("^Make a zip"))
+            tab.button("Download gallery.zip").wait_for()
+            every_button(tab, "Download gallery.zip", "Upload")
+            with tab.page.expect_download() as download:
+                tab.press("Download gallery.zip")
+            assert zipfile.is_zipfile(download.value.path())
+        if name == "Model and repair":
+            tab.press("Check every picture")
+            tab.see("Nothing else is wrong.")
+            tab.press("Embed what is missing")
+            tab.see(re.compile("vectors: .* embedded"))
+            every_button(tab, "Embed all anew", "Check every picture")
+
+
+def test_search_by_the_keyboard_alone(tab, two_vehicles, traffic, tmp_path):
+    tab.go("Gallery")
+    tab.page.get_by_role("radio", name="Model and repair").click()
+    tab.button(re.compile("^Embed")).first.click()
+    tab.see(re.compile("vectors: .* embedded"))
+    tab.go("Search")
+    every_button(tab, "Search", "Upload")
+    tab.write(SEARCH_IN, str(traffic / "south.mp4"))
+    tab.press("Search")
+    tab.button("Cancel").wait_for()
+    every_button(tab, "Cancel")
+    tab.press("Cancel")
+    tab.see("Stopped. This is what was found until then.")
+    for number in range(14):
+        Image.fromarray(scene(red=(40 + number, 30))[30:70, 40:100]).save(tmp_path / f"{number}.png")
+    tab.write(SEARCH_IN, str(tmp_path))
+    tab.reach("Vehicle (type to find)")
+    tab.page.keyboard.type("KEYS10")
+    tab.page.keyboard.press("Enter")
+    tab.press("Search")
+    tab.see("1 vehicle found")
+    every_button(tab, "Show more of 14", "Matches (CSV)", "Matches (JSON)", "Sheet of pictures")
+    with tab.page.expect_download() as download:
+        tab.press("Matches (CSV)")
+    assert len(Path(download.value.path()).read_text().splitlines()) == 15
+    tab.press("Show more of 14", key="Space")
+    tab.button("Show more of 14").wait_for(state="detached")
 
 
 def test_names_from_outside_are_shown_and_never_run(tab, toy_clip, gallery, tmp_path):

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from filelock import FileLock
 from streamlit.testing.v1 import AppTest
 
@@ -17,11 +16,8 @@ from reid_lightning.app import demo
 from reid_lightning.app.context import AppContext, _settings
 from reid_lightning.app.demo_job import DemoPlan, make_demo, run_child, training_progress
 from reid_lightning.app.jobs import Job
-from reid_lightning.bundle import save_bundle
 from reid_lightning.data.synthetic.traffic import TrafficSpec
-from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
@@ -36,13 +32,6 @@ TRAINS = """
     (run / "config.yaml").write_text("trainer: {max_epochs: 2}")
     shutil.copytree(sys.argv[1], run / "bundle")
 """
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    torch.manual_seed(0)
-    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
-    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +89,8 @@ def test_the_demo_leaves_a_model_a_gallery_and_a_clip_to_search_in(context, plan
     (sighting,) = Gallery(tmp_path / "data/gallery").sightings()
     assert sighting.camera == "north"
     assert context.bundle() == made.bundle and made.bundle.parent.name.startswith("demo-")
-    embedder = context.embedder()
-    assert context.store(embedder).count() == len(sighting.crops)
+    with context.store(context.embedder()) as store:
+        assert store.count() == len(sighting.crops)
     assert not (tmp_path / "runs/demo").exists()
 
 

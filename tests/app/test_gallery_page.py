@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from reid_lightning.app import widgets
 from reid_lightning.app.context import app_context
 from reid_lightning.app.gallery_charts import timeline
 from reid_lightning.app.gallery_choice import Choice, chosen
@@ -23,9 +23,6 @@ from reid_lightning.app.gallery_overview import GalleryOverview
 from reid_lightning.app.gallery_pictures import LARGEST, SIZE, thumbnail
 from reid_lightning.app.gallery_statistics import moment, statistics_of
 from reid_lightning.app.jobs import Cancelled
-from reid_lightning.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.gallery.archive import export_gallery
 from reid_lightning.search.records import Crop, Sighting
@@ -52,13 +49,6 @@ def gallery(tmp_path: Path) -> Gallery:
     add(made, "b1", "MY TRUCK", type="truck", camera="south", start=None, end=None, plate="XY-99 ZZZ")
     add(made, "c1", HOSTILE, camera=HOSTILE, source_name=HOSTILE, plate=HOSTILE, type=HOSTILE)
     return made
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
-    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
 
 
 @pytest.fixture
@@ -152,6 +142,28 @@ def test_filters_stay_while_a_vehicle_is_looked_at(start, gallery: Gallery) -> N
     assert cards(app) == ["AB12CDE"] and app.text_input(key="gallery_text").value == "ab12"
 
 
+def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -> None:
+    app = start()
+    app.text_input(key="gallery_text").set_value("ab12").run()
+    app.multiselect(key="gallery_cameras").set_value(["south"]).run()
+    app.multiselect(key="gallery_types").set_value(["car"]).run()
+    app.datetime_input(key="gallery_since").set_value(datetime(2026, 1, 2)).run()
+    app.selectbox(key="gallery_order").set_value("sightings").run()
+    for _ in range(2):
+        good(app.switch_page("screens/register.py").run())
+        good(app.run())
+        good(app.switch_page("screens/gallery.py").run())
+        assert app.text_input(key="gallery_text").value == "ab12" and cards(app) == ["AB12CDE"]
+        assert app.multiselect(key="gallery_cameras").value == ["south"]
+        assert app.multiselect(key="gallery_types").value == ["car"]
+        assert app.datetime_input(key="gallery_since").value == datetime(2026, 1, 2)
+        assert app.selectbox(key="gallery_order").value == "sightings" and "1 of 3 vehicles fit" in shown(app)
+    press(app, "gallery_clear")
+    assert len(cards(app)) == 3 and not any(one.key == "gallery_clear" for one in app.button)
+    good(app.switch_page("screens/register.py").run())
+    assert len(cards(good(app.switch_page("screens/gallery.py").run()))) == 3
+
+
 def test_a_camera_that_is_gone_is_no_filter_any_more(start, gallery: Gallery) -> None:
     app = start()
     app.multiselect(key="gallery_cameras").set_value(["south"]).run()
@@ -241,7 +253,7 @@ def test_names_that_cannot_be(start, gallery: Gallery, name: str, message: str) 
 def test_merge(start, gallery: Gallery) -> None:
     app = start(vehicle="MY_TRUCK")
     press(app, "gallery_merge")
-    assert "1 sighting of **MY\\_TRUCK** move" in shown(app)
+    assert "1 sighting of **MY\\_TRUCK** will move" in shown(app)
     assert "MY_TRUCK" not in app.selectbox(key="gallery_into").options
     press(app, "gallery_confirm")
     assert "Nothing was chosen" in app.error[0].value and "MY_TRUCK" in gallery.vehicle_names()
@@ -255,7 +267,7 @@ def test_merge(start, gallery: Gallery) -> None:
 def test_delete_asks_first(start, gallery: Gallery) -> None:
     app = start(vehicle="AB12CDE")
     press(app, "gallery_delete")
-    assert "**AB12CDE** with 2 sightings, 3 pictures is removed" in shown(app)
+    assert "**AB12CDE** (2 sightings, 3 pictures) will be removed" in shown(app)
     press(app, "gallery_cancel")
     assert "AB12CDE" in gallery.vehicle_names() and app.title[0].value == "AB12CDE"
     press(app, "gallery_delete")
@@ -268,7 +280,7 @@ def test_delete_asks_first(start, gallery: Gallery) -> None:
 def test_delete_one_sighting(start, gallery: Gallery) -> None:
     app = start(vehicle="AB12CDE")
     press(app, "gallery_delete_a2")
-    assert "camera south, 2026-01-02 12:00:00, with 1 picture is removed" in shown(app)
+    assert "camera south, 2026-01-02 12:00:00 (1 picture) will be removed" in shown(app)
     press(app, "gallery_confirm")
     assert [one.id for one in gallery.sightings_of("AB12CDE")] == ["a1"] and "1 sighting, 2 pictures" in shown(app)
     press(app, "gallery_delete_a1")
@@ -389,6 +401,20 @@ def test_export_all_and_the_filtered(start, gallery: Gallery, tmp_path: Path) ->
     press(app, "gallery_export_start")
     ended(app, "gallery_export")
     assert "1 vehicle, 2 sightings, 3 pictures" in shown(app) and not made.exists()
+
+
+def test_a_zip_too_large_for_the_servers_memory_is_named_and_not_sent(
+    start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = view(start(), "Export and import")
+    press(app, "gallery_export_start")
+    ended(app, "gallery_export")
+    made = app.session_state["gallery_export"].result.file
+    monkeypatch.setattr(widgets, "LARGEST_DOWNLOAD", made.stat().st_size)
+    assert good(app.run()).download_button and not app.code
+    monkeypatch.setattr(widgets, "LARGEST_DOWNLOAD", made.stat().st_size - 1)
+    assert not good(app.run()).download_button
+    assert [one.value for one in app.code] == [str(made)] and "too much for a browser's download" in shown(app)
 
 
 def test_an_export_that_fails_says_why(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,18 +1,15 @@
 """The Register page: nothing is stored before Save, and what is saved is what the cards said."""
 
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from reid_lightning.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery, open_store
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
@@ -20,13 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 from toy_clips import scene, write_clip
 
 SECONDS = 60
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    torch.manual_seed(0)
-    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
-    return save_bundle(tmp_path_factory.mktemp("model") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +209,40 @@ def test_an_upload_is_registered_and_a_bad_one_is_told(app, clip, gallery):
     assert kept.is_file()
     button(app, "Discard all").click().run()
     assert not kept.exists()
+
+
+def test_many_uploaded_pictures_are_checked_by_the_job(app, gallery):
+    sent = [(f"{number}.png", png(60 * number), "image/png") for number in range(3)]
+    app.file_uploader[0].set_value([*sent, ("bad.png", b"no picture", "image/png")])
+    field(app, "Camera").set_value("north")
+    button(app, "Find vehicles").click().run()
+    while "register_finding" in app.session_state:  # the page may be drawn before or after the job has ended
+        ended(app, "register_finding")
+    assert not app.exception and len(app.error) == 1 and "bad.png" in app.error[0].value.replace("\\", "")
+    assert list(app.session_state["uploads"].folder.iterdir()) == [] and field(app, "Camera").value == "north"
+    app.switch_page("screens/gallery.py").run()
+    app.switch_page("screens/register.py").run()
+    assert field(app, "Camera").value == "north"
+    app.file_uploader[0].set_value(sent)
+    button(app, "Find vehicles").click().run()
+    ended(app, "register_finding")
+    assert not app.error and [one.value for one in app.subheader] == ["3 vehicles in pictures"]
+    button(app, "Discard all").click().run()
+    assert field(app, "Camera").value == ""
+
+
+def test_the_save_button_stays_the_same_one_while_its_label_changes(app, clip):
+    """A click on the way to the server is for the button as it was drawn."""
+    find(app, clip)
+    before = button(app, "Save 2 vehicles").proto.id
+    next(one for one in app.checkbox if one.label == "Keep card 2").uncheck().run()
+    assert button(app, "Save 1 vehicle").proto.id == before
+
+
+def png(level):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((64, 64, 3), level, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def fails_once_after(monkeypatch, saved):

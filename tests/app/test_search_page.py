@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from reid_lightning.app import uploads
 from reid_lightning.bundle import save_bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.models import ReIDModel
@@ -49,11 +51,6 @@ def make_bundle(folder, *, seed=0, calibration=None):
     model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
     calibrations = {} if calibration is None else {"image to image, cosine": calibration}
     return save_bundle(folder, model, Preprocessing(32, 32), metrics={}, data={}, calibration=calibrations)
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("model") / "bundle")
 
 
 def crop_of(**vehicles):
@@ -161,6 +158,7 @@ def test_a_gallery_of_another_model_is_an_error(open_page, gallery, tmp_path):
 def test_a_chosen_vehicle_is_found_in_a_clip(open_page, gallery, clip):
     at = open_page()
     assert at.selectbox(key="search_vehicle").options == ["any of 2 vehicles", "BLUE_2", "RED_1"]
+    assert at.selectbox(key="search_vehicle").placeholder == "any of 2 vehicles"  # what a browser shows at first
     at.selectbox(key="search_vehicle").select("RED_1")
     at.file_uploader(key="search_files").set_value((HOSTILE + ".mp4", clip.read_bytes(), "video/mp4"))
     press_search(at)
@@ -322,6 +320,26 @@ def test_a_bad_upload_is_one_error_and_leaves_nothing(open_page, gallery, clip, 
     assert len(at.error) == 1 and words in at.error[0].value.replace("\\", "")
     assert "search_job" not in at.session_state and left_over(at) == []
     assert "<img" not in at.error[0].value and "](" not in at.error[0].value
+
+
+def test_many_pictures_are_checked_by_the_job_and_a_bad_one_is_told(open_page, gallery, monkeypatch):
+    threads = []
+    real = uploads.load_image
+
+    def load(path):
+        threads.append(threading.current_thread().name)
+        return real(path)
+
+    monkeypatch.setattr(uploads, "load_image", load)
+    at = open_page()
+    files = [("a.jpg", jpeg(RED), "image/jpeg"), ("b.jpg", b"\xff\xd8\xff\xe0 no picture", "image/jpeg")]
+    at.file_uploader(key="search_files").set_value(files)
+    until_ended(press_search(at))
+    assert threads == ["Searching"] * 2 and left_over(at) == []
+    assert len(at.error) == 1 and "00001_b.jpg" in at.error[0].value.replace("\\", "")
+    at.file_uploader(key="search_files").set_value(files[:1] * 3)
+    until_ended(press_search(at))
+    assert at.session_state["search_job"].state == "done" and threads[2:] == ["Searching"] * 3
 
 
 def test_mistakes_before_the_search(open_page, gallery, clip):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lightning.app.uploads import Uploads, harmless_name
+from reid_lightning.app.uploads import Uploads, check_pictures, harmless_name
 from reid_lightning.errors import ReIDError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
@@ -72,7 +72,6 @@ def test_a_video_and_a_picture_are_files_and_several_pictures_a_folder(uploads, 
         ([Sent("a.exe", b"x")], "no picture or video by its ending"),
         ([Sent("a", b"x")], "no picture or video by its ending"),
         ([Sent("a.png", b"no picture")], "a.png"),
-        ([picture(), Sent("b.png", b"no picture")], "00001_b.png"),
         ([Sent("a.mp4", picture().content)], "a.mp4"),
         ([Sent("a.mp4", b"")], "a.mp4"),
     ],
@@ -82,6 +81,18 @@ def test_what_cannot_be_taken_is_one_message_without_the_servers_folders(uploads
         uploads.keep(sent)
     assert str(uploads.folder) not in str(caught.value)
     assert left(uploads) == []
+
+
+def test_many_pictures_are_opened_later_and_one_by_one(uploads, tmp_path):
+    folder = uploads.keep([picture("a.png"), Sent("b.png", b"no picture"), picture("c.png")])
+    steps = []
+    with pytest.raises(ReIDError, match=r"00001_b\.png") as caught:
+        check_pictures(folder, on_progress=lambda *step: steps.append(step))
+    assert steps == [(1, 3)] and str(uploads.folder) not in str(caught.value)
+    (folder / "00001_b.png").unlink()
+    check_pictures(folder, on_progress=lambda *step: steps.append(step))
+    assert steps[1:] == [(1, 2), (2, 2)]
+    check_pictures(uploads.keep([picture()]), on_progress=lambda *step: pytest.fail("it was checked before"))
 
 
 @pytest.mark.parametrize(

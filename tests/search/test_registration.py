@@ -8,11 +8,9 @@ import pytest
 from PIL import Image
 from toy_clips import BLUE, RED, BrightBoxes, KnowsRed, build_tracker, car_and_truck, scene, share_of
 
-from reid_lightning.bundle import LoadedModel, open_model, save_bundle
+from reid_lightning.bundle import LoadedModel, open_model
 from reid_lightning.data.images import load_image
-from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.models import ReIDModel
 from reid_lightning.search.embedder import ReIDEmbedder
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.plates import unknown_name
@@ -24,16 +22,6 @@ from reid_lightning.search.vehicle_finder import VehicleFinder
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
 
 START = 1_767_254_400.0  # 2026-01-01T08:00:00Z
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """Not trained: the colours of these vehicles are far enough apart for any network."""
-    import torch
-
-    torch.manual_seed(0)
-    model = ReIDModel("test_resnet", ibn=None, last_stride=2, pooling="avg", neck="none", embedding_dim=16).eval()
-    return save_bundle(tmp_path_factory.mktemp("bundle") / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
 
 
 @pytest.fixture(scope="module")

@@ -10,19 +10,19 @@ import streamlit as st
 from reid_lightning.app.context import AppContext, app_context
 from reid_lightning.app.demo import show_demo
 from reid_lightning.app.jobs import Job
-from reid_lightning.app.register_cards import Card, Cards
+from reid_lightning.app.register_board import ask_merge, show_cards
+from reid_lightning.app.register_cards import Cards
 from reid_lightning.app.register_job import Findings, Saved, find_vehicles, save_vehicles
-from reid_lightning.app.text import count, date, plain
+from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import VIDEO_SUFFIXES
-from reid_lightning.app.widgets import job, progress_bar, show_error, show_progress, uploads
+from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
 from reid_lightning.data.images import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.opening import name_of, seconds_since_1970
-from reid_lightning.search.plates import folder_name
-from reid_lightning.search.results import time_code
 
-COLUMNS, PAGE = 4, 24
 FINDING, SAVING = "register_finding", "register_saving"  # jobs
+FIELDS = WHERE, NAMED, CAMERA, START = tuple(f"register_{name}" for name in ("where", "named", "camera", "start"))
+KEPT = "register_kept"
 STRIP = 8  # of the vehicles found so far
 
 
@@ -56,20 +56,24 @@ def _ask(context: AppContext) -> None:
     )
     if problem := st.session_state.pop("register_problem", None):
         show_error(problem)
+    keep_fields(FIELDS, under=KEPT)
     upload = "Upload files"
-    where = st.radio("Source", [upload, "A folder, video or camera that this computer reaches"], horizontal=True)
+    kinds = [upload, "A folder, video or camera that this computer reaches"]
+    where = st.radio("Source", kinds, horizontal=True, key=WHERE)
     with st.form("register_form", border=False):
         files, named = [], ""
         if where == upload:
             endings = [suffix.removeprefix(".") for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)]
             files = st.file_uploader("One video, or pictures", type=endings, accept_multiple_files=True)
         else:
-            named = st.text_input("Folder, file or address", placeholder="clips/north.mp4, or rtsp://camera/stream")
+            hint = "clips/north.mp4, or rtsp://camera/stream"
+            named = st.text_input("Folder, file or address", placeholder=hint, key=NAMED)
         left, right = st.columns(2)
-        camera = left.text_input("Camera", placeholder="north", help="Its name: matches are told by it.")
+        camera = left.text_input("Camera", placeholder="north", help="Its name: matches are told by it.", key=CAMERA)
         start = right.text_input(
             "Start (optional)",
             placeholder="2026-01-31T08:00:00",
+            key=START,
             help="When the source began; left out, what the file says. Without an offset it is this computer's time.",
         )
         if not st.form_submit_button("Find vehicles", type="primary", icon=":material/search:"):
@@ -129,11 +133,12 @@ def _show_found(context: AppContext, finding: Job) -> None:
         st.warning(plain(findings.source.warning))
     if findings.again:
         st.warning("Saving replaces what was registered of this source before.")
-    _show_cards(context, findings, cards)
-    _merge(cards)
+    show_cards(context, findings, cards)
+    ask_merge(cards)
     save, leave = st.columns(2)
     kept = len(cards.kept)
-    if save.button(f"Save {count(kept, 'vehicle')}", type="primary", disabled=kept == 0, icon=":material/save:"):
+    label, key = f"Save {count(kept, 'vehicle')}", "register_save"  # with a key, a click counts while the label changes
+    if save.button(label, key=key, type="primary", disabled=kept == 0, icon=":material/save:"):
         try:
             st.session_state[SAVING] = Job("Saving", save_vehicles(context, findings, cards), lasting=True)
         except ReIDError as error:
@@ -142,92 +147,6 @@ def _show_found(context: AppContext, finding: Job) -> None:
         st.rerun()
     with leave:
         _start_over(context, "Discard all")
-
-
-def _show_cards(context: AppContext, findings: Findings, cards: Cards) -> None:
-    shown = list(cards.cards.values())
-    if len(shown) > PAGE:
-        pages = -(-len(shown) // PAGE)
-        number = st.number_input(f"Page (of {pages})", 1, pages, key="register_page")
-        shown = shown[(number - 1) * PAGE : number * PAGE]
-    registered = set(context.gallery.vehicle_names(on_problem=lambda problem: None))
-    for start in range(0, len(shown), COLUMNS):
-        for column, card in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
-            with column, st.container(border=True):
-                _show_card(card, cards, findings, registered)
-
-
-def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str]) -> None:
-    st.image(findings.thumbnails[card.best.track], width="stretch")
-    source, key = findings.source, f"register_{card.number}_{len(card.parts)}"
-    st.text_input(
-        f"Plate or name, card {card.number}",
-        card.name,
-        key=f"{key}_name",
-        on_change=_note,
-        args=(card, "name", f"{key}_name"),
-        placeholder="unknown",
-        max_chars=100,
-        disabled=not card.keep,
-        help="Left empty, the vehicle gets a lasting unknown-... name.",
-    )
-    if card.confidence is not None:
-        st.caption(f"read with confidence {card.confidence:.2f}")
-    elif not card.name.strip():
-        st.caption("no legible plate")
-    _say_name(card, registered)
-    first, last = min(one.first for one in card.vehicles), max(one.last for one in card.vehicles)
-    began = source.start if findings.start is None else findings.start
-    when = f"{time_code(first)} to {time_code(last)}" if source.kind in ("video", "stream") else ""
-    said = [plain(findings.camera), card.vehicles[0].type, when, "" if began is None else date(began + first)]
-    st.caption(" · ".join(part for part in said if part))
-    st.checkbox(
-        f"Keep card {card.number}",
-        card.keep,
-        key=f"{key}_keep",
-        on_change=_note,
-        args=(card, "keep", f"{key}_keep"),
-    )
-    if len(card.parts) > 1:
-        label = f"Take card {card.number} apart"
-        if st.button(label, key=f"{key}_apart", help=f"It was made of {len(card.parts)} cards."):
-            cards.take_apart(card.number)
-            st.rerun()
-
-
-def _note(card: Card, name: str, key: str) -> None:
-    """What the user changed goes into the card before the page is drawn, whatever it then shows."""
-    setattr(card, name, st.session_state[key])
-
-
-def _say_name(card: Card, registered: set[str]) -> None:
-    """What the name becomes as a folder's name, and whether it is known already."""
-    if not card.name.strip():
-        return
-    try:
-        name = folder_name(card.name)
-    except ReIDError as error:
-        show_error(str(error))
-        return
-    known = ", which is registered already: it gets another sighting" if name in registered else ""
-    if known or name != card.name:
-        st.caption(f"saved as {plain(name)}{known}")
-
-
-def _merge(cards: Cards) -> None:
-    if len(cards.cards) < 2:
-        return
-    with st.form("register_merge", border=False, clear_on_submit=True):
-        chosen = st.multiselect(
-            "Cards that show the same vehicle", list(cards.cards), format_func=lambda n: f"card {n}"
-        )
-        if st.form_submit_button("Merge these cards", icon=":material/merge:"):
-            try:
-                cards.merge(chosen)
-            except ReIDError as error:
-                show_error(str(error))
-                return
-            st.rerun()
 
 
 def _show_saving(saving: Job) -> None:
@@ -258,8 +177,10 @@ def _show_saving(saving: Job) -> None:
 
 
 def _leave(context: AppContext, problem: str) -> None:
-    """Back to the first question, with a reason."""
+    """Back to the first question as it was answered, with a reason."""
+    kept = st.session_state.get(KEPT, {})
     _forget(context)
+    st.session_state[KEPT] = kept
     st.session_state.register_problem = problem
     st.rerun()
 

@@ -44,7 +44,8 @@ def page() -> None:
             _show_empty(context)
             return
         embedder = context.embedder()
-        asked = ask(context, embedder, context.store(embedder), vehicles)
+        with context.store(embedder) as store:
+            asked = ask(context, embedder, store, vehicles)
         current = job(JOB)
         running = current is not None and current.running
         if st.button("Search", type="primary", icon=":material/search:", key="search_start", disabled=running):
@@ -94,8 +95,11 @@ def _start(context: AppContext, embedder: Embedder, asked: Asked) -> None:
         clean_up()
         raise
     kept.pop()  # the results stay
+    uploaded = tuple(kept)
     st.session_state[RUN] = run
-    st.session_state[JOB] = Job("Searching", lambda job: search(job, run, context, embedder, clean_up=clean_up))
+    st.session_state[JOB] = Job(
+        "Searching", lambda job: search(job, run, context, embedder, uploaded=uploaded, clean_up=clean_up)
+    )
 
 
 def _request(asked: Asked, kept: Sequence[Path]) -> SearchRequest:
