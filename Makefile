@@ -1,13 +1,15 @@
 # make train: environment, requirements, then the main job (draw a fleet, train, evaluate, export).
 # make app:   environment, requirements, then the application in the browser; ARGS="bundle=<folder>" for its settings.
 # make test:  environment, requirements, then the tests.
+# make lint:  style and types.   make audit: known faults of the pinned packages.   make bench: the short benchmarks.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
+BENCH ?= runs/bench
 
-.PHONY: train app test lint clean
+.PHONY: train app test lint audit bench clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py $(ARGS)
@@ -21,6 +23,21 @@ test: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+audit: $(VENV)/.installed
+	$(BIN)/uv tool run pip-audit --disable-pip --no-deps --requirement requirements.txt
+
+# Without the rivals' clones, ten minutes on two cores; benchmarks/README.md has the commands of the published figures.
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/loader.py count=256 turns=3 output=$(BENCH)
+	$(BIN)/python benchmarks/shards.py size=tiny count=96 turns=3 output=$(BENCH)
+	$(BIN)/python benchmarks/step.py turns=2 output=$(BENCH)
+	$(BIN)/python benchmarks/image_to_image.py queries=400 turns=1 output=$(BENCH)
+	$(BIN)/python benchmarks/reranking.py queries=400 gallery=4000 output=$(BENCH)
+	$(BIN)/python benchmarks/track_to_track.py queries=100 turns=1 output=$(BENCH)
+	$(BIN)/python benchmarks/vector_stores.py vectors=20000 stores=[exact,lance] folder=$(BENCH)/stores output=$(BENCH)
+	$(BIN)/python benchmarks/drills/damaged_inputs.py count=200 output=$(BENCH)
 
 clean:
 	rm -rf $(VENV)

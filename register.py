@@ -17,7 +17,7 @@ from reid_lightning.search.sources import open_source
 from reid_lightning.search.vehicle_finder import VehicleFinder
 
 
-@entry_point("register")
+@entry_point("register", sweeps=False)
 def register(cfg: DictConfig) -> int:
     """Find, save and embed the vehicles of every source; returns the number of new sightings."""
     run_dir = Path(cfg.run_dir)
@@ -64,6 +64,8 @@ def register(cfg: DictConfig) -> int:
         if stopped:
             break
     files.write()
+    if index is not None and files.new:
+        index.store.optimize()
     if empty:
         raise ReIDError(" ".join(empty))
     if stopped:

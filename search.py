@@ -17,7 +17,7 @@ from reid_lightning.search.sources import open_source
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
 
 
-@entry_point("search")
+@entry_point("search", sweeps=False)
 def search(cfg: DictConfig) -> int:
     """Search, write matches as JSON, CSV and pictures; returns the number of vehicles found."""
     run_dir = Path(cfg.run_dir)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from reid_lightning.acceleration import compile_in_place, set_matmul_precision
-from reid_lightning.checkpoints import bytes_of_run, resume_path
-from reid_lightning.cli import build, check_writable, entry_point, save_config
+from reid_lightning.checkpoints import AUTO, bytes_of_run, resume_path
+from reid_lightning.cli import build, check_writable, entry_point, plain_config, save_config
 from reid_lightning.distributed import is_rank_zero
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
@@ -55,12 +55,12 @@ def train(cfg: DictConfig) -> float | None:
     check_batches(loss, datamodule, world_size=ranks)
     module = make_module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
     if resume is not None:
-        check_resumable(resume, module, trainer)
+        check_resumable(resume, module, trainer, may_be_complete=cfg.resume in (None, AUTO))
     check_writable(run_dir, needed_bytes=bytes_of_run(module, trainer))
 
     with finishing_wandb(trainer.loggers):
         for logger in trainer.loggers:
-            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+            logger.log_hyperparams(plain_config(cfg))
         trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
             return None

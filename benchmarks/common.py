@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import platform
@@ -69,11 +70,12 @@ def report(title: str, rows: Sequence[Mapping[str, str]], folder: Path, *, note:
         table.add_row(*(row[column] for column in columns))
     Console().print(table)
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"title": title, "machine": machine(), "note": note, "rows": [dict(row) for row in rows]}
+    today = datetime.date.today().isoformat()
+    content = {"title": title, "date": today, "machine": machine(), "note": note, "rows": [dict(row) for row in rows]}
     (folder / f"{title}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     lines = ["| " + " | ".join(columns) + " |", "| --- " + "| ---: " * (len(columns) - 1) + "|"]
     lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
-    (folder / f"{title}.md").write_text("\n".join(lines) + f"\n\n{note} {machine()}.\n", encoding="utf-8")
+    (folder / f"{title}.md").write_text("\n".join(lines) + f"\n\n{note} {machine()}, {today}.\n", encoding="utf-8")
 
 
 def machine() -> str:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+_HERE = -100  # AT_FDCWD: names are relative to the working directory
+_EXCHANGE = 2  # RENAME_EXCHANGE
 
 
 @contextmanager
@@ -17,3 +25,32 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def save_picture(picture: Image.Image, path: Path, **options: Any) -> Path:
+    """Write the picture in the format of the path's ending, with Pillow's options for it."""
+    content = io.BytesIO()  # on a full disk Pillow itself leaves a cut JPEG and says nothing
+    picture.save(content, format=Image.registered_extensions()[path.suffix.lower()], **options)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(content.getvalue())
+    return path
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Swap two names at once, so that there is no moment without either; False where the system cannot.
+
+    Linux can, on most of its file systems (renameat2).
+    """
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if os.name == "posix" else None
+    return rename is not None and rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0
+
+
+def is_alive(process: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True

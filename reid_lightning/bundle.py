@@ -6,13 +6,12 @@ in it). Weights load without pickle from a bundle and with `weights_only=True` f
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-import math
 import os
-import pickle
+import re
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,22 +20,22 @@ from typing import Any
 import torch
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import exchange, is_alive, replacing
 from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
+from reid_lightning.plain_yaml import read_plain_yaml
 from reid_lightning.ranking.open_set_result import Calibration
+from reid_lightning.stored_weights import RECORD, build_with, read_weights
+from reid_lightning.stored_weights import read_checkpoint as read_checkpoint
 
 FORMAT = 1
 OPTS_NAME = "opts.yaml"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model_card.md"
-
-_RECORD = "reid"  # the key of our part of a Lightning checkpoint
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,8 @@ def save_bundle(
         data=data,
         calibration=calibration or {},
     )
+    _remove_leftovers(folder)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -134,16 +133,24 @@ def save_bundle(
         except SafetensorError as error:  # its I/O errors are no OSError
             raise ReIDError(f"cannot write the bundle to {folder}: {error}. Free some space there.") from error
         _write_options(unfinished, options)
-        if folder.exists():
+        if not folder.exists():
+            unfinished.rename(folder)
+        elif not exchange(unfinished, folder):
             replaced = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(replaced)
             unfinished.rename(folder)
             shutil.rmtree(replaced)
-        else:
-            unfinished.rename(folder)
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)  # the old bundle, where the two were exchanged
     return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove bundles that were being written, or replaced, when their process was killed."""
+    for left in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        number = re.fullmatch(r"(\d+)(\.old)?", left.name.removeprefix(f".{folder.name}."))
+        if number is not None and (int(number[1]) == os.getpid() or not is_alive(int(number[1]))):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def store_calibration(folder: Path, calibration: Calibration) -> None:
@@ -158,11 +165,7 @@ def read_options(path: Path) -> BundleOptions:
     path = path / OPTS_NAME if path.is_dir() else path
     if not path.is_file():
         raise ReIDError(f"no {OPTS_NAME} at {path}; expected a bundle folder, as train.py and export.py write it.")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ReIDError(f"{path} is not readable as YAML: {error}") from error
-    return _options(values, where=str(path))
+    return _options(read_plain_yaml(path), where=str(path))
 
 
 def load(opts_path: Path | None, checkpoint_path: Path | None) -> LoadedModel:
@@ -172,29 +175,30 @@ def load(opts_path: Path | None, checkpoint_path: Path | None) -> LoadedModel:
         opts_path: `opts.yaml` or the bundle folder that holds it. None: the checkpoint brings its own options.
         checkpoint_path: `model.safetensors` or a training checkpoint (`.ckpt`). None: the weights beside `opts_path`.
     """
-    if opts_path is None and checkpoint_path is None:
-        raise ReIDError("neither a bundle nor a checkpoint was named.")
     options = None if opts_path is None else read_options(opts_path)
     if checkpoint_path is None:
+        if opts_path is None:
+            raise ReIDError("neither a bundle nor a checkpoint was named.")
         checkpoint_path = (opts_path if opts_path.is_dir() else opts_path.parent) / WEIGHTS_NAME
-    weights, record = _read_weights(checkpoint_path)
+    weights, record = read_weights(checkpoint_path)
     if options is None:
         if record is None:
             raise ReIDError(f"{checkpoint_path} holds weights only; name the bundle's {OPTS_NAME} beside it as well.")
         options = _options(record, where=str(checkpoint_path))
+    source = str(opts_path or checkpoint_path)
     if "pretrained" in options.architecture:  # would read a file or the network of its choice
-        raise ReIDError(f"the architecture in {opts_path or checkpoint_path} is not one of ours: it names pretrained.")
-    try:
-        model = ReIDModel(**options.architecture)
-    except TypeError as error:
-        raise ReIDError(f"the architecture in {opts_path or checkpoint_path} is not one of ours: {error}") from error
-    _load_state(model, weights, where=str(checkpoint_path))
+        raise ReIDError(f"the architecture in {source} is not one of ours: it names pretrained.")
+    model = build_with(weights, options.architecture, source=source, where=str(checkpoint_path))
+    if model.embedding_dim != options.embedding_dim:
+        raise ReIDError(
+            f"{source} says embeddings of {options.embedding_dim} numbers, and its network gives {model.embedding_dim}."
+        )
     model.eval()
     found = fingerprint(model, options.preprocessing)
     if record is None and options.fingerprint not in ("", found):
         raise ReIDError(
             f"{checkpoint_path} does not belong to its {OPTS_NAME}: fingerprint {found}, expected "
-            f"{options.fingerprint}. One of the two files was changed; export the bundle again."
+            f"{shortened(options.fingerprint)}. One of the two files was changed; export the bundle again."
         )
     return LoadedModel(model, replace(options, fingerprint=found))
 
@@ -213,7 +217,7 @@ def open_model(path: str | Path) -> LoadedModel:
 
 def check_architecture(checkpoint: Mapping[str, Any], model: ReIDModel) -> None:
     """ReIDError when a training checkpoint was made with another architecture than `model`."""
-    record = checkpoint.get(_RECORD)
+    record = checkpoint.get(RECORD)
     if not isinstance(record, Mapping) or "architecture" not in record:
         raise ReIDError("the checkpoint was not written by this project: it does not say which model it holds.")
     came, expected = dict(record["architecture"]), dict(model.architecture)
@@ -227,32 +231,20 @@ def check_architecture(checkpoint: Mapping[str, Any], model: ReIDModel) -> None:
         )
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a training checkpoint without running code from it; ReIDError when it is missing, damaged or not one."""
-    if not path.is_file():
-        raise ReIDError(f"no checkpoint at {path}; expected a .ckpt file of a training run.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ReIDError(f"{path} is not a readable checkpoint ({reason}); it may be cut short.") from error
-    if not isinstance(checkpoint, dict):
-        raise ReIDError(
-            f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint."
-        )
-    return checkpoint
-
-
 class _Readable(yaml.SafeDumper):
     """Plain values only; numbers of a list side by side."""
 
-    def represent_list(self, values: list[Any] | tuple[Any, ...]) -> yaml.Node:
+    def ignore_aliases(self, data: object) -> bool:
+        """Write everything out: `read_plain_yaml` takes no aliases."""
+        return True
+
+    def sequence(self, values: list[Any] | tuple[Any, ...]) -> yaml.Node:
         numbers = all(isinstance(value, int | float) for value in values)
         return self.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=numbers or None)
 
 
-_Readable.add_representer(list, _Readable.represent_list)
-_Readable.add_representer(tuple, _Readable.represent_list)
+_Readable.add_representer(list, _Readable.sequence)
+_Readable.add_representer(tuple, _Readable.sequence)
 
 
 def _write_options(folder: Path, options: BundleOptions) -> None:
@@ -262,69 +254,50 @@ def _write_options(folder: Path, options: BundleOptions) -> None:
         unfinished.write_text(yaml.dump(options.as_dict(), Dumper=_Readable, sort_keys=False), encoding="utf-8")
 
 
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    if path.suffix == ".safetensors":
-        if not path.is_file():
-            raise ReIDError(f"no weights at {path}; the bundle is incomplete.")
-        try:
-            return load_file(path), None
-        except SafetensorError as error:
-            raise ReIDError(f"{path} is not a readable safetensors file ({error}); it may be cut short.") from error
-    checkpoint = read_checkpoint(path)
-    record = checkpoint.get(_RECORD)
-    if record is None or "state_dict" not in checkpoint:
-        raise ReIDError(
-            f"{path} was not written by this project's training. Load other weights with model.pretrained=<file>."
-        )
-    prefix = "model."
-    state = checkpoint["state_dict"]
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}, record
-
-
-def _load_state(model: ReIDModel, weights: Mapping[str, Tensor], *, where: str) -> None:
-    expected = model.state_dict()
-    missing = sorted(set(expected) - set(weights))
-    unexpected = sorted(set(weights) - set(expected))
-    shapes = sorted(key for key in set(expected) & set(weights) if expected[key].shape != weights[key].shape)
-    if missing or unexpected or shapes:
-        example = (missing or unexpected or shapes)[0]
-        raise ReIDError(
-            f"{where} is of another architecture than its options say: {len(missing)} weights missing, "
-            f"{len(unexpected)} unexpected, {len(shapes)} of another shape (the first is {example!r})."
-        )
-    model.load_state_dict(dict(weights))
-
-
 def _options(values: Any, *, where: str) -> BundleOptions:
     if not isinstance(values, Mapping):
         raise ReIDError(f"{where} holds a {type(values).__name__}; expected the keys of a bundle's options.")
     if values.get("format") != FORMAT:
-        raise ReIDError(f"{where} has format {values.get('format')!r}; this version reads format {FORMAT}.")
+        raise ReIDError(f"{where} has format {_shown(values.get('format'))}; this version reads format {FORMAT}.")
     for key, kind in (("architecture", Mapping), ("preprocessing", Mapping), ("embedding_dim", int)):
-        if not isinstance(values.get(key), kind):
-            raise ReIDError(f"{where}: key {key!r} is {values.get(key)!r}; expected a {kind.__name__.lower()}.")
+        if not isinstance(values.get(key), kind) or isinstance(values[key], bool):
+            raise ReIDError(f"{where}: key {key!r} is {_shown(values.get(key))}; expected a {kind.__name__.lower()}.")
+    described = {key: values.get(key) or {} for key in ("metrics", "data", "calibration")}
+    for key, value in described.items():
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise ReIDError(f"{where}: key {key!r} is {_shown(value)}; expected a mapping from names.")
+    if not isinstance(values.get("fingerprint", ""), str):
+        raise ReIDError(f"{where}: the fingerprint is {_shown(values['fingerprint'])}; expected a text.")
     try:
         preprocessing = Preprocessing(**values["preprocessing"])
-    except (TypeError, ValueError) as error:
-        raise ReIDError(f"{where}: preprocessing is not one of ours: {error}") from error
+    except (TypeError, ValueError, OverflowError, ReIDError) as error:
+        raise ReIDError(f"{where}: preprocessing is not one of ours: {str(error)[:300]}") from error
     return BundleOptions(
         architecture=dict(values["architecture"]),
         preprocessing=preprocessing,
         embedding_dim=values["embedding_dim"],
-        fingerprint=str(values.get("fingerprint", "")),
-        metrics=dict(values.get("metrics") or {}),
-        data=dict(values.get("data") or {}),
-        calibration=_calibrations(values.get("calibration") or {}, where=where),
+        fingerprint=values.get("fingerprint", ""),
+        metrics=dict(described["metrics"]),
+        data=dict(described["data"]),
+        calibration=_calibrations(described["calibration"], where=where),
     )
 
 
-def _calibrations(values: Any, *, where: str) -> dict[str, dict[str, Any]]:
+def _shown(value: object) -> str:
+    return shortened(repr(value))
+
+
+def _calibrations(values: Mapping[str, Any], *, where: str) -> dict[str, dict[str, Any]]:
     try:
         calibrations = {name: Calibration(**entry) for name, entry in values.items()}
         for calibration in calibrations.values():
             rates = (calibration.threshold, calibration.measured_false_match_rate, calibration.true_match_rate)
-            if not all(isinstance(rate, float | int) and math.isfinite(rate) for rate in rates):
-                raise TypeError(f"threshold and rates are {rates}; expected finite numbers")
+            if not all(_is_finite(rate) for rate in rates):
+                raise TypeError(f"threshold and rates are {_shown(rates)}; expected finite numbers")
         return {name: calibration.as_dict() for name, calibration in calibrations.items()}
-    except (AttributeError, TypeError, ReIDError) as error:
-        raise ReIDError(f"{where}: calibration is not one of ours: {error}") from error
+    except (AttributeError, TypeError, ValueError, OverflowError, ReIDError) as error:
+        raise ReIDError(f"{where}: calibration is not one of ours: {str(error)[:300]}") from error
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and abs(value) < 1e300

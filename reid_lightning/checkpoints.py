@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
+from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError
 
 LAST_NAME = "last.ckpt"
@@ -110,26 +109,6 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, in a few words, or None when every byte of it is as it was written.
-
-    torch.load itself takes a file with changed bytes: it checks the list of contents and not the sums of the contents.
-    """
-    try:
-        archive = zipfile.ZipFile(path)
-    except zipfile.BadZipFile:  # the list of contents stands at the end
-        size = path.stat().st_size
-        return f"cut short after {size:,} bytes" if size else "empty"
-    except OSError as error:
-        return f"not readable: {error.strerror or error}"
-    with archive:
-        try:
-            changed = archive.testzip()
-        except (zipfile.BadZipFile, OSError) as error:
-            return f"its bytes have changed: {error}"
-    return None if changed is None else f"its bytes have changed, in {changed}"
-
-
 def resume_path(resume: str | Path | None, run_dir: Path) -> Path | None:
     """The checkpoint that `resume=...` means, or None for a run from the beginning; ReIDError as `choose_checkpoint`.
 
@@ -188,7 +167,7 @@ def _newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     for path in _checkpoints(folder):
         try:
             steps[path] = int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except Exception as error:  # torch's reader of pickles raises many kinds on changed bytes
             damaged.append((path, damage(path) or f"not a checkpoint of a run ({type(error).__name__})"))
     for path in sorted(steps, key=steps.__getitem__, reverse=True):
         reason = damage(path)

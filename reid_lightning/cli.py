@@ -10,15 +10,15 @@ import errno
 import functools
 import inspect
 import os
-import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -28,6 +28,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
+from reid_lightning.lost_processes import lost_process_message
+from reid_lightning.masking import without_secrets
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 
@@ -36,13 +38,20 @@ _REPORT = "REID_LIGHTNING_REPORT"
 _WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
 
 
-def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` and the command line, run, report."""
+def entry_point(
+    config_name: str, *, sweeps: bool = True
+) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
+    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` and the command line, run, report.
+
+    Args:
+        sweeps: whether `-m` makes sense. Hydra writes and prints the command lines of a sweep as they are: with the
+            passwords of cameras and servers.
+    """
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
 
-        def report(error: Exception) -> None:
+        def report(error: Exception) -> NoReturn:
             message = None if keep_traceback else user_message(error)
             if message is None:
                 raise error
@@ -56,7 +65,7 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
             except Exception as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise  # one job of a sweep: Hydra goes on or stops, as its launcher says
-                return report(error)
+                report(error)
 
         def main() -> None:
             before = os.environ.get(_FULL_ERROR)
@@ -64,6 +73,8 @@ def entry_point(config_name: str) -> Callable[[Callable[[DictConfig], object]], 
             if not keep_traceback:
                 os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
             try:
+                if not sweeps and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]):
+                    raise ReIDError(f"{config_name}.py makes no sweeps; start it once for each setting, without -m.")
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             except Exception as error:
                 report(error)
@@ -84,6 +95,8 @@ def user_message(error: BaseException) -> str | None:
             return str(cause).rsplit("ReIDError: ", 1)[-1].strip()  # a loader process puts its traceback before it
         if type(cause).__name__ == "MisconfigurationException":  # Lightning's word for what a user asked wrongly
             return _one_paragraph(cause)
+        if (message := lost_process_message(cause)) is not None:
+            return message
     for cause in chain:
         if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
             where = cause.filename or "the run directory"
@@ -101,8 +114,10 @@ def user_message(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
     current: BaseException | None = error
-    while current is not None:
+    while current is not None and id(current) not in seen:  # an error of gRPC is its own cause
+        seen.add(id(current))
         yield current
         current = current.__cause__
 
@@ -123,7 +138,7 @@ def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
 
 def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
     """Fail now rather than after an hour: `folder` can be written and has room for `needed_bytes`."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".write-test-") as probe:
+    with tempfile.TemporaryFile(dir=folder, prefix=".write-test-") as probe:  # has no name, which a kill would leave
         probe.write(b"\0" * 4096)
         probe.flush()
     free = shutil.disk_usage(folder).free
@@ -146,7 +161,7 @@ def save_config(cfg: DictConfig, run_dir: Path) -> Path:
     return write_atomically(run_dir / "config.yaml", without_secrets(OmegaConf.to_yaml(cfg, resolve=True)))
 
 
-def without_secrets(text: str) -> str:
-    """YAML with *** in place of the user and password of URLs, and of every token."""
-    text = re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)
-    return re.sub(r"(?m)^(\s*\w*token:) (?!null$).+$", r"\1 '***'", text)
+def plain_config(cfg: DictConfig) -> dict[str, Any]:
+    """The same as plain values, for what is sent elsewhere."""
+    content: dict[str, Any] = yaml.safe_load(without_secrets(OmegaConf.to_yaml(cfg, resolve=True)))
+    return content

@@ -64,16 +64,19 @@ class CSVLog(Logger):
         """Write a row, of step 0 where none is given."""
         values = {name: value.item() if isinstance(value, Tensor) else value for name, value in metrics.items()}
         row = {**values, "step": step or 0}
-        this = row["step"], frozenset(row)
+        this = step or 0, frozenset(row)
         if this == self._latest:
             return
         self._latest = this
-        if self._columns is None:
-            self._rewrite(sorted(row), [])
-        elif not set(row) <= set(self._columns):
-            self._rewrite(sorted({*self._columns, *row}), _read(self.path)[1])
+        columns = self._columns
+        if columns is None:
+            columns = sorted(row)
+            self._rewrite(columns, [])
+        elif not set(row) <= set(columns):
+            columns = sorted({*columns, *row})
+            self._rewrite(columns, _read(self.path)[1])
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_line(row.get(column, "") for column in self._columns))
+            file.write(_line(row.get(column, "") for column in columns))
 
     @rank_zero_only
     def go_on(self, *, step: int) -> None:

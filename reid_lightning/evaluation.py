@@ -103,11 +103,18 @@ class Evaluation:
             return self._of_parts(embedder, dataset, run_dir, bundle=bundle, model=model)
         tables = []
         for images, title in ((dataset.query, "embedding queries"), (dataset.gallery, "embedding the gallery")):
-            options = {"batch_size": self.batch_size, "num_workers": self.num_workers, "flip": self.flip}
-            embeddings = embed_pictures(embedder, images, title=title, **options)
+            embeddings = embed_pictures(
+                embedder,
+                images,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+                flip=self.flip,
+                title=title,
+            )
             tables.append(table_of(images, embeddings, model=model))
-        index = {"gt_index": dataset.gt_index, "jk_index": dataset.jk_index}
-        ranking = self._named(self.protocol.rank(*tables, **index))
+        query, gallery = tables
+        ranking = self.protocol.rank(query, gallery, gt_index=dataset.gt_index, jk_index=dataset.jk_index)
+        ranking = self._named(ranking)
         first = judgement = self._measure(ranking)
         if dataset.gallery_draws is not None:
             images, embeddings = (*dataset.query, *dataset.gallery), torch.cat([table.embeddings for table in tables])
@@ -117,9 +124,9 @@ class Evaluation:
         write_metrics(judgement, run_dir, data=dataset.name, model=model)
         if bundle is not None and judgement.calibration is not None:
             store_calibration(bundle, judgement.calibration)
-        images = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
+        by_name = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
         name = embedder.options.architecture["backbone"].rsplit("/")[-1]
-        self._write_rest(ranking, first, tables, run_dir, data=dataset.name, model=name, images=images)
+        self._write_rest(ranking, first, tables, run_dir, data=dataset.name, model=name, images=by_name)
         return judgement
 
     def _of_parts(
@@ -181,7 +188,8 @@ class Evaluation:
                 write_embeddings(run_dir / f"{side}_embeddings.{self.save_embeddings}", table)
         write_ranking(run_dir / "ranking.json", ranking, top_k=self.protocol.top_k)
         if self.track_table:
-            write_track_table(*tables, run_dir, model=model, protocol=self.protocol)
+            query, gallery = tables
+            write_track_table(query, gallery, run_dir, model=model, protocol=self.protocol)
         if self.pictures:
             folder = run_dir / "pictures"
             folder.mkdir(exist_ok=True)
@@ -199,10 +207,10 @@ class Evaluation:
             _log.warning("no threshold: %s", error)
         if open_set is not None and self.protocol.absolute:
             calibration = calibrate_threshold(open_set, false_match_rate=self.false_match_rate)
-        cameras = ranking.query.cameras, ranking.gallery.cameras
-        if all(cameras):
+        query_cameras, gallery_cameras = ranking.query.cameras, ranking.gallery.cameras
+        if query_cameras and gallery_cameras:
             camera_pairs = camera_pair_map(
-                ranking.problem, query_cameras=cameras[0], gallery_cameras=cameras[1], ap=self.protocol.ap
+                ranking.problem, query_cameras=query_cameras, gallery_cameras=gallery_cameras, ap=self.protocol.ap
             )
         return Judgement(result, open_set, calibration, camera_pairs)
 

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -145,7 +145,7 @@ def _reload_pt2(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """The exporters talk at length; what matters is the comparison afterwards."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)

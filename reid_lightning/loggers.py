@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import wandb
+from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
-from pytorch_lightning.loggers.logger import rank_zero_experiment
-from wandb.errors import AuthenticationError, CommError, UsageError
+from wandb.errors import AuthenticationError, CommError, Error, UsageError
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps import place_in_sweep
@@ -57,6 +57,7 @@ def wandb_logger(
     job_type: str,
     tags: Sequence[str],
     offline: bool | None,
+    resume: str | None = None,
     init_timeout: float,
     finish_timeout: float,
 ) -> WandbLogger:
@@ -66,6 +67,7 @@ def wandb_logger(
         name: of the run; None: in a sweep that of the job's folder, else W&B invents one.
         group: runs to be compared; None: the sweep's folder, in a sweep.
         offline: None: online when a key is configured (WANDB_API_KEY or `wandb login`), else offline.
+        resume: what the training goes on from, if it does: the W&B run that `save_dir` has goes on, too.
         init_timeout: seconds to wait for the server before the run is kept offline.
         finish_timeout: seconds to wait for the upload at the end; what is missing then can be sent with `wandb sync`.
     """
@@ -84,9 +86,16 @@ def wandb_logger(
         group=group,
         job_type=job_type,
         tags=list(tags),
+        id=None if resume is None else _earlier_run(Path(save_dir)),
         mode="offline" if offline else None,
         settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
     )
+
+
+def _earlier_run(save_dir: Path) -> str | None:
+    """The id of the W&B run that was last begun in a folder: its own folder is `[offline-]run-<time>-<id>`."""
+    folders = [path.name.removeprefix("offline-") for path in save_dir.glob("wandb/*run-*-*")]
+    return max(folders).rsplit("-", 1)[-1] if folders else None
 
 
 @contextlib.contextmanager
@@ -120,7 +129,11 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
             run.summary.update({f"best/{name}": value for name, value in {**shares, **of_epoch}.items()})
             artifact = wandb.Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
             artifact.add_dir(str(folder), policy="immutable")  # a bundle stays as it is; else W&B copies it into $HOME
-            run.log_artifact(artifact, aliases=["best", *(f"epoch-{value}" for value in of_epoch.values())])
+            try:
+                run.log_artifact(artifact, aliases=["best", *(f"epoch-{value}" for value in of_epoch.values())])
+            except Error as error:  # the training is done, whatever becomes of its log
+                reason = str(error).splitlines()[0]
+                _log.warning("W&B cannot be reached and has not got the bundle, which is in %s. (%s)", folder, reason)
 
 
 def has_wandb_key() -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,7 +70,9 @@ class EmbeddingMetric(Metric, ABC):
         values = self._evaluate(*self.ranked)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
-    def _sync_dist(self, dist_sync_fn: Callable = gather_all_tensors, process_group: Any | None = None) -> None:
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., list[Tensor]] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
         """Gather the states of all ranks. A rank that was given no picture joins in with as many dimensions as the
         others have: torchmetrics' own stand-in, a vector of length 0, cannot be gathered with matrices."""
         width = self.parts[0].shape[1] if self.parts else 0
@@ -121,20 +124,21 @@ class RetrievalMetric(EmbeddingMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
-        self.protocol = {
-            "query_ids": query_ids,
-            "gallery_ids": gallery_ids,
-            "query_cameras": query_cameras,
-            "gallery_cameras": gallery_cameras,
-            "gt_index": gt_index,
-            "jk_index": jk_index,
-            "ap": ap,
-            "ranks": tuple(ranks),
-        }
+        self._rank = partial(
+            evaluate_retrieval,
+            query_ids=query_ids,
+            gallery_ids=gallery_ids,
+            query_cameras=query_cameras,
+            gallery_cameras=gallery_cameras,
+            gt_index=gt_index,
+            jk_index=jk_index,
+            ap=ap,
+            ranks=tuple(ranks),
+        )
         self.result: RetrievalResult | None = None
 
     def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
-        self.result = evaluate_retrieval(query, gallery, **self.protocol)
+        self.result = self._rank(query, gallery)
         return _named(self.result)
 
 
@@ -180,17 +184,18 @@ class OpenSetMetric(EmbeddingMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
-        self.protocol = {
-            "query_ids": query_ids,
-            "gallery_ids": gallery_ids,
-            "query_cameras": query_cameras,
-            "gallery_cameras": gallery_cameras,
-            "false_match_rates": tuple(false_match_rates),
-        }
+        self._rank = partial(
+            evaluate_open_set,
+            query_ids=query_ids,
+            gallery_ids=gallery_ids,
+            query_cameras=query_cameras,
+            gallery_cameras=gallery_cameras,
+            false_match_rates=tuple(false_match_rates),
+        )
         self.result: OpenSetResult | None = None
 
     def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
-        self.result = evaluate_open_set(query, gallery, **self.protocol)
+        self.result = self._rank(query, gallery)
         return {f"TPR@FPR={point.asked_rate:g}": point.true_match_rate for point in self.result.match_points}
 
 

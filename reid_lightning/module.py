@@ -209,9 +209,10 @@ class ReIDModule(pl.LightningModule):
         check_architecture(checkpoint, self.model)
 
 
-def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer) -> None:
+def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer, *, may_be_complete: bool = False) -> None:
     """ReIDError when the checkpoint at `path` cannot go on as `module` under `trainer`: other network, input, loss,
-    identities or averaging, or when it has trained its `max_epochs` already."""
+    identities or averaging, or when it has trained its `max_epochs` already. `may_be_complete` allows the latter: the
+    same command was given again, and may have been killed before its export."""
     checkpoint = read_checkpoint(path)
     check_architecture(checkpoint, module.model)
     check_averaging(checkpoint, trainer.callbacks)
@@ -229,7 +230,7 @@ def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer) -> None
         )
     finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     epochs = checkpoint["epoch"] + int(finished)
-    if trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
+    if not may_be_complete and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise ReIDError(
             f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that. If it was stopped "
             f"before its export: python export.py checkpoint={path.with_name('best.ckpt')}."

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import save_picture
 from reid_lightning.data.images import load_image
 from reid_lightning.data.records import VehicleImage
+from reid_lightning.errors import ReIDError
 from reid_lightning.ranked_lists import PicturedRanking, RankedList, choose_queries, hardest_lists, ranked_lists
 
 CELL = 96  # pixels of a picture's square
@@ -39,7 +41,7 @@ def draw_ranked_lists(ranking: PicturedRanking, path: Path, *, name: str, querie
         f"{len(lists)} queries, evenly spread from the worst (top) to the best average precision (AP); green: the same "
         f"vehicle, red: another\n{result.describe()}"
     )
-    return save_atomically(draw_lists(lists, title=title, subtitle=subtitle, columns=columns), path)
+    return save_picture(draw_lists(lists, title=title, subtitle=subtitle, columns=columns), path)
 
 
 def draw_hardest_queries(
@@ -53,7 +55,7 @@ def draw_hardest_queries(
         "Lowest average precision (AP) at the top. Red: the wrong pictures that rank best; green: the right one that "
         f"ranks best; #: place, junk left out.\n{ranking.result.describe()}"
     )
-    return save_atomically(draw_lists(lists, title=title, subtitle=subtitle, columns=confusers), path)
+    return save_picture(draw_lists(lists, title=title, subtitle=subtitle, columns=confusers), path)
 
 
 def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, columns: int) -> Image.Image:
@@ -63,12 +65,12 @@ def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, column
     answers = any(entry.answer for entry in lists)
     right_edge = GAP + (columns + 1) * step + GAP
     width = right_edge + answers * (step + GAP)
-    font = ImageFont.load_default(size=11)
+    font = own_font(11)
     lines = [part for line in subtitle.splitlines() for part in _broken(line, font, width - 2 * GAP)]
     header = TITLE + (max(2, len(lines)) - 2) * LINE
     canvas = Image.new("RGB", (width, header + len(lists) * row_height + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
-    draw.text((GAP, 2), title, fill=TEXT, font=ImageFont.load_default(size=15))
+    draw.text((GAP, 2), title, fill=TEXT, font=own_font(15))
     for number, line in enumerate(lines):
         draw.text((GAP, 20 + number * LINE), line, fill=FAINT, font=font)
     for number, entry in enumerate(lists):
@@ -85,13 +87,6 @@ def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, column
     return canvas
 
 
-def save_atomically(picture: Image.Image, path: Path) -> Path:
-    """Write the picture in the format of the path's ending; it appears whole or not at all."""
-    with replacing(path) as unfinished:
-        picture.save(unfinished)
-    return path
-
-
 def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage, *, colour: str, caption: str) -> None:
     left, top = corner
     side = CELL + 2 * FRAME
@@ -99,7 +94,7 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     draw.rectangle((left, top, left + side - 1, top + side - 1), fill=colour)
     picture = ImageOps.pad(load_image(image.path), (CELL, CELL), color="#e8e8e8")
     canvas.paste(picture, (left + FRAME, top + FRAME))
-    font = ImageFont.load_default(size=11)
+    font = own_font(11)
     draw.text((left, top + side), shortened(caption, font, side), fill=TEXT, font=font)
     draw.text((left, top + side + LINE), shortened(_name(image), font, side), fill=FAINT, font=font)
 
@@ -113,6 +108,15 @@ def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+@lru_cache(maxsize=16)
+def own_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font. ReIDError where Pillow was built without FreeType."""
+    font = ImageFont.load_default(size=size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise ReIDError("this Pillow has no FreeType, which text in pictures needs; install Pillow's own wheel.")
+    return font
 
 
 def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:

@@ -10,11 +10,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
@@ -197,9 +199,9 @@ def new_figure(title: str, *captions: str, height: float = _HEIGHT) -> tuple[Fig
     """A figure whose axes take `height` inches below a title and grey captions, each of which begins a line."""
     lines = [line for caption in captions for line in textwrap.wrap(caption, _LETTERS)]
     total = height + 0.5 + _LINE * len(lines)
-    figure = Figure(figsize=(WIDTH, total), facecolor="white", layout="constrained")
-    figure.get_layout_engine().set(w_pad=_MARGIN, h_pad=_MARGIN / 2, rect=(0, 0, 1, height / total))
-    place = {"x": _MARGIN / WIDTH, "verticalalignment": "top", "parse_math": False}
+    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN / 2, rect=(0, 0, 1, height / total))
+    figure = Figure(figsize=(WIDTH, total), facecolor="white", layout=layout)
+    place: dict[str, Any] = {"x": _MARGIN / WIDTH, "verticalalignment": "top", "parse_math": False}
     figure.text(y=1 - 0.12 / total, s=title, fontsize=13, color=TEXT, **place)
     figure.text(y=1 - 0.42 / total, s="\n".join(lines), fontsize=8.5, color=FAINT, linespacing=1.35, **place)
     axes = figure.add_subplot()
@@ -222,7 +224,7 @@ def _number_cells(axes: Axes, pairs: CameraPairMap, *, dark: float) -> None:
     decimals, size = (1, 10.5) if counted else (0, min(9.0, 180 / max(rows, columns)))
     for row, column in (pairs.queries > 0).nonzero().tolist():
         value = float(pairs.mAP[row, column])
-        style = {"ha": "center", "va": "center", "color": "white" if value > dark else TEXT}
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if value > dark else TEXT}
         axes.text(column, row - 0.12 * counted, f"{100 * value:.{decimals}f}", fontsize=size, **style)
         if counted:
             axes.text(column, row + 0.26, f"{int(pairs.queries[row, column]):,}", fontsize=7, **style)
@@ -234,7 +236,7 @@ def _mark(axes: Axes, x: Sequence[float], y: Sequence[float], *, labels: Sequenc
     axes.plot(x, y, marker="o", markersize=6.5, color=RIGHT, markeredgecolor="white", linestyle="none")
     text = "\n".join(f"{label}   {100 * share:.1f}" for label, share in zip(labels, y, strict=True))
     box = {"facecolor": "white", "edgecolor": "none", "pad": 4}
-    style = {"fontsize": 12, "color": TEXT, "linespacing": 1.5, "bbox": box}
+    style: dict[str, Any] = {"fontsize": 12, "color": TEXT, "linespacing": 1.5, "bbox": box}
     axes.text(0.97, 0.06, text, transform=axes.transAxes, horizontalalignment="right", **style)
 
 

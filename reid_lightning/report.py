@@ -70,9 +70,9 @@ def draw_plots(
             histogram.edges, histogram.same, histogram.different, threshold=threshold, score=score, caption=caption
         )
         save_figure(figure, folder / "scores.png")
-        marked = {point.asked_rate: point.true_match_rate for point in open_set.match_points}
-        curve = open_set.curve
-        figure = plot_roc(curve.false_match_rate, curve.true_match_rate, marked=marked, caption=caption)
+        rates = {point.asked_rate: point.true_match_rate for point in open_set.match_points}
+        roc = open_set.curve
+        figure = plot_roc(roc.false_match_rate, roc.true_match_rate, marked=rates, caption=caption)
         save_figure(figure, folder / "roc.png")
 
 

@@ -73,11 +73,11 @@ def choices(jobs: Sequence[ScoredJob]) -> list[Choice]:
         settings = {key: value for key, value in one.job.settings.items() if key in told_apart}
         groups.setdefault(tuple(settings.items()), []).append(one)
     made = []
-    for settings, members in groups.items():
+    for shared, members in groups.items():
         finished = [one.scores for one in members if one.job.status == "completed" and one.scores]
         metrics = dict.fromkeys(name for scores in finished for name in scores)
         values = {metric: tuple(scores[metric] for scores in finished if metric in scores) for metric in metrics}
-        made.append(Choice(dict(settings), tuple(one.job for one in members), values))
+        made.append(Choice(dict(shared), tuple(one.job for one in members), values))
     return sorted(made, key=lambda choice: -choice.mean_mAP)
 
 

@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from hydra.experimental.callback import Callback
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.problem import IMAGE_TO_TRACK, TRACK_TO_TRACK
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, TrackToTrack
 from reid_lightning.ranking.table import EmbeddingTable
-from reid_lightning.ranking.tracks import Aggregation
+from reid_lightning.ranking.tracks import Aggregation, TrackMetric
 
 NAME = "track_table"
 SHORT = {IMAGE_TO_TRACK: "I2T", TRACK_TO_TRACK: "T2T"}
@@ -41,12 +41,12 @@ def write_track_table(
         model: the network's name in the table.
         protocol: whose AP definition and junk rule apply (index files name pictures: the camera rule instead).
     """
-    rules = {"ap": protocol.ap, "junk": "none" if protocol.junk == "none" else "camera"}
+    junk: Literal["camera", "none"] = "none" if protocol.junk == "none" else "camera"
     ways: list[EvaluationProtocol] = []
-    for metric in ("med", "mcd", "rscr"):
-        ways.append(ImageToTrack(metric=metric, **rules))
+    for metric in get_args(TrackMetric):
+        ways.append(ImageToTrack(metric=metric, ap=protocol.ap, junk=junk))
         for aggregation in get_args(Aggregation) if metric != "rscr" else ("min",):  # which RSCR does not look at
-            ways.append(TrackToTrack(metric=metric, aggregation=aggregation, **rules))
+            ways.append(TrackToTrack(metric=metric, aggregation=aggregation, ap=protocol.ap, junk=junk))
     rows = []
     for way in track(ways, "ranking tracks", transient=True):
         ranking = way.rank(query, gallery)

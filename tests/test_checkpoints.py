@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,18 @@ def test_the_disk_a_run_needs_by_hand(monkeypatch):
     assert bytes_of_run(module, trainer) == 4 * checkpoint_bytes(module) + states
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     assert bytes_of_run(module, trainer) == 6 * checkpoint_bytes(module) + states
+
+
+def test_a_checkpoint_that_would_unpack_to_more_than_it_holds_is_damaged(tmp_path):
+    packed = tmp_path / "packed.ckpt"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", bytes(1000))
+    assert damage(packed) == "packed, which torch writes no checkpoint"
+    with zipfile.ZipFile(tmp_path / "plain.ckpt", "w") as archive:
+        archive.writestr("data", bytes(1000))
+    content = (tmp_path / "plain.ckpt").read_bytes()
+    (tmp_path / "claims.ckpt").write_bytes(
+        content.replace((1000).to_bytes(4, "little"), (1 << 30).to_bytes(4, "little"))
+    )
+    assert damage(tmp_path / "plain.ckpt") is None
+    assert damage(tmp_path / "claims.ckpt") == "it says that more is in it than its size allows"

@@ -59,17 +59,20 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
 def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
     from omegaconf import OmegaConf
 
-    from reid_lightning.cli import save_config
+    from reid_lightning.cli import plain_config, save_config
 
     cfg = {
-        "source": "rtsp://me:secret@camera/1",
+        "source": "rtsp://me:sec@ret@camera/1",
+        "api_key": "secret",
         "vectors": {"token": "root:secret", "uri": "http://host:1"},
         "token": None,
     }
     saved = save_config(OmegaConf.create(cfg), tmp_path).read_text()
-    assert "secret" not in saved
+    assert "sec" not in saved
     assert OmegaConf.create(saved) == {
-        "source": "rtsp://***@camera/1",
+        "source": "rtsp://camera/1",
+        "api_key": "***",
         "vectors": {"token": "***", "uri": "http://host:1"},
         "token": None,
     }
+    assert plain_config(OmegaConf.create(cfg)) == OmegaConf.create(saved)

@@ -125,6 +125,15 @@ def test_a_server_that_refuses_the_key_is_a_mistake_to_correct(make_logger, monk
         _ = make_logger().experiment
 
 
+def test_a_resumed_training_goes_on_in_its_run(make_logger, tmp_path):
+    first = make_logger(resume="auto").experiment.id  # nothing to go on from yet
+    wandb.finish()
+    assert make_logger(resume=str(tmp_path)).experiment.id == first
+    wandb.finish()
+    assert make_logger().experiment.id != first
+    wandb.finish()
+
+
 def test_online_needs_a_key_and_offline_can_be_asked_for(make_logger, monkeypatch, tmp_path):
     modes = []
 

@@ -33,3 +33,11 @@ def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, ca
     assert "torch.Size([2, 50])" in printed
     assert "1 LS15EBC 1.0 data/gallery/LS15EBC/a.jpg" in printed
     assert read_embeddings("q.npz").identities == ("blue van", "taxi 7")
+
+
+def test_every_link_in_the_docs_leads_to_a_file(project):
+    pages = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("benchmarks/*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())]
+    assert len(links) > 30
+    lost = [f"{page.name}: {link}" for page, link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not lost

@@ -40,9 +40,9 @@ class RankedLists(pl.Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         dataset = trainer.datamodule.dataset
-        embeddings = (side.cpu() for side in callback.metric.ranked)
+        query, gallery = (side.cpu() for side in callback.metric.ranked)
         path = draw_ranked_lists(
-            PicturedRanking.of_embeddings(dataset, *embeddings, callback.metric.result),
+            PicturedRanking.of_embeddings(dataset, query, gallery, callback.metric.result),
             self.folder / f"ranked_lists_epoch_{trainer.current_epoch:03d}.png",
             name=dataset.name,
             queries=self.queries,

@@ -88,8 +88,8 @@ def decay_at(step: int, *, limit: float) -> float:
 def move_average(average: nn.Module, live: nn.Module, *, decay: float) -> None:
     """average <- decay average + (1 - decay) live, for all parameters and for the float buffers of `model`; other
     buffers are copied. Two modules with a `model`, otherwise alike. The device is not waited for."""
-    averaged = list(zip(average.parameters(), live.parameters(), strict=True))
-    copied = []
+    averaged: list[tuple[Tensor, Tensor]] = list(zip(average.parameters(), live.parameters(), strict=True))
+    copied: list[tuple[Tensor, Tensor]] = []
     for (name, ours), theirs in zip(average.named_buffers(), live.buffers(), strict=True):
         is_statistic = name.startswith("model.") and ours.is_floating_point()
         (averaged if is_statistic else copied).append((ours, theirs))

@@ -15,8 +15,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from reid_lightning.atomic import replacing
-from reid_lightning.data.records import Split
+from reid_lightning.atomic import save_picture
+from reid_lightning.data.records import PicturePath, Split
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 
@@ -33,7 +33,7 @@ def check_request(output: Path, *, pictures: int, draws: int) -> None:
         raise ReIDError(f"output is {output}; expected a name that ends in .png or .jpg.")
 
 
-def spread(images: Split, count: int) -> list[Path]:
+def spread(images: Split, count: int) -> list[PicturePath]:
     """`count` paths (or all, if fewer), evenly spread over the records; `ReIDError` if there are none."""
     if not images:
         raise ReIDError("the data set holds no training pictures, so there is nothing to draw; check data=.")
@@ -42,7 +42,12 @@ def spread(images: Split, count: int) -> list[Path]:
 
 
 def augmented_columns(
-    paths: Sequence[Path], transform: TrainTransform, *, draws: int, seed: int, track: Callable[[range], Iterable[int]]
+    paths: Sequence[PicturePath],
+    transform: TrainTransform,
+    *,
+    draws: int,
+    seed: int,
+    track: Callable[[range], Iterable[int]],
 ) -> list[np.ndarray]:
     """uint8 (pictures, H, W, 3) each: the plain pictures, then `draws` times what training makes of them as one batch.
 
@@ -123,8 +128,7 @@ if __name__ == "__main__":
         )
         choice = HydraConfig.get().runtime.choices["transforms"]
         title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
-        with replacing(output) as unfinished:
-            draw_sheet(columns, title=title, lines=describe(transform)).save(unfinished)
+        save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
         Console().print(f"{len(paths)} pictures, {cfg.draws} draws each: {output}", soft_wrap=True)
 
     main()

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid_lightning.data.records import PicturePath
 from reid_lightning.errors import ReIDError
 
 _SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps it; containers often allow 64 MiB
@@ -32,7 +33,7 @@ class PictureCache:
     Raises `ReIDError` when that much shared memory is not free.
     """
 
-    def __init__(self, paths: Sequence[Path], *, height: int, width: int, limit_mib: float) -> None:
+    def __init__(self, paths: Sequence[PicturePath], *, height: int, width: int, limit_mib: float) -> None:
         if not isinstance(limit_mib, int | float) or not limit_mib > 0:
             raise ReIDError(f"loader.cache_mib is {limit_mib!r}; expected MiB above 0, or null for no cache.")
         distinct = list(dict.fromkeys(paths))
@@ -53,7 +54,7 @@ class PictureCache:
         """Pictures that have room."""
         return len(self._slots)
 
-    def get(self, path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+    def get(self, path: PicturePath, read: Callable[[PicturePath], np.ndarray]) -> np.ndarray:
         """uint8 (height, width, 3), from memory or from `read(path)`. It may be the shared memory: do not write to it.
 
         Two workers may read the same picture at once; both write the same bytes.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import csv
 import difflib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from reid_lightning.data.images import check_images
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 
 REQUIRED = ("path", "identity")
 OPTIONAL = ("camera", "track", "split", "colour", "type", "viewpoint")
@@ -46,19 +46,23 @@ def read_csv(
     folder = path.parent if root is None else Path(root).expanduser()
     if not folder.is_dir():
         raise ReIDError(f"data.root: there is no folder {folder} (seen from {Path.cwd()}); set it to the pictures'.")
-    images, splits = [], []
+    images: list[VehicleImage] = []
+    splits: list[str | None] = []
     for number, row in _rows(path, columns or {}):
-        for name in REQUIRED:
-            if row[name] is None:
-                raise ReIDError(f"{path}, line {number}: {name} is empty; every picture needs one.")
+        picture, identity = row["path"], row["identity"]
+        if picture is None or identity is None:
+            empty = "path" if picture is None else "identity"
+            raise ReIDError(f"{path}, line {number}: {empty} is empty; every picture needs one.")
         split = row["split"] and row["split"].lower()
         if split not in (*SPLITS, None):
-            raise ReIDError(f"{path}, line {number}: split {row['split']!r}; expected one of {', '.join(SPLITS)}.")
+            raise ReIDError(
+                f"{path}, line {number}: split {shortened(repr(row['split']))}; expected one of {', '.join(SPLITS)}."
+            )
         if splits and (split is None) != (splits[-1] is None):
             raise ReIDError(f"{path}, line {number}: a split is given for some pictures only; give all or none.")
         splits.append(split)
-        fields = (row[name] for name in ("identity", "camera", "track", "colour", "type", "viewpoint"))
-        images.append(VehicleImage(folder / row["path"], *fields))
+        known = {name: row[name] for name in ("camera", "track", "colour", "type", "viewpoint")}
+        images.append(VehicleImage(folder / picture, identity, **known))
     if not images:
         raise ReIDError(f"{path} has a header but no pictures; expected one line for each.")
     dataset = build_dataset(
@@ -100,12 +104,12 @@ def _positions(path: Path, header: list[str], columns: Mapping[str, str]) -> dic
         if name not in known:
             raise ReIDError(f"data.columns: {name!r} is not one of {', '.join(known)}.")
         if theirs not in header:
-            raise ReIDError(f"data.columns.{name}: {path} has no column {theirs!r}, only {', '.join(header)}.")
+            raise ReIDError(f"data.columns.{name}: {path} has no column {theirs!r}, only {_listed(header)}.")
     positions = {name: header.index(columns.get(name, name)) for name in known if columns.get(name, name) in header}
     missing = [name for name in REQUIRED if name not in positions]
     if missing:
         raise ReIDError(
-            f"{path} has no column {' and no column '.join(missing)}; its header is {', '.join(header) or 'empty'}. "
+            f"{path} has no column {' and no column '.join(missing)}; its header is {_listed(header) or 'empty'}. "
             f"Rename the column, or map it: 'data.columns={{{missing[0]}: <its name>}}'."
         )
     for extra in set(header) - {header[position] for position in positions.values()}:
@@ -114,10 +118,14 @@ def _positions(path: Path, header: list[str], columns: Mapping[str, str]) -> dic
         )
         if meant:
             raise ReIDError(
-                f"{path} has a column {extra!r}; if {meant[0]!r} is meant, rename it or set "
+                f"{path} has a column {shortened(repr(extra))}; if {meant[0]!r} is meant, rename it or set "
                 f"'data.columns={{{meant[0]}: {extra}}}', otherwise give it a name that is less alike."
             )
     return positions
+
+
+def _listed(header: Sequence[str]) -> str:
+    return shortened(", ".join(header), 500)
 
 
 def _text(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
@@ -124,7 +124,7 @@ class ReIDDataModule(pl.LightningDataModule):
         names = Numbering(cameras=self.numbering.cameras, viewpoints=self.numbering.viewpoints)
         pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
         place = self._place()
-        sampler = None
+        sampler: DistributedSampler[Batch] | None = None
         if place["world_size"] > 1:  # pads with duplicates, so that ranks run equally many steps; counted once later
             sampler = DistributedSampler(
                 pictures, num_replicas=place["world_size"], rank=place["rank"], shuffle=False, drop_last=False
@@ -144,7 +144,7 @@ class ReIDDataModule(pl.LightningDataModule):
             return {"rank": 0, "world_size": 1}
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
-    def _loader_options(self) -> dict[str, object]:
+    def _loader_options(self) -> dict[str, Any]:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return {
             "num_workers": self.num_workers,

@@ -8,7 +8,6 @@ behaviour and one set of messages.
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -17,6 +16,7 @@ from PIL import Image
 from torch.nn import functional
 
 from reid_lightning.data.images import load_image
+from reid_lightning.data.records import PicturePath
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -27,7 +27,7 @@ INTERPOLATIONS = {
 _IN_TORCH = ("bilinear", "bicubic")
 
 
-def decode(path: Path) -> np.ndarray:
+def decode(path: PicturePath) -> np.ndarray:
     """The file's picture, upright, uint8 (H, W, 3) in RGB; the pixels and the errors of `load_image`."""
     try:
         data = path.read_bytes()
@@ -68,7 +68,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
         marker = data[position + 1]
         if marker == 0xDA:  # start of scan: the compressed picture follows
             return plain
-        if marker == 0xE1:
+        if marker == 0xE1 or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:  # these last are without a length
             return False
         if marker in (0xC0, 0xC1, 0xC2):
             bits, height, width, components = struct.unpack_from(">BHHB", data, position + 4)

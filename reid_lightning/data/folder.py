@@ -62,17 +62,16 @@ def read_folder(
     if split_of and "split" in expression.groupindex:
         raise ReIDError("data.pattern has a split group and data.train_list or test_list is set; use one of the two.")
     wanted = [name for name in names if name in split_of] if split_of else names
-    matches = [expression.search(name) for name in wanted]
-    _check_matches(expression, wanted, matches)
-    images, splits = [], []
-    for name, match in zip(wanted, matches, strict=True):
-        groups = {name: value or None for name, value in match.groupdict().items()}
+    images: list[VehicleImage] = []
+    splits: list[str | None] = []
+    for name, groups in _groups(expression, wanted).items():
         split = groups.pop("split", None)
         if split is not None and split.lower() not in SPLITS:
             raise ReIDError(
                 f"{name}: the split group of data.pattern took {split!r}; expected one of {', '.join(SPLITS)}."
             )
-        images.append(VehicleImage(root / name, **groups))
+        identity = groups.pop("identity") or ""
+        images.append(VehicleImage(root / name, identity, **groups))
         splits.append(split_of.get(name, split))
     dataset = build_dataset(
         root.resolve().name,
@@ -128,14 +127,19 @@ def _walk(root: Path) -> list[str]:
     return sorted(names)
 
 
-def _check_matches(expression: re.Pattern[str], names: Sequence[str], matches: Sequence[re.Match[str] | None]) -> None:
-    failed = [name for name, match in zip(names, matches, strict=True) if not (match and match["identity"])]
+def _groups(expression: re.Pattern[str], names: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """What the pattern finds in each name, None for nothing; an identity in all of them."""
+    matches = {name: match for name in names if (match := expression.search(name)) and match["identity"]}
+    failed = [name for name in names if name not in matches]
     if failed:
         raise ReIDError(
             f"{len(failed):,} of {len(names):,} picture names do not match data.pattern, such as {failed[0]!r} with "
             f"{expression.pattern}\nThe pattern must find an identity in every path below data.root; example for "
             f"names such as 0002_c003_x.jpg: {_EXAMPLE}. Pictures that do not belong here go into another folder."
         )
+    return {
+        name: {group: value or None for group, value in match.groupdict().items()} for name, match in matches.items()
+    }
 
 
 def _read_lists(root: Path, names: Sequence[str], train_list: str | None, test_list: str | None) -> dict[str, str]:

@@ -18,20 +18,23 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.data.shards.picture import PackedPicture
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Lower-case endings by which readers tell pictures from other files."""
 
+# Whatever their files are called. Pillow knows many more formats, some of which start other programs (EPS).
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 _PROGRESS_FROM = 5_000  # pictures; fewer are checked before a bar could be read
 _CHUNK = 128  # pictures per task: one task per picture would cost more than looking at it
 _NAMED = 5  # bad files named in an error message
+_LONGEST_PATH = 400  # characters of a path in a message
 _HEAD_BYTES = 1 << 17  # of a larger file only this much, and its last two bytes, are read
 _DECODE_ERRORS = (
     Image.DecompressionBombError,
@@ -57,11 +60,11 @@ def load_image(path: PicturePath | str) -> Image.Image:
     Raises `ReIDError` naming the file if it is missing or cannot be decoded to the last byte.
     """
     try:
-        with Image.open(_for_pillow(path)) as image:
+        with Image.open(_for_pillow(path), formats=_FORMATS) as image:
             image.load()
             return in_rgb(upright(image))
     except _DECODE_ERRORS as error:
-        raise ReIDError(f"The picture {path} cannot be read: {_reason(error)}. Replace the file.") from error
+        raise ReIDError(f"The picture {_shown(path)} cannot be read: {_reason(error)}. Replace the file.") from error
 
 
 def find_bad_images(paths: Sequence[PicturePath], *, decode: bool = False) -> dict[PicturePath, str]:
@@ -143,10 +146,14 @@ def _without(dataset: VehicleDataset, bad: dict[PicturePath, str]) -> VehicleDat
 
 
 def _list_files(bad: dict[PicturePath, str]) -> str:
-    lines = [f"  {path}: {reason}" for path, reason in list(bad.items())[:_NAMED]]
+    lines = [f"  {_shown(path)}: {reason}" for path, reason in list(bad.items())[:_NAMED]]
     if len(bad) > _NAMED:
         lines.append(f"  ... and {len(bad) - _NAMED:,} more")
     return "\n".join(lines)
+
+
+def _shown(path: PicturePath | str) -> str:
+    return shortened(path, _LONGEST_PATH)
 
 
 def _look_at_chunk(paths: list[PicturePath], decode: bool) -> dict[PicturePath, str]:
@@ -203,7 +210,7 @@ def _has_whole_jpeg_header(head: bytes) -> bool:
 
 def _decode(path: PicturePath) -> str | None:
     try:
-        with Image.open(_for_pillow(path)) as image:
+        with Image.open(_for_pillow(path), formats=_FORMATS) as image:
             image.load()
     except _DECODE_ERRORS as error:
         return _reason(error)
@@ -229,8 +236,8 @@ def _reason(error: BaseException) -> str:
     """One line without the path, which the caller prints."""
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "it is not a picture in a format that Pillow knows"
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is not a picture in a format that is read ({', '.join(_FORMATS)})"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

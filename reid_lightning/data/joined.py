@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
-from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
+from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # it becomes a folder of the run
@@ -61,13 +60,13 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
     def all_of(split: Split) -> Split:
         return tuple(map(rename, split))
 
-    splits = {split: all_of(getattr(dataset, split)) for split in ("train", "query", "gallery")}
-    return replace(dataset, name=name, **splits)
+    train, query, gallery = map(all_of, (dataset.train, dataset.query, dataset.gallery))
+    return replace(dataset, name=name, train=train, query=query, gallery=gallery)
 
 
 def _check_apart(parts: Mapping[str, VehicleDataset]) -> None:
     """No training picture may be in another set: it would be two vehicles at once, or a test picture learnt."""
-    trained_by: dict[Path, str] = {}
+    trained_by: dict[PicturePath, str] = {}
     for name, part in parts.items():
         for image in part.train:
             other = trained_by.setdefault(image.path, name)

@@ -10,6 +10,8 @@ from reid_lightning.errors import ReIDError
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(r"""encoding\s*=\s*["']([^"']+)["']""")
+_ENCODINGS = ("utf-8", "utf-16", "gb18030", "us-ascii", "iso-8859-1", "windows-1252", "big5")
+"""What a file may say of itself; Python knows others that are slow, or unpack."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -46,6 +48,7 @@ def _decoded(path: Path) -> str:
     declared = _ENCODING.findall(declaration[0]) if declaration else []
     wanted = declared[0].lower() if declared else "utf-8"
     wanted = "gb18030" if wanted in ("gb2312", "gbk") else wanted
+    wanted = wanted if wanted in _ENCODINGS else "utf-8"
     for encoding in dict.fromkeys((wanted, "utf-8", "gb18030")):
         try:
             text = content.decode(encoding)

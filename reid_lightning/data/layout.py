@@ -68,8 +68,8 @@ def matched_lines(path: Path, pattern: re.Pattern[str], *, example: str) -> Iter
 
 def picture_names(folder: Path) -> list[str]:
     """Sorted names of the pictures that lie in `folder` itself; hidden files are passed over."""
-    names = (entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-    names = sorted(name for name in names if not name.startswith("."))
+    files = (entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+    names = sorted(name for name in files if not name.startswith("."))
     if not names:
         raise ReIDError(f"{folder} holds no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
     return names

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from reid_lightning.data.batch import Batch, Draw
 from reid_lightning.data.records import Split
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,9 @@ class Numbering:
     def of(cls, train: Split) -> Numbering:
         """The sorted names of the training pictures, from 0."""
         return cls(
-            *(
-                {name: number for number, name in enumerate(sorted(names - {None}))}
-                for names in (
-                    {image.identity for image in train},
-                    {image.camera for image in train},
-                    {image.viewpoint for image in train},
-                )
-            )
+            _numbered(image.identity for image in train),
+            _numbered(image.camera for image in train),
+            _numbered(image.viewpoint for image in train),
         )
 
 
@@ -47,28 +44,31 @@ class PictureDataset(Dataset[Batch]):
         numbering: labels, cameras and viewpoints. Identities that it does not list have the label -1.
     """
 
-    def __init__(
-        self, images: Split, load: Callable[[Path, int], Tensor] | Callable[[Path], Tensor], *, numbering: Numbering
-    ) -> None:
+    def __init__(self, images: Split, load: Callable[..., Tensor], *, numbering: Numbering) -> None:
         self.images = images
         self.load = load
-        self.labels = [numbering.identities.get(image.identity, -1) for image in images]
-        self.cameras = [numbering.cameras.get(image.camera, -1) for image in images]
-        self.viewpoints = [numbering.viewpoints.get(image.viewpoint, -1) for image in images]
+        self.labels = [_number(numbering.identities, image.identity) for image in images]
+        self.cameras = [_number(numbering.cameras, image.camera) for image in images]
+        self.viewpoints = [_number(numbering.viewpoints, image.viewpoint) for image in images]
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitems__(self, asked: Sequence[Draw] | Sequence[int]) -> Batch:
-        if isinstance(asked[0], Draw):
-            rows = [draw.position for draw in asked]
-            pictures = [self.load(self.images[draw.position].path, draw.key) for draw in asked]
-        else:
-            rows = list(asked)
-            pictures = [self.load(self.images[row].path) for row in asked]
+        rows = [one.position if isinstance(one, Draw) else one for one in asked]
+        keys = [(one.key,) if isinstance(one, Draw) else () for one in asked]
+        pictures = [self.load(self.images[row].path, *key) for row, key in zip(rows, keys, strict=True)]
         numbers = [[column[row] for row in rows] for column in (self.labels, self.cameras, self.viewpoints)]
         labels, cameras, viewpoints = map(torch.tensor, numbers)
         return Batch(_stacked(pictures), labels, torch.tensor(rows), cameras, viewpoints)
+
+
+def _numbered(names: Iterable[str | None]) -> dict[str, int]:
+    return {name: number for number, name in enumerate(sorted({name for name in names if name is not None}))}
+
+
+def _number(numbers: Mapping[str, int], name: str | None) -> int:
+    return -1 if name is None else numbers.get(name, -1)
 
 
 def _stacked(pictures: list[Tensor]) -> Tensor:
@@ -78,6 +78,6 @@ def _stacked(pictures: list[Tensor]) -> Tensor:
     return torch.from_numpy(np.stack([picture.numpy() for picture in pictures]))
 
 
-def whole_batch(batch: Batch) -> Batch:
+def whole_batch(batch: _T) -> _T:
     """The collate function: there is nothing left to collate."""
     return batch

@@ -6,9 +6,8 @@ python -m reid_lightning.data.report data=veri776 data.root=/data/VeRi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from statistics import median
 
 from rich.console import Group, RenderableType
@@ -16,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reid_lightning.data.images import find_bad_images
-from reid_lightning.data.records import Split, VehicleDataset
+from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 
 _NAMED = 5  # examples shown with a problem
 
@@ -49,18 +48,18 @@ class DatasetReport:
 
     name: str
     splits: tuple[SplitReport, ...]
-    unreadable: Mapping[Path, str]
+    unreadable: Mapping[PicturePath, str]
     shared_identities: tuple[str, ...]  # in training as well as in query or gallery
-    shared_pictures: tuple[Path, ...]  # the same for files
-    repeated_pictures: tuple[Path, ...]  # more than once in one split
-    unmatched_queries: tuple[Path, ...]  # no right answer in the gallery
-    index_differs: tuple[Path, ...]  # queries for which gt_index or jk_index is not what the camera rule says
+    shared_pictures: tuple[PicturePath, ...]  # the same for files
+    repeated_pictures: tuple[PicturePath, ...]  # more than once in one split
+    unmatched_queries: tuple[PicturePath, ...]  # no right answer in the gallery
+    index_differs: tuple[PicturePath, ...]  # queries for which gt_index or jk_index is not what the camera rule says
     lone_identities: tuple[str, ...]  # one training picture
     one_camera_identities: tuple[str, ...]  # several training pictures, all from one camera
     problems: tuple[Problem, ...]
 
 
-def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[Path, str] | None = None) -> DatasetReport:
+def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[PicturePath, str] | None = None) -> DatasetReport:
     """Count and check `dataset` without opening a file; `unreadable` is what `find_bad_images` said about its files."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     test = (*dataset.query, *dataset.gallery)
@@ -71,28 +70,26 @@ def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[Path, str] 
     train_paths = {image.path for image in dataset.train}
     repeated = (path for split in splits.values() for path, count in _count_paths(split).items() if count > 1)
     unmatched, differs = _check_queries(dataset)
-    findings = {
-        "unreadable": dict(unreadable or {}),
-        "shared_identities": tuple(sorted(counts.keys() & {image.identity for image in test})),
-        "shared_pictures": tuple(dict.fromkeys(image.path for image in test if image.path in train_paths)),
-        "repeated_pictures": tuple(dict.fromkeys(repeated)),
-        "unmatched_queries": unmatched,
-        "index_differs": differs,
-        "lone_identities": tuple(sorted(identity for identity, count in counts.items() if count == 1)),
-        "one_camera_identities": tuple(
+    report = DatasetReport(
+        name=dataset.name,
+        splits=tuple(_describe_split(name, split) for name, split in splits.items()),
+        unreadable=dict(unreadable or {}),
+        shared_identities=tuple(sorted(counts.keys() & {image.identity for image in test})),
+        shared_pictures=tuple(dict.fromkeys(image.path for image in test if image.path in train_paths)),
+        repeated_pictures=tuple(dict.fromkeys(repeated)),
+        unmatched_queries=unmatched,
+        index_differs=differs,
+        lone_identities=tuple(sorted(identity for identity, count in counts.items() if count == 1)),
+        one_camera_identities=tuple(
             sorted(
                 identity
                 for identity, cameras in cameras_of.items()
                 if counts[identity] > 1 and len(cameras) == 1 and None not in cameras
             )
         ),
-    }
-    return DatasetReport(
-        name=dataset.name,
-        splits=tuple(_describe_split(name, split) for name, split in splits.items()),
-        **findings,
-        problems=(*_empty_splits(splits), *_missing_cameras(splits), *_problems(findings)),
+        problems=(*_empty_splits(splits), *_missing_cameras(splits)),
     )
+    return replace(report, problems=(*report.problems, *_problems(report)))
 
 
 def render_report(report: DatasetReport) -> RenderableType:
@@ -109,8 +106,7 @@ def render_report(report: DatasetReport) -> RenderableType:
         counts.add_column(heading, justify="left" if heading == "split" else "right")
     for split in report.splits:
         least, middle, most = split.per_identity
-        cameras = len(split.per_camera.keys() - {"?"})
-        numbers = (split.pictures, split.identities, cameras, split.tracks)
+        numbers = (split.pictures, split.identities, len(split.per_camera.keys() - {"?"}), split.tracks)
         counts.add_row(split.name, *(f"{number:,}" for number in numbers), f"{least:,} / {middle:,g} / {most:,}")
     cameras = Table(title="Pictures per camera", title_justify="left")
     cameras.add_column("camera")
@@ -148,7 +144,7 @@ def _describe_split(name: str, split: Split) -> SplitReport:
     )
 
 
-def _check_queries(dataset: VehicleDataset) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def _check_queries(dataset: VehicleDataset) -> tuple[tuple[PicturePath, ...], tuple[PicturePath, ...]]:
     """(queries without a right answer, queries for which the index files differ from the rule).
 
     The rule: a gallery picture of the same identity is right under another camera and junk under the same one.
@@ -157,7 +153,8 @@ def _check_queries(dataset: VehicleDataset) -> tuple[tuple[Path, ...], tuple[Pat
     rows_of: dict[str, list[int]] = defaultdict(list)
     for row, image in enumerate(dataset.gallery):
         rows_of[image.identity].append(row)
-    unmatched, differs = [], []
+    unmatched: list[PicturePath] = []
+    differs: list[PicturePath] = []
     for number, query in enumerate(dataset.query):
         rows = rows_of[query.identity]
         junk = {
@@ -180,7 +177,7 @@ def _check_queries(dataset: VehicleDataset) -> tuple[tuple[Path, ...], tuple[Pat
     return tuple(unmatched), tuple(differs)
 
 
-def _count_paths(split: Split) -> Counter[Path]:
+def _count_paths(split: Split) -> Counter[PicturePath]:
     return Counter(image.path for image in split)
 
 
@@ -207,7 +204,7 @@ def _missing_cameras(splits: Mapping[str, Split]) -> Iterable[Problem]:
         )
 
 
-def _problems(findings: Mapping[str, Collection]) -> Iterable[Problem]:
+def _problems(report: DatasetReport) -> Iterable[Problem]:
     """One problem for each kind of finding that is not empty."""
     texts = {
         "unreadable": (
@@ -252,7 +249,7 @@ def _problems(findings: Mapping[str, Collection]) -> Iterable[Problem]:
         ),
     }
     for kind, (what, consequence, fix) in texts.items():
-        found = findings[kind]
+        found = getattr(report, kind)
         if found:
             shown = found.items() if isinstance(found, Mapping) else ((entry, "") for entry in found)
             lines = [f"{entry}: {reason}" if reason else str(entry) for entry, reason in shown]

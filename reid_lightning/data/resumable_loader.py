@@ -20,7 +20,7 @@ class ResumableLoader(DataLoader[Batch]):
     batch_sampler: KeyedBatchSampler
     _place = (0, 0)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # torch names the class of its own iterator
         epoch, done = self.batch_sampler.epoch, self.batch_sampler.start
         for batch in super().__iter__():
             done += 1

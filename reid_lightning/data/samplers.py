@@ -65,8 +65,8 @@ class PKBatchSampler(Sampler[list[int]]):
         if cameras is not None and len(cameras) != len(identities):
             raise ReIDError(f"{len(cameras)} cameras for {len(identities)} pictures; expected one each, or None.")
         self._identity = _numbered(identities)  # (n,) 0 .. number of identities - 1
-        cameras = np.zeros_like(self._identity) if cameras is None else _numbered(cameras)
-        self._pair = _numbered(list(zip(self._identity.tolist(), cameras.tolist(), strict=True)))  # (n,)
+        camera = np.zeros_like(self._identity) if cameras is None else _numbered(cameras)
+        self._pair = _numbered(list(zip(self._identity.tolist(), camera.tolist(), strict=True)))  # (n,)
         self._per_identity = np.bincount(self._identity)
         self._drawn = identities_per_batch * world_size
         if self._drawn > len(self._per_identity):

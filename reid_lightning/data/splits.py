@@ -107,7 +107,9 @@ def query_gallery(
     counts: dict[str, int] = defaultdict(int)
     for image in images:
         counts[image.identity] += 1
-    query, gallery, seen = [], [], set()
+    query: list[VehicleImage] = []
+    gallery: list[VehicleImage] = []
+    seen: set[str] = set()
     for image in images:
         first = image.identity not in seen and counts[image.identity] > 1
         seen.add(image.identity)
@@ -121,10 +123,10 @@ def query_gallery(
 
 
 def _first_of_each_camera(images: Sequence[VehicleImage]) -> Split:
-    cameras_of: dict[str, set[str]] = defaultdict(set)
+    cameras_of: dict[str, set[str | None]] = defaultdict(set)
     for image in images:
         cameras_of[image.identity].add(image.camera)
-    first: dict[tuple[str, str], VehicleImage] = {}
+    first: dict[tuple[str, str | None], VehicleImage] = {}
     for image in images:
         if len(cameras_of[image.identity]) > 1:
             first.setdefault((image.identity, image.camera), image)

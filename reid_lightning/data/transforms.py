@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from reid_lightning.data.decoding import INTERPOLATIONS, decode, resize, resize_
 from reid_lightning.data.device_constants import constant
 from reid_lightning.data.host_memory import batch_memory
 from reid_lightning.data.images import in_rgb, load_image, upright
+from reid_lightning.data.records import PicturePath
 from reid_lightning.errors import ReIDError
 
 
@@ -55,11 +55,11 @@ class Preprocessing:
                 raise ReIDError(f"input.{name} is {list(values)}; expected three numbers (RGB), std above zero.")
             object.__setattr__(self, name, values)  # a plain tuple, whatever sequence came from the configuration
 
-    def load(self, path: Path) -> Tensor:
+    def load(self, path: PicturePath) -> Tensor:
         """The file's picture, resized: uint8 (height, width, 3). `ReIDError` if it cannot be read."""
         return torch.from_numpy(self.load_fast(path) if self.resize == "fast" else self._resized(load_image(path)))
 
-    def load_fast(self, path: Path) -> np.ndarray:
+    def load_fast(self, path: PicturePath) -> np.ndarray:
         """As `load` with resize="fast"."""
         return resize(decode(path), self.height, self.width, interpolation=self.interpolation)
 
@@ -128,13 +128,14 @@ class TrainTransform:
                     )
             object.__setattr__(self, group, steps)
 
-    def load(self, path: Path, key: int) -> Tensor:
+    def load(self, path: PicturePath, key: int) -> Tensor:
         """The file's picture, changed as `key` alone decides: uint8 (height, width, 3)."""
         read = self.preprocessing.load_fast
         pixels = read(path) if self.cache is None else self.cache.get(path, read)
         draw = random.Random(key)
         for step in self.on_picture.values():
-            pixels = step.on_picture(pixels, draw)
+            if step is not None:
+                pixels = step.on_picture(pixels, draw)
         return torch.from_numpy(pixels)
 
     def finish(self, images: Tensor, *, key: int) -> Tensor:
@@ -146,5 +147,6 @@ class TrainTransform:
             generator = torch.Generator(images.device).manual_seed(key)
             images = images.to(torch.float32)
             for step in self.on_batch.values():
-                images = step.on_batch(images, generator)
+                if step is not None:
+                    images = step.on_batch(images, generator)
         return self.preprocessing.finish(images)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
 from reid_lightning.data.label_xml import read_items
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 
 Index = tuple[tuple[int, ...], ...]
 Labels = dict[str, tuple[str | None, str | None]]
@@ -23,7 +24,7 @@ COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden"
 TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
 """Names of `typeID` 1, 2, ..."""
 
-_NAME = re.compile(r"(?P<identity>[^_\s]+)_(?P<camera>c\d+)_.+")
+_NAME = re.compile(r"(?P<identity>[^_\s/\\]+)_(?P<camera>c\d+)_[^/\\]+")  # a name, and no path that leaves the folder
 _LAYOUT = "image_train/, image_query/ and image_test/ (beside name_*.txt, *_label.xml, test_track.txt, *_index.txt)"
 _RULE_HINT = "take both index files away to use the rule instead (same identity, other camera)"
 
@@ -54,9 +55,9 @@ def read_veri(
     tracks = read_tracks(root / "test_track.txt") if (root / "test_track.txt").exists() else {}
     sides = {name: side for path in viewpoints for name, side in read_viewpoints(root / path).items()}
     names = {part: _names(root, part) for part in ("train", "query", "test")}
-    test = {"labels": labels["test"], "tracks": tracks, "viewpoints": sides}
-    query = records(names["query"], folder=root / "image_query", **test)
-    gallery = records(names["test"], folder=root / "image_test", **test)
+    of_test = partial(records, labels=labels["test"], tracks=tracks, viewpoints=sides)
+    query = of_test(names["query"], folder=root / "image_query")
+    gallery = of_test(names["test"], folder=root / "image_test")
     gt_index, jk_index = _read_indices(root, query, gallery)
     dataset = VehicleDataset(
         name="veri776",
@@ -95,7 +96,7 @@ def parse_name(name: str, folder: Path) -> tuple[str, str]:
     match = _NAME.fullmatch(name)
     if match is None:
         raise ReIDError(
-            f"The picture {name!r} of {folder} is not named <identity>_c<camera>_..., such as "
+            f"The picture {shortened(repr(name))} of {folder} is not named <identity>_c<camera>_..., such as "
             "0002_c003_00084280_0.jpg. Rename it, or read these pictures with data=folder and a pattern of your own."
         )
     return match["identity"], match["camera"]
@@ -194,7 +195,8 @@ def _read_indices(root: Path, query: Split, gallery: Split) -> tuple[Index | Non
         wrong = next((gallery[entry] for entry in row if gallery[entry].identity != image.identity), None)
         if wrong is not None:
             raise ReIDError(
-                f"{paths[0]}, line {number}: {wrong.path.name} is no match of {image.path.name}. The file belongs to "
+                f"{paths[0]}, line {number}: {shortened(wrong.path.name)} is no match of "
+                f"{shortened(image.path.name)}. The file belongs to "
                 f"lists in another order: use the name_*.txt that came with it, or {_RULE_HINT}."
             )
     return gt_index, jk_index

@@ -58,7 +58,8 @@ class CrossBatchMemory(nn.Module):
             own = self._store(embeddings.detach(), labels)
             usable = self.labels.index_fill(0, own, -1)
         memory = Memory(self.embeddings.to(embeddings.dtype), torch.where(ready, usable, -1))
-        return self.loss(embeddings, labels, memory)
+        loss: Tensor = self.loss(embeddings, labels, memory)
+        return loss
 
     def _store(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Write the batch over the oldest pictures; its places, (batch,)."""

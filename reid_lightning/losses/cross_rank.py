@@ -20,13 +20,13 @@ def gather_across_ranks(tensor: Tensor) -> Tensor:
     """
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return tensor
-    return _Gather.apply(tensor)
+    gathered: Tensor = _Gather.apply(tensor)  # type: ignore[no-untyped-call]
+    return gathered
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, tensor: Tensor) -> Tensor:
-        ctx.batch = len(tensor)
         parts = [torch.empty_like(tensor) for _ in range(distributed.get_world_size())]
         distributed.all_gather(parts, tensor.contiguous())
         return torch.cat(parts)
@@ -36,5 +36,4 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
         gradient = gradient.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(gradient)
-        start = distributed.get_rank() * ctx.batch
-        return gradient[start : start + ctx.batch]
+        return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]

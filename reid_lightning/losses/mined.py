@@ -20,4 +20,5 @@ class MinedLoss(nn.Module):
         self.miner = miner
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(embeddings, labels, self.miner(embeddings, labels))
+        loss: Tensor = self.loss(embeddings, labels, self.miner(embeddings, labels))
+        return loss

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -50,12 +51,10 @@ def comparable(embeddings: Tensor, memory: Memory | None, *, normalize: bool) ->
 
     The second changes no distance, and keeps the numbers short of which `distances` takes differences.
     """
-    if normalize:
-        batch, rows = _unit_length(embeddings), None if memory is None else _unit_length(memory.embeddings)
-    else:
-        mean = embeddings.detach().mean(dim=0)
-        batch, rows = embeddings - mean, None if memory is None else memory.embeddings - mean
-    return batch, None if memory is None else Memory(rows, memory.labels)
+    adjusted: Callable[[Tensor], Tensor] = _unit_length
+    if not normalize:
+        adjusted = partial(torch.sub, other=embeddings.detach().mean(dim=0))
+    return adjusted(embeddings), None if memory is None else Memory(adjusted(memory.embeddings), memory.labels)
 
 
 def cosines(embeddings: Tensor, memory: Memory | None) -> Tensor:

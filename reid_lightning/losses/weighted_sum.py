@@ -7,6 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,20 @@ from reid_lightning.losses.precision import widened
 from reid_lightning.models.reid_model import ReIDOutput
 
 TOTAL = "total"
-_TERM_KEYS = {"weight", "loss", "input"}
+Weight = float | Callable[[float], float]
+
+
+class LossTerm(TypedDict):
+    """One term of a `WeightedSum`, as its config has it."""
+
+    weight: Weight
+    loss: nn.Module | functools.partial[nn.Module]
+    input: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    weight: float | Callable[[float], float]
+    weight: Weight
     input: str
     across_ranks: bool
 
@@ -51,7 +60,7 @@ class WeightedSum(nn.Module):
     weights from collapsing to one point. `loss.terms.triplet.input=features` is Bag of Tricks' other choice.
     """
 
-    def __init__(self, terms: Mapping[str, Mapping[str, object]], *, num_identities: int, embedding_dim: int) -> None:
+    def __init__(self, terms: Mapping[str, LossTerm], *, num_identities: int, embedding_dim: int) -> None:
         super().__init__()
         if not terms:
             raise ReIDError("loss.terms is empty; expected at least one term, for instance loss=id_contrastive_circle")
@@ -125,7 +134,7 @@ def _inputs(tensor: Tensor, labels: Tensor, *, across_ranks: bool) -> tuple[Tens
     return tensor, labels
 
 
-def _finished(loss: functools.partial[object], *, num_identities: int, embedding_dim: int) -> object:
+def _finished(loss: functools.partial[nn.Module], *, num_identities: int, embedding_dim: int) -> nn.Module:
     known = {"num_identities": num_identities, "embedding_dim": embedding_dim}
     # What pytorch-metric-learning calls the same.
     known |= {"num_classes": num_identities, "embedding_size": embedding_dim}
@@ -133,13 +142,14 @@ def _finished(loss: functools.partial[object], *, num_identities: int, embedding
     return loss(**{name: value for name, value in known.items() if name in asked_for})
 
 
-def _check_term(name: str, term: Mapping[str, object]) -> None:
+def _check_term(name: str, term: LossTerm) -> None:
     where = f"loss.terms.{name}"
     if name == TOTAL:
         raise ReIDError(f"{where}: {TOTAL!r} is the name of the sum; give the term another name")
-    if not isinstance(term, Mapping) or set(term) != _TERM_KEYS:
+    keys = LossTerm.__required_keys__
+    if not isinstance(term, Mapping) or set(term) != keys:
         got = sorted(map(str, term)) if isinstance(term, Mapping) else type(term).__name__
-        raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(_TERM_KEYS)}")
+        raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(keys)}")
     _check_weight(where, term["weight"])
     if term["input"] not in ReIDOutput._fields:
         raise ReIDError(f"{where}.input={term['input']!r}: expected one of {list(ReIDOutput._fields)}")

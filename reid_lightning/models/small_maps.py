@@ -45,7 +45,7 @@ def small_map_convolution(maps: Tensor, weight: Tensor, *, stride: tuple[int, in
     views, so nothing is copied and padding costs nothing. maps: (B, C_in, H, W); weight: (C_out, C_in, kernel height,
     kernel width); to (B, C_out, H', W'), channels last. Differentiable once.
     """
-    return _Convolution.apply(maps, weight, stride, padding)
+    return _Convolution.apply(maps, weight, stride, padding)  # type: ignore[no-untyped-call]
 
 
 class _Convolution(torch.autograd.Function):

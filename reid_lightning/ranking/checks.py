@@ -104,8 +104,8 @@ def check_index(name: str, index: Index, sizes: tuple[int, int], *, device: torc
     return rows, torch.tensor([len(entries) for entries in sets], dtype=torch.long, device=device)
 
 
-def _names(name: str, values: Names, expected: int) -> list[str] | list[int]:
-    names = values.tolist() if isinstance(values, Tensor) else list(values)
+def _names(name: str, values: Names, expected: int) -> list[str | int]:
+    names: list[str | int] = values.tolist() if isinstance(values, Tensor) else list(values)
     if len(names) != expected:
         raise ReIDError(f"{name} has {len(names)} entries for {expected} embeddings.")
     if None in names:

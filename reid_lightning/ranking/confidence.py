@@ -14,17 +14,6 @@ from reid_lightning.ranking.checks import Names
 _CHUNK_ELEMENTS = 1 << 20  # draws held at a time: 8 MiB
 
 
-def bootstrap_interval(
-    values: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0, groups: Names | None = None
-) -> tuple[float, float]:
-    """`bootstrap_intervals` of one column, values (n,)."""
-    if not isinstance(values, Tensor) or values.ndim != 1:
-        raise ReIDError(f"values is {_described(values)}; expected a tensor (n,).")
-    intervals = bootstrap_intervals(values[:, None], resamples=resamples, level=level, seed=seed, groups=groups)
-    low, high = intervals[0].tolist()
-    return low, high
-
-
 def bootstrap_intervals(
     values: Tensor, *, resamples: int = 1000, level: float = 0.95, seed: int = 0, groups: Names | None = None
 ) -> Tensor:
@@ -47,7 +36,8 @@ def bootstrap_intervals(
         ReIDError: `values` is empty, not (n, k) or holds NaN or infinity, or another argument is out of its range.
     """
     if not isinstance(values, Tensor) or values.ndim != 2 or 0 in values.shape:
-        raise ReIDError(f"values is {_described(values)}; expected a tensor (n, k) with at least one row and column.")
+        came = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ReIDError(f"values is {came}; expected a tensor (n, k) with at least one row and column.")
     values = values.detach().to("cpu", torch.float64)
     finite = torch.isfinite(values).all(dim=1)
     if not finite.all():
@@ -83,7 +73,3 @@ def _sums_of_groups(rows: Tensor, groups: Names) -> Tensor:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     index = torch.tensor([numbers[name] for name in names])
     return rows.new_zeros(len(numbers), rows.shape[1]).index_add_(0, index, rows)
-
-
-def _described(values: object) -> str:
-    return str(tuple(values.shape)) if isinstance(values, Tensor) else type(values).__name__

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from reid_lightning.atomic import replacing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.ranking.checks import check_embeddings
 from reid_lightning.ranking.problem import TRACK_TO_TRACK, RankingProblem
 from reid_lightning.ranking.protocols import Ranking
@@ -29,6 +30,7 @@ from reid_lightning.ranking.top_matches import matches_by_chunk
 
 SUFFIXES = (".json", ".safetensors", ".npz")
 
+_UNPACKED_AT_LEAST, _UNPACKED_TIMES = 1 << 26, 50  # an .npz may be compressed, and numbers pack little
 _COLUMNS = ("identities", "cameras", "tracks", "names")
 _CAMERA = re.compile(r"c?\d+")
 _FEATURES = '{"0002_c002": [[0.1, ...], ...], ...}: a list of embeddings for each track <vehicle>_<camera>'
@@ -80,8 +82,14 @@ def write_ranking(path: str | Path, ranking: Ranking, *, top_k: int | None = Non
     are 1 - cosine for cosine similarities. Items of equal names get a number.
     """
     problem = ranking.problem
-    head = {"metric": ranking.metric.upper(), "aggregation": ranking.aggregation, "described": problem.scores.metric}
-    head |= {"protocol": problem.protocol, "junk": problem.junk_rule, "top_k": top_k}
+    head = {
+        "metric": ranking.metric.upper(),
+        "aggregation": ranking.aggregation,
+        "described": problem.scores.metric,
+        "protocol": problem.protocol,
+        "junk": problem.junk_rule,
+        "top_k": top_k,
+    }
     queries, gallery = _unique(ranking.query.names), _unique(ranking.gallery.names)
     with replacing(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head)[:-1] + ', "tracks": {')
@@ -141,7 +149,8 @@ def read_ranking(path: str | Path) -> RankingProblem:
     for query, names in enumerate(listed.values()):
         places[query, [row_of[name] for name in names]] = torch.arange(1.0, len(names) + 1)
     left_out = [(row > len(row_of)).nonzero().flatten().tolist() for row in places]
-    words = content.get("described") or " ".join(filter(None, map(content.get, ("metric", "aggregation")))).lower()
+    said = [content[key] for key in ("metric", "aggregation") if isinstance(content.get(key), str)]
+    words = content.get("described") or " ".join(filter(None, said)).lower()
     return RankingProblem(
         DistanceScores(places, metric=str(words or "unknown metric")),
         query_ids=[str(entry["class"]) for entry in tracks.values()],
@@ -212,7 +221,7 @@ def _read_safetensors(path: Path) -> EmbeddingTable:
         names = {name: _text(name, json.loads(columns[name])) for name in _COLUMNS if name in columns}
         return EmbeddingTable(embeddings, **names, model=columns.get("model", ""))
     except (SafetensorError, TypeError, ValueError, OSError) as error:
-        raise ReIDError(f"not a file of embeddings as write_embeddings writes it: {error}.") from error
+        raise ReIDError(f"not a file of embeddings as write_embeddings writes it: {shortened(error, 300)}.") from error
 
 
 def _write_npz(path: Path, table: EmbeddingTable) -> None:
@@ -220,11 +229,15 @@ def _write_npz(path: Path, table: EmbeddingTable) -> None:
     embeddings = table.embeddings.detach().cpu()
     embeddings = embeddings.float() if embeddings.dtype == torch.bfloat16 else embeddings
     with path.open("wb") as file:
-        np.savez(file, embeddings=embeddings.numpy(), model=table.model, **columns)
+        np.savez(file, allow_pickle=False, embeddings=embeddings.numpy(), model=table.model, **columns)
 
 
 def _read_npz(path: Path) -> EmbeddingTable:
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > _UNPACKED_AT_LEAST + _UNPACKED_TIMES * path.stat().st_size:
+            raise ReIDError(f"it unpacks to {unpacked:,} bytes, far more than embeddings do.")
         with np.load(path, allow_pickle=False) as file:
             columns = {name: file[name] for name in file}
         names = {name: _text(name, columns[name].tolist()) for name in _COLUMNS if name in columns}
@@ -233,7 +246,7 @@ def _read_npz(path: Path) -> EmbeddingTable:
     except ReIDError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged archive
-        raise ReIDError(f"not a file of embeddings as write_embeddings writes it: {error}.") from error
+        raise ReIDError(f"not a file of embeddings as write_embeddings writes it: {shortened(error, 300)}.") from error
 
 
 def _text(name: str, values: Any) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def open_set_of(
             "threshold needs both. Are the identities of both sides written alike, and is there more than one?"
         )
     crossing = pairs.crossing_cell()
-    ladder = pairs.different_around([crossing, *(pairs.cell_of_rank(rate) for rate in rates)])
+    ladder = pairs.different_around([crossing, *(pairs.cell_of_rate(rate) for rate in rates)])
     sign = 1.0 if problem.scores.similarity else -1.0
     alarms, source = _false_alarms(pairs, alarm_rates)
     eer, eer_threshold = _equal_error(pairs, ladder, crossing)
@@ -135,7 +135,7 @@ def _checked(name: str, rates: Sequence[float]) -> list[float]:
     return rates
 
 
-def _shown(score: float, sign: float) -> float:
+def _shown(score: float | np.floating, sign: float) -> float:
     """A cosine similarity as it is, or the distance of a negative one; never -0."""
     return sign * float(score) + 0.0
 

@@ -49,14 +49,16 @@ class PairScores:
 
     def __init__(self, problem: RankingProblem) -> None:
         queries, gallery = problem.sizes
-        dtype = problem.scores.dtype
+        dtype, device = problem.scores.dtype, problem.scores.device
         self._problem = problem
-        on_device = {"dtype": dtype, "device": problem.scores.device}
-        self._kept = torch.empty(queries, gallery, **on_device) if queries * gallery <= _KEPT else None
-        counts = torch.zeros(_number_of_cells(dtype), dtype=torch.long, device=problem.scores.device)
-        best_same, best_different = torch.empty(queries, **on_device), torch.empty(queries, **on_device)
-        same_is_first = torch.empty(queries, dtype=torch.bool, device=problem.scores.device)
-        parts = []
+        self._kept: Tensor | None = None
+        if queries * gallery <= _KEPT:
+            self._kept = torch.empty(queries, gallery, dtype=dtype, device=device)
+        counts = torch.zeros(_number_of_cells(dtype), dtype=torch.long, device=device)
+        best_same = torch.empty(queries, dtype=dtype, device=device)
+        best_different = torch.empty_like(best_same)
+        same_is_first = torch.empty(queries, dtype=torch.bool, device=device)
+        parts: list[Tensor] = []
         for block in _blocks(problem):
             if not parts:
                 self.centre = _centre(block.different, similarity=problem.scores.similarity)
@@ -90,7 +92,7 @@ class PairScores:
         pattern = torch.where(pattern < 0, pattern ^ torch.iinfo(pattern.dtype).max, pattern)
         return pattern.view(dtype).double().numpy() + self.centre
 
-    def cell_of_rank(self, rate: float) -> int:
+    def cell_of_rate(self, rate: float) -> int:
         """The cell of the highest score that more than a share `rate` of the different pairs reach."""
         return int((self.different_from > allowed(rate, self.different)).nonzero()[0][-1])
 
@@ -108,10 +110,10 @@ class PairScores:
             wanted[cell] = True
             wanted[occupied[occupied.searchsorted(cell, side="right") :][:1]] = True
         values, times = self._tally(wanted)
-        cell = self.cells(values)
+        cell_of = self.cells(values)
         climbed = times.cumsum() - times  # tallied pairs below each value, from which those of lower cells are to go
-        first_of_cell = cell.searchsorted(cell)
-        return Ladder(values, self.different_from[cell] - (climbed - climbed[first_of_cell]), self.different)
+        first_of_cell = cell_of.searchsorted(cell_of)
+        return Ladder(values, self.different_from[cell_of] - (climbed - climbed[first_of_cell]), self.different)
 
     def _tally(self, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The distinct scores of different pairs in the `wanted` cells, ascending, and how many pairs have each."""
@@ -209,8 +211,8 @@ def _blocks(problem: RankingProblem) -> Iterator[_Block]:
     size = _rows_at_a_time(problem)
     for chunk in problem:
         starts = range(0, len(chunk.scores), size)
-        limits = torch.tensor([*starts, len(chunk.scores)], device=chunk.scores.device)
-        limits = torch.searchsorted(chunk.match_query, limits).tolist()
+        ends = torch.tensor([*starts, len(chunk.scores)], device=chunk.scores.device)
+        limits = torch.searchsorted(chunk.match_query, ends).tolist()
         for start, first, last in zip(starts, limits, limits[1:], strict=False):
             scores = chunk.scores[start : start + size]
             query, row = chunk.match_query[first:last] - start, chunk.match_row[first:last]

@@ -63,7 +63,7 @@ def _places_in_row(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def _place(scores: np.ndarray, row: int) -> int:
     """Earlier pictures go before `row` when they score as high, later ones only when they score higher."""
     score = scores[row]
-    return 1 + np.count_nonzero(scores[:row] >= score) + np.count_nonzero(scores[row + 1 :] > score)
+    return 1 + int(np.count_nonzero(scores[:row] >= score)) + int(np.count_nonzero(scores[row + 1 :] > score))
 
 
 def _by_sorting(chunk: Chunk) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ def product(rows: Tensor, columns: Tensor, *, out: Tensor | None = None) -> Tens
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """Within it torch rounds no product to TF32 or bfloat16."""
-    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [backend.fp32_precision for backend in backends]
     try:
         for backend in backends:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, TypedDict, get_args
 
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.average_precision import APDefinition, Rerank, check_ranks, reranked
+from reid_lightning.ranking.average_precision import APDefinition, check_ranks, reranked
 from reid_lightning.ranking.checks import Index
 from reid_lightning.ranking.problem import (
     IMAGE_TO_IMAGE,
@@ -58,10 +58,21 @@ class Ranking:
 class EvaluationProtocol(Protocol):
     """What evaluation needs of a protocol; its other attributes are its own."""
 
-    ap: APDefinition
-    junk: str
-    ranks: Sequence[int]
-    top_k: int | None
+    @property
+    def ap(self) -> APDefinition:
+        """How average precision is defined."""
+
+    @property
+    def junk(self) -> str:
+        """The junk rule."""
+
+    @property
+    def ranks(self) -> Sequence[int]:
+        """Of the CMC."""
+
+    @property
+    def top_k(self) -> int | None:
+        """Gallery items kept of each ranking in ranking.json; None: all."""
 
     @property
     def absolute(self) -> bool:
@@ -72,6 +83,36 @@ class EvaluationProtocol(Protocol):
 
     def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
         """The ranking of the gallery for the queries; `index` may hold `gt_index` and `jk_index`."""
+
+
+class Expansion(Protocol):
+    """Changes the queries by what they find."""
+
+    def __call__(self, query: Tensor, gallery: Tensor, /) -> Tensor:
+        """The queries that are ranked instead, (queries, dim)."""
+
+    def describe(self) -> str:
+        """In words, for everything that prints a result."""
+
+
+class DescribedRerank(Protocol):
+    """A `Rerank` that says in words what it does."""
+
+    def __call__(self, query: Tensor, gallery: Tensor, /, *, metric: Metric) -> Tensor:
+        """Distances (queries, gallery)."""
+
+    def describe(self) -> str:
+        """In words, for everything that prints a result."""
+
+
+class _Rules(TypedDict, total=False):
+    """The arguments of `RankingProblem` that say what is right and what is junk."""
+
+    query_cameras: tuple[str, ...] | None
+    gallery_cameras: tuple[str, ...] | None
+    gt_index: Index
+    jk_index: Index
+    jk_name: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +135,8 @@ class ImageToImage:
     junk: Literal["camera", "index", "none"] = "camera"
     ranks: Sequence[int] = (1, 5, 10)
     top_k: int | None = 50
-    expansion: Callable[..., Tensor] | None = None
-    rerank: Rerank | None = None
+    expansion: Expansion | None = None
+    rerank: DescribedRerank | None = None
 
     def __post_init__(self) -> None:
         _check(self, metric=("cosine", "euclidean"), junk=("camera", "index", "none"))
@@ -131,7 +172,7 @@ class ImageToImage:
         *,
         gt_index: Index | None = None,
         jk_index: Index | None = None,
-    ) -> dict[str, object]:
+    ) -> _Rules:
         if self.junk != "index":
             rules = _camera_rule(self.junk, query.cameras, gallery.cameras)
             itself = _itself(query, gallery) if self.junk == "camera" and not rules else None
@@ -209,8 +250,13 @@ class TrackToTrack:
         _camera_rule(self.junk, query.cameras, gallery.cameras)
         queries, tracks = whole_query_tracks(query, gallery).by_track(), gallery.by_track()
         rules = _camera_rule(self.junk, queries.cameras, tracks.cameras)
-        options = {"metric": self.metric, "aggregation": self.aggregation, "variant": self.variant}
-        distances = track_distances(queries.embeddings, tracks.embeddings, **options)
+        distances = track_distances(
+            queries.embeddings,
+            tracks.embeddings,
+            metric=self.metric,
+            aggregation=self.aggregation,
+            variant=self.variant,
+        )
         aggregation = None if self.metric == "rscr" else self.aggregation
         variant = "" if self.variant == "paper" or aggregation is None else f"({self.variant} variant)"
         scores = DistanceScores(distances, metric=" ".join(filter(None, (self.metric, aggregation, variant))))
@@ -222,14 +268,15 @@ def _ranking(
     scores: Scores,
     query: Items,
     gallery: Items,
-    rules: Mapping[str, object],
+    rules: _Rules,
     *,
     protocol: str,
     metric: str,
     aggregation: str | None = None,
 ) -> Ranking:
-    names = {"query_ids": query.identities, "gallery_ids": gallery.identities}
-    problem = RankingProblem(scores, **names, **rules, protocol=protocol)
+    problem = RankingProblem(
+        scores, query_ids=query.identities, gallery_ids=gallery.identities, protocol=protocol, **rules
+    )
     return Ranking(problem, query, gallery, metric, aggregation)
 
 
@@ -246,9 +293,7 @@ def _check(protocol: EvaluationProtocol, **choices: Sequence[str]) -> None:
         )
 
 
-def _camera_rule(
-    junk: str, query_cameras: tuple[str, ...] | None, gallery_cameras: tuple[str, ...] | None
-) -> dict[str, object]:
+def _camera_rule(junk: str, query_cameras: tuple[str, ...] | None, gallery_cameras: tuple[str, ...] | None) -> _Rules:
     if junk == "none":
         return {}
     if (query_cameras is None) != (gallery_cameras is None):

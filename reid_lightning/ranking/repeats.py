@@ -46,15 +46,16 @@ class Repeats:
         """One result whose figures are the means, and whose tensors hold the queries of all repeats one after the
         other, so that confidence intervals draw vehicles with all of their queries."""
         first, means = self.results[0], self.means
-        columns = ("average_precision", "first_match", "inverse_negative_penalty", "identities")
-        tensors = {name: torch.cat([getattr(result, name) for result in self.results]) for name in columns}
         return replace(
             first,
             mAP=means["mAP"],
             cmc={rank: means[f"rank-{rank}"] for rank in first.cmc},
             mINP=means["mINP"],
             protocol=f"{first.protocol}, mean of {len(self.results)} random galleries",
-            **tensors,
+            average_precision=torch.cat([result.average_precision for result in self.results]),
+            first_match=torch.cat([result.first_match for result in self.results]),
+            inverse_negative_penalty=torch.cat([result.inverse_negative_penalty for result in self.results]),
+            identities=torch.cat([result.identities for result in self.results]),
         )
 
     def as_dict(self) -> dict[str, object]:

@@ -38,11 +38,6 @@ class RetrievalResult:
     junk: str
     protocol: str
 
-    @property
-    def num_valid_queries(self) -> int:
-        """Queries that have a right answer in the gallery: those in the means."""
-        return self.queries - self.queries_without_match
-
     def confidence_intervals(
         self, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
     ) -> dict[str, tuple[float, float]]:

@@ -51,7 +51,7 @@ class EmbeddingScores:
     def __init__(self, query: Tensor, gallery: Tensor, *, metric: Metric = "cosine") -> None:
         if metric not in ("cosine", "euclidean"):
             raise ReIDError(f"metric is {metric!r}; expected 'cosine' or 'euclidean'.")
-        self.metric = metric
+        self.metric: str = metric
         self.similarity = metric == "cosine"
         query, self._query_norms = check_embeddings("query_embeddings", query)
         gallery, self._gallery_norms = check_embeddings("gallery_embeddings", gallery)
@@ -72,7 +72,7 @@ class EmbeddingScores:
         if self.similarity:
             query = query / self._query_norms[start:end, None]
         product(query, self._gallery, out=out)
-        if self.similarity:
+        if self._gallery_squares is None:
             return out.div_(self._gallery_norms)
         return out.mul_(2).sub_(self._gallery_squares)
 

@@ -96,8 +96,8 @@ def whole_query_tracks(query: EmbeddingTable, gallery: EmbeddingTable) -> Embedd
     if query.names is None or gallery.names is None or gallery.tracks is None:
         return query
     pictures: dict[TrackKey, dict[str, tuple[int, int]]] = {key: {} for key in keys}
-    for side, table in ((1, gallery), (0, query)):
-        for row, (key, name) in enumerate(zip(table.track_keys(), table.names, strict=True)):
+    for side, keys_of_side, names in ((1, gallery.track_keys(), gallery.names), (0, keys, query.names)):
+        for row, (key, name) in enumerate(zip(keys_of_side, names, strict=True)):
             if key in pictures:
                 pictures[key].setdefault(PurePath(name).name, (side, row))
     wanted = [place for of_track in pictures.values() for place in of_track.values()]

@@ -103,7 +103,7 @@ def _aggregated(
         centre = torch.stack([track.to(dtype).mean(dim=0) for track in gallery_tracks]).mean(dim=0)
         distances, prepare = _euclidean, partial(Tensor.sub_, other=centre)  # shorter vectors cancel less
     limit = _BLOCK_BYTES // dtype.itemsize
-    values = partial(_minima, limit=limit)
+    values: Callable[[Tensor, Tensor, Distances], Tensor] = partial(_minima, limit=limit)
     if variant == "released":
         limit //= 2  # they are copied to be sorted
         values = _running_minima

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import av
 import numpy as np
@@ -19,14 +20,14 @@ from PIL import Image, ImageDraw
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.fonts import font_for, plain_text
-from reid_lightning.search.records import Frame, Match
+from reid_lightning.search.records import Box, Frame, Match
 from reid_lightning.search.results import time_code
 
 COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
 _DARK, _LIGHT = "#222222", "white"
 _PAD = 3  # pixels around a text
 _SLOWEST = 0.1  # frames a second; what comes at longer intervals is played faster
-_ENCODERS = (
+_ENCODERS: tuple[tuple[Literal["libx264", "mpeg4"], dict[str, str]], ...] = (
     ("libx264", {"crf": "23", "preset": "veryfast"}),
     ("mpeg4", {"qscale": "4"}),
 )  # H.264 plays in every browser; builds of FFmpeg without GPL parts have MPEG-4 only
@@ -90,7 +91,7 @@ class AnnotatedVideo:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and self._frames:
+            if error is None and self._frames and self._container is not None and self._stream is not None:
                 self._container.mux(self._stream.encode(None))
                 self._container.close()
         except BaseException as failure:
@@ -168,7 +169,7 @@ def _label(
         top += line_height
 
 
-def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _inside(box: Box, size: tuple[int, int]) -> Box:
     """The box cut at the picture's edges, its corners in order."""
     x1, x2 = sorted((min(max(0.0, box[0]), size[0] - 1.0), min(max(0.0, box[2]), size[0] - 1.0)))
     y1, y2 = sorted((min(max(0.0, box[1]), size[1] - 1.0), min(max(0.0, box[3]), size[1] - 1.0)))

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from reid_lightning.atomic import save_picture
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, TEXT, save_atomically
+from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, TEXT
 from reid_lightning.search.annotate import colour_of
 from reid_lightning.search.fonts import fitted, font_for, plain_text
 from reid_lightning.search.records import Match
@@ -65,7 +66,7 @@ def contact_sheet(
         left = GAP + number % columns * (width + 2 * GAP)
         top = _TITLE_HEIGHT + GAP + number // columns * (height + 2 * GAP)
         _draw_pair(canvas, (left, top), width, query, match, gallery)
-    return save_atomically(canvas, Path(path))
+    return save_picture(canvas, Path(path))
 
 
 def thumbnail(picture: np.ndarray | Image.Image) -> Image.Image:

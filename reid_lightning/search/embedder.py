@@ -18,6 +18,7 @@ from reid_lightning.data.decoding import resize, resize_exactly
 from reid_lightning.data.images import in_rgb, upright
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.models.reid_model import ReIDOutput
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
 Backend = Literal["torch", "onnx"]
@@ -148,7 +149,8 @@ class ReIDEmbedder(Embedder):
         self.model = loaded.model.to(self.device).eval()
 
     def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
-        return self.model(images, cameras, viewpoints).embeddings.float()
+        output: ReIDOutput = self.model(images, cameras, viewpoints)
+        return output.embeddings.float()
 
     def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         return self.model.side_positions(cameras, viewpoints)

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from PIL import ImageFont
 
-from reid_lightning.pictures import shortened
+from reid_lightning.pictures import own_font, shortened
 
 _WITH_MANY_SCRIPTS = (  # Linux, Windows, macOS; Pillow looks for them where the system keeps its fonts
     "NotoSansCJK-Regular.ttc",
@@ -24,7 +24,7 @@ _LATIN_ENDS = 0x250  # Latin with all its accents
 def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
     """Pillow's font; for other scripts (Chinese plates begin with 京) a system's font that has them, if there is one:
     else these signs become empty squares."""
-    return _own(size) if all(ord(sign) < _LATIN_ENDS for sign in text) else _of_system(size) or _own(size)
+    return own_font(size) if all(ord(sign) < _LATIN_ENDS for sign in text) else _of_system(size) or own_font(size)
 
 
 def fitted(text: str, size: int, width: float) -> str:
@@ -35,11 +35,6 @@ def fitted(text: str, size: int, width: float) -> str:
 def plain_text(text: str) -> str:
     """In one line and without signs that cannot be seen."""
     return "".join(sign if sign.isprintable() else "?" for sign in text)
-
-
-@lru_cache(maxsize=16)
-def _own(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size=size)
 
 
 @lru_cache(maxsize=16)

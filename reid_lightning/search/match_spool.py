@@ -48,4 +48,5 @@ class MatchSpool(Sequence[Match]):
             return [self[one] for one in range(*number.indices(len(self)))]
         place = range(len(self))[number]
         self._file.seek(self._ends[place])
-        return pickle.loads(self._file.read(self._ends[place + 1] - self._ends[place]))
+        match: Match = pickle.loads(self._file.read(self._ends[place + 1] - self._ends[place]))
+        return match

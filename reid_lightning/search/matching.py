@@ -183,15 +183,15 @@ def _similarity(match: Match) -> float:
 
 def _candidate(number: int, candidate: Candidate | Image.Image | np.ndarray) -> Candidate:
     """A candidate with an RGB array; mere pictures get their place as the number of their frame."""
-    found = candidate if isinstance(candidate, Candidate) else Candidate(candidate, frame=number)
-    if isinstance(found.picture, Image.Image):
-        found = replace(found, picture=np.asarray(in_rgb(upright(found.picture))))
-    if not is_picture(found.picture):
+    picture = candidate.picture if isinstance(candidate, Candidate) else candidate
+    if isinstance(picture, Image.Image):
+        picture = np.asarray(in_rgb(upright(picture)))
+    if not is_picture(picture):
         raise ReIDError(
-            f"candidate {number} is {describe(found.picture)}; expected a Candidate, a PIL picture or a uint8 array "
+            f"candidate {number} is {describe(picture)}; expected a Candidate, a PIL picture or a uint8 array "
             "(H, W, 3) in RGB."
         )
-    return found
+    return replace(candidate, picture=picture) if isinstance(candidate, Candidate) else Candidate(picture, number)
 
 
 def _match(

@@ -43,7 +43,8 @@ class ModuleEmbedder(Embedder):
         super().__init__(BundleOptions({}, preprocessing, embedding_dim=output.shape[1]), device=usable)
 
     def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
-        return self.module(images).float()
+        embeddings: Tensor = self.module(images)
+        return embeddings.float()
 
 
 def as_embedder(model: Embedder | nn.Module, input_size: int = 224, device: str | torch.device = "cpu") -> Embedder:

@@ -114,13 +114,6 @@ def name_of(value: object, *, key: str) -> str:
     return names[0]
 
 
-def whole_number(value: object, *, key: str, least: int = 1) -> int:
-    """A whole number that a user has given, `least` or more."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ReIDError(f"{key} is {value!r}; expected a whole number of {least} or more.")
-    return value
-
-
 def where_of(
     gallery: Gallery,
     *,

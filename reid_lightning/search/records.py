@@ -5,7 +5,7 @@ picture or video -> Frame -> Detections -> TrackedBox -> Sighting (on disk) -> M
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from reid_lightning.errors import ReIDError
 VEHICLE_TYPES = ("car", "motorcycle", "bus", "truck")
 """What detectors that know types call a vehicle; one that does not (motion) says `vehicle`."""
 UNKNOWN_TYPE = "vehicle"
+
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,9 @@ class Frame:
     seconds: float = 0.0
     path: Path | None = None
 
-    def crop(self, box: np.ndarray, *, margin: float = 0.0) -> np.ndarray:
+    def crop(self, box: np.ndarray | Box, *, margin: float = 0.0) -> np.ndarray:
         """The pixels of a box (x1, y1, x2, y2), widened by `margin` of its sides and cut at the edges; a view."""
-        x1, y1, x2, y2 = (float(value) for value in box)
+        x1, y1, x2, y2 = box_of(box)
         aside, above = margin * (x2 - x1), margin * (y2 - y1)
         height, width = self.picture.shape[:2]
         left, top = max(0, round(x1 - aside)), max(0, round(y1 - above))
@@ -91,7 +94,7 @@ class Crop:
     file: str
     frame: int
     seconds: float
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
     quality: float
 
@@ -163,7 +166,7 @@ class Candidate:
     picture: np.ndarray
     frame: int = 0
     seconds: float = 0.0
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     track: int | None = None
     type: str = UNKNOWN_TYPE
 
@@ -178,13 +181,19 @@ class Match:
     score: float
     frame: int = 0
     seconds: float = 0.0
-    box: tuple[float, float, float, float] | None = None
+    box: Box | None = None
     track: int | None = None
     type: str = UNKNOWN_TYPE
     picture: str | None = None
     camera: str | None = None
     details: dict[str, float] = field(default_factory=dict)
     time: float | None = None
+
+
+def box_of(sides: Iterable[float], *, digits: int | None = None) -> Box:
+    """Four sides as plain numbers, rounded to so many digits where some are given."""
+    x1, y1, x2, y2 = (float(side) if digits is None else round(float(side), digits) for side in sides)
+    return x1, y1, x2, y2
 
 
 def by_frame(matches: list[Match]) -> Iterator[tuple[int, list[Match]]]:

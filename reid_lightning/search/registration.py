@@ -14,7 +14,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.following import Step
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.plates import folder_name, unknown_name
-from reid_lightning.search.records import Crop, Sighting
+from reid_lightning.search.records import Crop, Sighting, box_of
 from reid_lightning.search.sources import Source
 from reid_lightning.search.vehicle_finder import FoundVehicle, VehicleFinder
 
@@ -176,8 +176,8 @@ def fingerprint_of(picture: Path) -> str:
 
 def _seen_in(found: FoundVehicle, source: Source) -> str:
     """The fingerprint of what the vehicle was seen in: its picture's, or the video's."""
-    has_picture = found.frame is not None and found.frame.path is not None
-    return fingerprint_of(found.frame.path) if has_picture else source.fingerprint
+    picture = None if found.frame is None else found.frame.path
+    return source.fingerprint if picture is None else fingerprint_of(picture)
 
 
 def sighting_of(
@@ -196,7 +196,7 @@ def sighting_of(
             f"{identifier}-{number}.jpg",
             crop.frame,
             round(crop.seconds, 3),
-            tuple(round(float(side), 1) for side in crop.box),
+            box_of(crop.box, digits=1),
             round(float(crop.score), 4),
             round(float(crop.quality), 4),
         )

@@ -80,7 +80,7 @@ def write_tracks_csv(path: Path, decisions: Sequence[TrackDecision]) -> Path:
 
 def time_code(seconds: float) -> str:
     """Hours, minutes, seconds and thousandths: 83.45 -> "00:01:23.450"."""
-    if not math.isfinite(seconds):
+    if not math.isfinite(seconds * 1000):
         return "--:--:--.---"
     thousandths = round(abs(seconds) * 1000)
     minutes, rest = divmod(thousandths, 60_000)
@@ -148,7 +148,9 @@ def _cell(value: Any) -> Any:
 
 def _write(path: Path, parts: Iterable[str]) -> Path:
     # a file name that is no Unicode becomes \udcff: valid in JSON, readable in a table
-    how = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    with replacing(path) as unfinished, unfinished.open("w", **how) as file:
+    with (
+        replacing(path) as unfinished,
+        unfinished.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         file.writelines(parts)
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from reid_lightning.pictures import save_atomically
+from reid_lightning.atomic import save_picture
 from reid_lightning.search.annotate import AnnotatedVideo, annotate
 from reid_lightning.search.contact_sheet import ROWS, contact_sheet, thumbnail
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.match_spool import MatchSpool
-from reid_lightning.search.records import Frame, Match
+from reid_lightning.search.records import Frame, Match, box_of
 from reid_lightning.search.results import write_csv, write_json, write_tracks_csv
 from reid_lightning.search.sources import Source
 from reid_lightning.search.track_decisions import TrackDecision
@@ -53,7 +54,7 @@ class SearchFiles:
         self._gallery = gallery
         self._draw = draw
         self._video: AnnotatedVideo | None = None
-        self._size: tuple[int, int] | None = None
+        self._size = (0, 0)  # of the video
         self._stack = ExitStack()
         self._best: dict[tuple[int | None, str], tuple[Image.Image, Match]] = {}
 
@@ -85,7 +86,7 @@ class SearchFiles:
             pictures = self._folder / PICTURES
             pictures.mkdir(exist_ok=True)
             name = "picture" if frame.path is None else frame.path.stem[:_STEM]
-            save_atomically(annotate(frame, matches), pictures / f"{frame.number:06d}_{name}.jpg")
+            save_picture(annotate(frame, matches), pictures / f"{frame.number:06d}_{name}.jpg")
 
     def finish(self, decisions: Sequence[TrackDecision], *, query: Mapping[str, Any]) -> None:
         """Everything was searched: write the tables and the sheet. What could not be read of the source stands in
@@ -108,7 +109,7 @@ class SearchFiles:
         key = match.track, match.vehicle
         if key in self._best and match.score <= self._best[key][1].score:
             return
-        crop = frame.picture if match.box is None else frame.crop(np.array(match.box))
+        crop = frame.picture if match.box is None else frame.crop(match.box)
         self._best[key] = thumbnail(crop), match
         if len(self._best) >= 2 * ROWS:
             self._best = {(match.track, match.vehicle): (picture, match) for picture, match in self._best_rows()}
@@ -130,11 +131,9 @@ def _scaled(frame: Frame, matches: Sequence[Match], size: tuple[int, int]) -> tu
     if (width, height) == size:
         return frame, matches
     picture = np.asarray(Image.fromarray(frame.picture).resize(size))
-    across, down = size[0] / width, size[1] / height
+    by = (size[0] / width, size[1] / height) * 2
     moved = [
-        match
-        if match.box is None
-        else replace(match, box=tuple(side * by for side, by in zip(match.box, (across, down) * 2, strict=True)))
+        match if match.box is None else replace(match, box=box_of(map(operator.mul, match.box, by)))
         for match in matches
     ]
     return replace(frame, picture=picture), moved

@@ -65,7 +65,8 @@ class RegisteredFiles:
     def begin(self, source: Source, *, camera: str, known: bool) -> None:
         """A source follows, or is left out because it is known."""
         said = {"source": source.name, "fingerprint": source.fingerprint, "camera": camera, "known": known}
-        self._sources.append({**said, "sightings": []})
+        self._sightings: list[dict[str, object]] = []  # of this source
+        self._sources.append({**said, "sightings": self._sightings})
         name = escape(plain_text(source.name))
         self._table = Table(title=f"{name}, camera {escape(camera)}")
         for column in ("vehicle", "plate read", "type", "time", "pictures", ""):
@@ -77,9 +78,8 @@ class RegisteredFiles:
         """A vehicle of the source."""
         sighting = one.sighting
         self.new += one.is_new
-        found: list = self._sources[-1]["sightings"]
-        found.append(asdict(sighting) | {"is_new": one.is_new})
-        if len(found) <= _ROWS:
+        self._sightings.append(asdict(sighting) | {"is_new": one.is_new})
+        if len(self._sightings) <= _ROWS:
             plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
             span = f"{time_code(one.found.first)} - {time_code(one.found.last)}"
             cells = (plain_text(sighting.vehicle), plate, sighting.type, span, str(len(sighting.crops)))
@@ -89,10 +89,10 @@ class RegisteredFiles:
 
     def end(self, source: Source) -> None:
         """The source was read to its end."""
-        if found := self._sources[-1]["sightings"]:
+        if self._sightings:
             self._console.print(self._table)
-            if len(found) > _ROWS:
-                self._console.print(f"and {len(found) - _ROWS:,} more")
+            if len(self._sightings) > _ROWS:
+                self._console.print(f"and {len(self._sightings) - _ROWS:,} more")
         self._sources[-1]["warning"] = source.warning
         print_warning(source)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from reid_lightning.data.images import IMAGE_SUFFIXES, load_image
 from reid_lightning.errors import ReIDError
+from reid_lightning.masking import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_source import VideoSource
@@ -48,7 +49,9 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
     if "://" in address:
         if address.split("://")[0].lower() not in URL_SCHEMES:
             schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
-            raise ReIDError(f"source is {address}; expected a path, or an address that begins with {schemes}.")
+            raise ReIDError(
+                f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
+            )
         return VideoSource(address, every=every, timeout=timeout, threads=threads)
     path = Path(address)
     if not path.exists():

@@ -58,7 +58,8 @@ class VehicleTracker:
             minimum_iou_threshold=min_iou,
             high_conf_det_threshold=sure_score,
         )
-        self.reset()
+        self._numbers: dict[int, int] = {}  # the library's number of each living track -> ours
+        self._last = 0
 
     def update(self, detections: Detections, *, seconds: float | None = None) -> list[TrackedBox]:
         """The detections of the next frame that belong to a track, in the order of tracks; boxes as detected.
@@ -74,7 +75,8 @@ class VehicleTracker:
             timestamp=seconds,
         )
         tracked = []
-        for row, theirs in zip(found.data.get("row", ()), found.tracker_id, strict=True):
+        numbers = () if found.tracker_id is None else found.tracker_id
+        for row, theirs in zip(found.data.get("row", ()), numbers, strict=True):
             if theirs < 0:
                 continue
             if theirs not in self._numbers:
@@ -101,5 +103,5 @@ class VehicleTracker:
     def reset(self) -> None:
         """Forget everything: the next track is number 1."""
         self._tracker.reset()
-        self._numbers: dict[int, int] = {}  # the library's number of each living track -> ours
+        self._numbers = {}
         self._last = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,7 +130,9 @@ class TravelTimes:
         least = self.early if z < 0 else self.late
         return least + (1 - least) * math.exp(-(max(0.0, abs(z) - 1) ** 2) / 2)
 
-    def reweigh(self, matches: Sequence[Match], *, camera: str, start: float | None, alpha: float = 1.0) -> list[Match]:
+    def reweigh(
+        self, matches: Sequence[Match], *, camera: str | None, start: float | None, alpha: float = 1.0
+    ) -> list[Match]:
         """The matches in their order, with score' = score * weight^alpha for scores above 0; others stay.
 
         A product keeps scores between 0 and 1 and their order among equally plausible ones, needs no calibrated
@@ -140,8 +142,8 @@ class TravelTimes:
         Args:
             matches: a match for each sighting is best (`matches_of_hits(..., one_per_vehicle=False)`), so that an
                 implausible sighting does not hide a plausible one; `best_of_vehicles` then leaves the best.
-            camera: where the query was taken.
-            start: when it began, in seconds since 1970; None: unknown, and nothing changes but `details`.
+            camera: where the query was taken; `start`: when it began, in seconds since 1970. None: unknown, and nothing
+                changes but `details`.
             alpha: 0 takes no notice of the prior, larger numbers trust it more.
         """
         if not 0 <= alpha < math.inf:
@@ -161,10 +163,10 @@ class TravelTimes:
 
 
 def _of_csv(text: str, path: Path, spread: float) -> dict[tuple[str, str], TravelTime]:
-    rows = csv.reader(io.StringIO(text), skipinitialspace=True)
+    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
     header = [name.strip().lower() for name in next(rows)]
     pairs = {}
-    for row in rows:
+    for row in _whole_rows(rows, path):
         if not any(cell.strip() for cell in row):
             continue
         values = dict(zip(header, (cell.strip() for cell in row), strict=False))
@@ -173,9 +175,16 @@ def _of_csv(text: str, path: Path, spread: float) -> dict[tuple[str, str], Trave
             pairs[values["from"], values["to"]] = usual
         except (KeyError, ValueError) as error:
             raise ReIDError(
-                f"{path}, line {rows.line_num}: {','.join(row)!r}; expected {','.join(header)} with numbers."
+                f"{path}, line {rows.line_num}: {','.join(row)[:80]!r}; expected {','.join(header)} with numbers."
             ) from error
     return pairs
+
+
+def _whole_rows(rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ReIDError(f"{path} is no table: {error}.") from error
 
 
 def _of_square(

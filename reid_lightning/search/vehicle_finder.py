@@ -80,9 +80,9 @@ class VehicleFinder:
         for name, value, least in (("crops", crops, 1), ("min_frames", min_frames, 1), ("min_side", min_side, 1)):
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ReIDError(f"{name} is {value!r}; expected a whole number of {least} or more.")
-        for name, value in (("min_quality", min_quality), ("min_plate_confidence", min_plate_confidence)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ReIDError(f"{name} is {value!r}; expected a number from 0 to 1.")
+        for name, share in (("min_quality", min_quality), ("min_plate_confidence", min_plate_confidence)):
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise ReIDError(f"{name} is {share!r}; expected a number from 0 to 1.")
         self.detector = detector
         self._plate_reader = plate_reader
         self._build_tracker = build_tracker

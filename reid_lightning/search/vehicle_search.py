@@ -19,14 +19,14 @@ from reid_lightning.search.detectors import Detector
 from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.following import Pictures, Step, follow
 from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.gallery_embeddings import GalleryEmbeddings
 from reid_lightning.search.matching import (
-    GalleryEmbeddings,
     best_of_vehicles,
     filter_matches,
     matches_of_hits,
     score_embeddings,
 )
-from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord
+from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord, box_of
 from reid_lightning.search.sources import Source
 from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
 from reid_lightning.search.tracking import VehicleTracker
@@ -205,12 +205,12 @@ class VehicleSearch:
                 sightings.setdefault(key, []).append(vector)
                 taken[key] = record
         gallery = {key: torch.stack(vectors) for key, vectors in sightings.items()}
-        options, prior = self._options, None
-        if options.travel_times is not None:
+        options, times, start, prior = self._options, self._options.travel_times, self._start, None
+        if times is not None:
 
             def prior(key: tuple[str, str], seconds: float) -> float:
                 camera, time = taken[key].camera or None, taken[key].time
-                return options.travel_times.prior(camera, time, options.camera, self._start + seconds)
+                return times.prior(camera, time, options.camera, None if start is None else start + seconds)
 
         return decide_tracks(
             candidates, embeddings, gallery, min_score=options.min_score, top_k=options.top_k, prior=prior
@@ -224,7 +224,7 @@ class VehicleSearch:
             pictures = [candidate.picture for candidate in candidates]
             embeddings = self._embedder.embed(pictures, batch_size=self._options.batch_size)
             for candidate, embedding in zip(candidates, embeddings, strict=True):
-                number = 0 if self._options.one_vehicle else candidate.track
+                number = 0 if self._options.one_vehicle or candidate.track is None else candidate.track
                 kept = replace(candidate, track=number)
                 self._tracks.setdefault(number, _Track()).add(kept, embedding)
             matches = self._matches(candidates, embeddings)
@@ -282,7 +282,7 @@ def _candidate(frame: Frame, box: TrackedBox) -> Candidate:
         np.ascontiguousarray(frame.crop(box.box, margin=0.05)),
         frame=frame.number,
         seconds=frame.seconds,
-        box=tuple(float(side) for side in box.box),
+        box=box_of(box.box),
         track=box.track,
         type=box.type,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.masking import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 
@@ -39,7 +39,7 @@ class VideoSource(Source):
 
     def __init__(self, address: Path | str, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> None:
         self._path = None if isinstance(address, str) else address
-        self._where = re.sub(r"(?<=://)[^/]*@", "", str(address))  # a password is nobody's business
+        self._where = str(address) if self._path is not None else without_password(str(address))
         self.name, self.every = self._where if self._path is None else self._path.name, every
         self._opened = time.time()
         # rtsp over UDP loses packets, and with them pictures
@@ -49,6 +49,7 @@ class VideoSource(Source):
                 str(address if self._path is None else self._path.absolute()),  # "08:00.mp4" would be a protocol
                 timeout=timeout if self._path is None else None,
                 container_options=options,
+                options=_limits(),
             )
         except _DECODE_ERRORS as error:
             raise ReIDError(self._cannot_open(error, timeout)) from error
@@ -62,6 +63,10 @@ class VideoSource(Source):
         if not self._container.streams.video:
             raise ReIDError(f"{self._where} holds no video; expected a video or a picture.")
         self._stream = self._container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise ReIDError(f"{self._where} holds a video in a format that nothing here decodes, or is damaged.")
+        self._check_size(self._stream.width, self._stream.height)  # 0 where libav has refused it already
+        self._stream.codec_context.options = _limits()
         self._stream.thread_count = threads
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._damage: str | None = None
@@ -75,7 +80,10 @@ class VideoSource(Source):
             first = next(decoded)
         except StopIteration:
             reason = f": {self._damage}" if self._damage else ""
-            raise ReIDError(f"{self._where} holds not a single frame that can be decoded{reason}.") from None
+            raise ReIDError(
+                f"{self._where} holds not a single frame that can be decoded{reason}. Expected a whole "
+                f"video, with frames of {MAX_PIXELS / 1e6:g} megapixels at most."
+            ) from None
         self._frames = chain([first], decoded)
         self.kind = "video" if self._path is not None else self._remote_kind(first, decoded)
         self.start = _creation_time(self._container) or (self._opened if self.kind == "stream" else None)
@@ -93,7 +101,7 @@ class VideoSource(Source):
             second = next(decoded, None)
             if second is None:
                 pixels = self._pixels(first)
-                self._identity = f"{pixels.shape} {blake2b(pixels).hexdigest()}"
+                self._identity = f"{pixels.shape} {blake2b(pixels.data).hexdigest()}"
                 return "picture"
             self._frames = chain([first, second], decoded)
         if self._where.lower().startswith("http") and self._duration():
@@ -149,14 +157,17 @@ class VideoSource(Source):
             except _DECODE_ERRORS as error:
                 self._damage, frames = self._damage or _reason(error), []
             for frame in frames:
-                if frame.width * frame.height > MAX_PIXELS:
-                    raise ReIDError(
-                        f"{self._where} has frames of {frame.width}x{frame.height} pixels; expected at most "
-                        f"{MAX_PIXELS / 1e6:.0f} megapixels. Scale the video down."
-                    )
+                self._check_size(frame.width, frame.height)
                 yield frame
             if packet is None:
                 return
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > MAX_PIXELS:
+            raise ReIDError(
+                f"{self._where} has frames of {width}x{height} pixels; expected at most {MAX_PIXELS / 1e6:.0f} "
+                "megapixels. Scale the video down."
+            )
 
     def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
         picture = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
@@ -203,6 +214,11 @@ def _creation_time(container: av.container.InputContainer) -> float | None:
     if moment is None or moment.year < 1980:  # cameras without a clock write the container format's epoch, 1904 or 1970
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _limits() -> dict[str, str]:
+    """For libav, which else takes the memory of a frame of any size before anybody here sees it."""
+    return {"max_pixels": str(MAX_PIXELS)}
 
 
 def _reason(error: BaseException) -> str:

@@ -22,7 +22,6 @@ from reid_lightning.data.synthetic.traffic import (
     draw_traffic,
     plan_traffic,
     read_truth,
-    tiny_traffic,
 )
 from reid_lightning.data.synthetic.traffic.__main__ import main
 from reid_lightning.data.synthetic.traffic.clip import build_model, draw_clip
@@ -32,6 +31,7 @@ from reid_lightning.data.synthetic.traffic.spec import AFTER, BEFORE, LEAD
 from reid_lightning.errors import ReIDError
 
 SPEC = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=4, width=320, height=180, travel=(1.2, 1.6))
+TINY = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=8, width=800, height=450, travel=(1.2, 1.6))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-@pytest.mark.parametrize("spec", [TrafficSpec(), tiny_traffic(), TrafficSpec(seed=5, vehicles=40, seconds=120.0)])
+@pytest.mark.parametrize("spec", [TrafficSpec(), TINY, TrafficSpec(seed=5, vehicles=40, seconds=120.0)])
 def test_plan_keeps_distances_plates_apart_and_everyone_within_the_clip(spec: TrafficSpec) -> None:
     plan = plan_traffic(spec)
     plates = [vehicle.plate for vehicle in plan.vehicles]
@@ -254,7 +254,7 @@ def test_command_draws_and_explains_mistakes(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.slow
 def test_a_reader_reads_the_plates_and_a_motion_detector_sees_the_vehicles(tmp_path: Path) -> None:
     rapidocr, cv2 = pytest.importorskip("rapidocr"), pytest.importorskip("cv2")
-    folder = draw_traffic(tmp_path, tiny_traffic())
+    folder = draw_traffic(tmp_path, TINY)
     truth = read_truth(folder)
     read = rapidocr.RapidOCR(params={"Global.log_level": "error", "Det.limit_side_len": 480, "Det.limit_type": "min"})
     plates = {vehicle.vehicle: vehicle.plate for vehicle in truth.vehicles}

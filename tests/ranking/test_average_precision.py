@@ -81,7 +81,7 @@ def test_equals_the_slow_loop_with_ties_junk_and_unmatched_queries(seed, ap, dim
     assert result.mINP == pytest.approx(np.mean([one[2] for one in matched]), abs=1e-12)
     for rank in (1, 3, 5):
         assert result.cmc[rank] == pytest.approx(np.mean([one[1] <= rank for one in matched]), abs=1e-12)
-    assert result.num_valid_queries == len(matched)
+    assert result.queries - result.queries_without_match == len(matched)
     assert result.first_match.tolist() == [0 if one is None else one[1] for one in expected]
     per_query = [np.nan if one is None else one[0] for one in expected]
     np.testing.assert_allclose(result.average_precision.numpy(), per_query, atol=1e-12)

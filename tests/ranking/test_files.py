@@ -173,6 +173,14 @@ def test_a_shortened_ranking_is_not_scored(tmp_path):
         read_ranking(path)
 
 
+@pytest.mark.parametrize(("metric", "said"), [(None, "mean"), (["MED"], "mean"), (0.5, "mean"), ("MED", "med mean")])
+def test_a_ranking_whose_metric_is_no_text_is_read_without_it(tmp_path, metric, said):
+    tracks = {"0001_c001": {"class": "0001", "ranking": {"1": {"id": "0001_c002", "class": "0001", "distance": 0.1}}}}
+    path = tmp_path / "ranking.json"
+    path.write_text(json.dumps({"metric": metric, "aggregation": "MEAN", "tracks": tracks}), encoding="utf-8")
+    assert read_ranking(path).scores.metric == said
+
+
 def test_items_of_one_name_are_told_apart(tmp_path):
     query = EmbeddingTable(torch.eye(3), tuple("abc"), names=("same", "same", "other"))
     gallery = EmbeddingTable(torch.eye(3), tuple("abc"), names=("x", "x", "x"))

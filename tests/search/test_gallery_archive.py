@@ -197,6 +197,13 @@ def test_no_entry_leaves_its_folder(other: Gallery, tmp_path: Path, name: str) -
     assert set(files_of(tmp_path)) - set(before) - {"g.zip"} == {"other/V2/good.jpg"}
 
 
+@pytest.mark.parametrize("name", ["", "\0", "/"])
+def test_a_name_of_nothing(other: Gallery, tmp_path: Path, name: str) -> None:
+    path = zipped(tmp_path / "g.zip", [(zipfile.ZipInfo(name), b""), ("V1/b.jpg", jpeg())])
+    report = import_gallery(other, path)
+    assert report.added == 1 and other.vehicle_names() == ["V1"]
+
+
 def test_a_nul_in_a_name(other: Gallery, tmp_path: Path) -> None:
     path = zipped(tmp_path / "g.zip", {"V1/goodX.exe": jpeg()})
     path.write_bytes(path.read_bytes().replace(b"V1/goodX.exe", b"V1/a.jpg\0exe"))

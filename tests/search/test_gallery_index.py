@@ -243,3 +243,42 @@ def test_a_command_that_is_wrong_stops_at_once(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as stop:
         main(["shrink"])
     assert stop.value.code == 2
+
+
+def test_forget_removes_what_is_older_with_its_vectors(tmp_path, bundle, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    gallery = Gallery(tmp_path / "gallery")
+    day = 86_400.0
+    for number, (vehicle, end) in enumerate((("A", 10 * day), ("A", 20 * day), ("B", 10 * day), ("C", None))):
+        start = None if end is None else end - 5
+        gallery.add(sighting(number, vehicle, start=start, end=end), pictures(number))
+    at = ["--gallery", str(gallery.root)]
+    assert main(["sync", *at, "--bundle", str(bundle)]) == 0
+    capsys.readouterr()
+    assert main(["forget", *at, "--before", "soon"]) == 1 and "ISO 8601" in capsys.readouterr().err
+    assert main(["forget", *at, "--before", "1970-01-21T00:00:00Z"]) == 0
+    assert "2 sightings removed, 0 left out" in capsys.readouterr().out
+    assert {(one.vehicle, one.end) for one in gallery.sightings()} == {("A", 20 * day), ("C", None)}  # C is of today
+    assert not (gallery.root / "B").exists() and len(list((gallery.root / "A").iterdir())) == 3
+    assert open_store(gallery.root / ".index").count() == 4
+    assert main(["forget", *at, "--before", "2999-01-01"]) == 0
+    assert "2 sightings removed" in capsys.readouterr().out and not list(gallery.sightings())
+
+
+def test_nothing_of_a_deleted_vehicle_stays_on_the_disk(tmp_path, bundle) -> None:
+    gallery = Gallery(tmp_path / "gallery")
+    for number, vehicle in enumerate(("AB12CDE", "LS15EBC")):
+        gallery.add(sighting(number, vehicle), pictures(number))
+    at = ["--gallery", str(gallery.root)]
+    assert main(["sync", *at, "--bundle", str(bundle)]) == 0
+    ((_, vectors),) = open_store(gallery.root / ".index").scan(Filter(vehicles=("LS15EBC",)))
+    traces = [b"LS15EBC", *(row.astype(np.float16).tobytes() for row in vectors)]
+
+    def found() -> list[bool]:
+        contents = [path.read_bytes() for path in gallery.root.rglob("*") if path.is_file()]
+        return [any(trace in content for content in contents) for trace in traces]
+
+    assert all(found())
+    assert main(["delete", "LS15EBC", *at]) == 0
+    assert not any(found())
+    assert open_store(gallery.root / ".index").count() == 2

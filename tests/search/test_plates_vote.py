@@ -76,15 +76,12 @@ def test_the_order_of_frames_never_matters_even_in_a_tie():
     assert vote(frames(("AC123", 0.5), ("AB123", 0.5))).text == "AB123"
 
 
-def test_too_few_votes_or_too_little_confidence_is_no_plate():
+def test_too_little_confidence_is_no_plate():
     readings = frames(("AB123", 0.6), ("AB123", 0.6))
-    assert vote(readings, min_votes=2, min_confidence=0.6 - 1e-9).votes == 2
-    assert vote(readings, min_votes=3) is None
+    assert vote(readings, min_confidence=0.6 - 1e-9).votes == 2
     assert vote(readings, min_confidence=0.61) is None
 
 
 def test_impossible_limits_are_refused():
     with pytest.raises(ReIDError, match="min_confidence"):
         vote([], min_confidence=1.5)
-    with pytest.raises(ReIDError, match="min_votes"):
-        vote([], min_votes=0)

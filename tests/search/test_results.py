@@ -125,6 +125,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
         (3600 * 30 + 1, "30:00:01.000"),
         (-1.5, "-00:00:01.500"),
         (float("nan"), "--:--:--.---"),
+        (1e306, "--:--:--.---"),
     ],
 )
 def test_time_codes(seconds, code):

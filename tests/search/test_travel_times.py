@@ -165,3 +165,9 @@ def test_a_camera_that_is_not_in_the_table_is_named_with_those_that_are(times):
         times.check("bb")
     with pytest.raises(ReIDError, match="none"):
         TravelTimes({}).check("a")
+
+
+def test_a_cell_too_long_for_a_table_is_one_error(tmp_path):
+    (tmp_path / "times.csv").write_text(f"from,to,seconds\na,b,{'9' * 200_000}\n", encoding="utf-8")
+    with pytest.raises(ReIDError, match=r"times\.csv is no table: field larger"):
+        TravelTimes.read(tmp_path / "times.csv")

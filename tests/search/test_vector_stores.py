@@ -179,6 +179,8 @@ def test_upsert_replaces_and_delete_removes(opened: Open) -> None:
     store.delete([given[3].id, "nobody", given[4].id])
     assert other.count() == 8 and other.search(rows[10:], top_k=1)[0][0].record != changed
     assert set(everything(other)) == {one.id for one in given} - {given[3].id, given[4].id}
+    store.purge()
+    assert set(everything(other)) == {one.id for one in given} - {given[3].id, given[4].id}
     store.upsert([given[3], changed], rows[[3, 10]])
     assert everything(other)[changed.id][0] == changed  # of one id twice in a batch the last one stays
 
@@ -420,7 +422,9 @@ def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
         assert sum(right) / (5 * len(queries)) >= least
     store.delete([one.id for one in given[:100]])
     store.optimize()
+    store.purge()
     assert opened(exact_up_to=500).count() == 1900
+    assert store.search(rows[200:201], top_k=1)[0][0].record == given[200]
     assert all(hit.record not in given[:100] for row in store.search(rows[:20], top_k=5) for hit in row)
 
 

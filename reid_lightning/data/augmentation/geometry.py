@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,8 +61,8 @@ class PadCrop:
 class ResizedCrop:
     """Cut out a box with a share `area` of the picture and width / height within `aspect`; enlarge it to full size."""
 
-    area: Sequence[float]
-    aspect: Sequence[float]
+    area: tuple[float, float]
+    aspect: tuple[float, float]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "area", checks.span("ResizedCrop.area", self.area, most=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,9 +35,9 @@ class Erase:
     """
 
     probability: float
-    area: Sequence[float]
-    aspect: Sequence[float]
-    colour: Sequence[float]
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    colour: tuple[float, float, float]
 
     def __post_init__(self) -> None:
         checks.share("Erase.probability", self.probability)
@@ -76,8 +75,8 @@ class RandomPatch:
     """
 
     probability: float
-    area: Sequence[float]
-    aspect: Sequence[float]
+    area: tuple[float, float]
+    aspect: tuple[float, float]
 
     def __post_init__(self) -> None:
         checks.share("RandomPatch.probability", self.probability)

@@ -21,7 +21,7 @@ import numpy as np
 from reid_lightning.atomic import replacing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.shards.picture import PackedPicture
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 
 INDEX = "index.npz"
 FORMAT, VERSION = "reid_lightning shards", 1
@@ -68,7 +68,9 @@ def save_index(dataset: VehicleDataset, folder: Path, *, sizes: Mapping[str, int
                 arrays[f"{position}_{name}"] = np.array([row for rows in lists for row in rows], np.int64)
                 arrays[f"{position}_{name}_counts"] = np.array([len(rows) for rows in lists], np.int64)
     number_of = {name: number for number, name in enumerate(sizes)}
-    pictures = [image.path for image in numbers]
+    pictures = [image.path for image in numbers if isinstance(image.path, PackedPicture)]
+    if len(pictures) < len(numbers):
+        raise TypeError("an index is of packed pictures, and some of these are files")
     arrays["shard"] = np.array([number_of[picture.shard] for picture in pictures], np.int64)
     for name in ("offset", "length", "crc32"):
         arrays[name] = np.array([getattr(picture, name) for picture in pictures], np.int64)
@@ -81,7 +83,7 @@ def save_index(dataset: VehicleDataset, folder: Path, *, sizes: Mapping[str, int
     head = {"format": FORMAT, "version": VERSION, "shards": dict(sizes), "sets": [part.name for part in sets]}
     path = folder / INDEX
     with replacing(path) as unfinished:
-        np.savez(unfinished, head=_as_json(head), **arrays)
+        np.savez(unfinished, allow_pickle=False, head=_as_json(head), **arrays)
     return path
 
 
@@ -107,9 +109,13 @@ def load_index(folder: Path) -> VehicleDataset:
         raise ReIDError(f"{path} cannot be read: {error.strerror or error}. Copy it again.") from error
     except _DAMAGE as error:
         raise ReIDError(
-            f"{path} is not a whole index of shards: {error or type(error).__name__}. Copy the folder again, or write "
+            f"{path} is not a whole index of shards: {_reason(error)}. Copy the folder again, or write "
             "it anew with python -m reid_lightning.data.shard."
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    return shortened(str(error) or type(error).__name__, 300)
 
 
 def _check_version(head: Any, path: Path) -> None:
@@ -167,17 +173,21 @@ def _dataset(
 ) -> VehicleDataset:
     sets = []
     for position, name in enumerate(_checked_texts(names)):
-        splits = {
-            split: tuple(pictures[row] for row in _whole(arrays[f"{position}_{split}"], below=len(pictures)).tolist())
+        train, query, gallery = (
+            tuple(pictures[row] for row in _whole(arrays[f"{position}_{split}"], below=len(pictures)).tolist())
             for split in SPLITS
-        }
-        queries, gallery = len(splits["query"]), len(splits["gallery"])
-        rows = {
-            "gt_index": _lists(arrays, f"{position}_gt_index", count=queries, below=gallery),
-            "jk_index": _lists(arrays, f"{position}_jk_index", count=queries, below=gallery),
-            "gallery_draws": _lists(arrays, f"{position}_gallery_draws", count=None, below=queries + gallery),
-        }
-        sets.append(VehicleDataset(name, **splits, **rows))
+        )
+        sets.append(
+            VehicleDataset(
+                name,
+                train,
+                query,
+                gallery,
+                gt_index=_lists(arrays, f"{position}_gt_index", count=len(query), below=len(gallery)),
+                jk_index=_lists(arrays, f"{position}_jk_index", count=len(query), below=len(gallery)),
+                gallery_draws=_lists(arrays, f"{position}_gallery_draws", count=None, below=len(query) + len(gallery)),
+            )
+        )
     whole, *parts = sets
     return replace(whole, parts=tuple(parts))
 

@@ -71,6 +71,8 @@ class TarShards:
         return offset
 
     def _write(self, content: bytes) -> None:
+        if self._file is None:
+            raise ValueError("no shard is open")
         self._file.write(content)
         self._digest.update(content)
         self._position += len(content)

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,12 +158,14 @@ def _common_folder(images: list[_Stored]) -> str:
 def _repacked(dataset: VehicleDataset, packed: dict[PicturePath, PackedPicture]) -> VehicleDataset:
     """The data set with its pictures where they lie now; pictures that were skipped are not in it."""
 
-    def moved(split: Split) -> Iterator[VehicleImage]:
-        return (replace(image, path=packed[image.path]) for image in split)
+    def moved(split: Split) -> Split:
+        return tuple(replace(image, path=packed[image.path]) for image in split)
 
     return replace(
         dataset,
-        **{split: tuple(moved(getattr(dataset, split))) for split in SPLITS},
+        train=moved(dataset.train),
+        query=moved(dataset.query),
+        gallery=moved(dataset.gallery),
         skipped=(),
         parts=tuple(_repacked(part, packed) for part in dataset.parts),
     )

@@ -65,12 +65,14 @@ class Sheet:
 
 def to_bytes(colour: Colour) -> tuple[int, int, int]:
     """sRGB fractions to bytes."""
-    return tuple(round(255 * min(max(channel, 0.0), 1.0)) for channel in colour)
+    red, green, blue = (round(255 * min(max(channel, 0.0), 1.0)) for channel in colour)
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """A darker or lighter tone."""
-    return tuple(channel * factor for channel in colour)
+    red, green, blue = colour
+    return red * factor, green * factor, blue * factor
 
 
 def blank(look: VehicleLook, height: int, mirrored: bool = False) -> Sheet:

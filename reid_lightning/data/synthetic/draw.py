@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from rich.console import Console
@@ -111,13 +113,14 @@ def _draw_all(folder: Path, plan: FleetPlan, *, workers: int) -> None:
             progress.advance(bar, written)
 
 
-def _run(work: Iterator[tuple], *, workers: int) -> Iterator[int]:
+def _run(work: Iterator[tuple[Any, ...]], *, workers: int) -> Iterator[int]:
     """Draw the vehicles of `work` here or in processes; yields the pictures written, vehicle by vehicle."""
     if workers == 1:
         for job in work:
             yield draw_vehicle(*job)
         return
-    with _unimported_main(), ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with _unimported_main(), ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
             pending: set[Future[int]] = set()
             for job in work:
@@ -129,6 +132,19 @@ def _run(work: Iterator[tuple], *, workers: int) -> Iterator[int]:
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Make a drawing process leave when the one that started it was killed: it would wait for work for ever, after
+    writing into a folder that the next command draws anew."""
+
+    def leave() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
 
 
 @contextmanager

@@ -183,7 +183,7 @@ def _draw_look(random: np.random.Generator, model: VehicleModel, colour: str, pa
         rack = (RACKS[int(random.integers(len(RACKS)))], either() if chance(0.75) else (0.12, 0.12, 0.13))
     rims: tuple[Colour, ...] = ((0.72, 0.73, 0.75), (0.10, 0.10, 0.11), (0.92, 0.92, 0.92), (0.66, 0.50, 0.2), livery)
     scratches = tuple(
-        (CHARTS[int(random.integers(len(CHARTS)))], *(float(random.random()) for _ in range(3)))
+        (CHARTS[int(random.integers(len(CHARTS)))], random.random(), random.random(), random.random())
         for _ in range(int(random.integers(0, 4)))
     )
     text = "".join(_LETTERS[int(random.integers(len(_LETTERS)))] for _ in range(2))

@@ -74,7 +74,7 @@ def build_mesh(look: VehicleLook) -> Mesh:
     if look.rack is not None:
         parts.extend(_rack(look, points))
     if model.load is not None and model.name != "box":
-        parts.extend(_load(look, points))
+        parts.extend(_load(look, points, model.load))
     corners, normals, uv = (np.concatenate(arrays).astype(np.float32) for arrays in zip(*parts, strict=True))
     points = np.unique(np.round(corners.reshape(-1, 3), 2), axis=0).astype(np.float64)
     return Mesh(corners, normals, uv, points)
@@ -140,8 +140,8 @@ def _finish_shell(grids: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarra
     point = point.reshape(-1)
     owner = np.repeat(np.arange(len(corner)), 3)
     normals = np.zeros((len(owner), 3))
-    order = np.argsort(point, kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(point[order])) + 1):
+    by_point = np.argsort(point, kind="stable")
+    for group in np.split(by_point, np.flatnonzero(np.diff(point[by_point])) + 1):
         around = face[owner[group]]
         near = np.einsum("ik,jk->ij", around, around) > 0.55
         normals[group] = np.einsum("ij,jk->ik", near * area[owner[group]][None, :], around)
@@ -226,9 +226,11 @@ def _rack(look: VehicleLook, points: np.ndarray) -> list[tuple[np.ndarray, np.nd
     ]
 
 
-def _load(look: VehicleLook, points: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _load(
+    look: VehicleLook, points: np.ndarray, bed: tuple[int, int]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Goods on an open bed: two heaps whose place and size follow from the plate, so that they never change."""
-    first, last = points[look.model.load[0]], points[look.model.load[1]]
+    first, last = points[bed[0]], points[bed[1]]
     long, half, top = first[0] - last[0], first[2], first[1]
     digits = [int(figure) for figure in look.plate[0][2:]]
     boxes = []

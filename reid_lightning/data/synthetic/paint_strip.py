@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -60,12 +61,12 @@ def paint_strip(look: VehicleLook) -> Sheet:
                 sheet.box(start, centre - half, end, centre + half, fill)
     if look.band is not None:
         for first, last in ((0, model.bonnet[0] + 1), (model.tail[0], len(points))):
-            heights, places = points[first:last, 1] / model.height, along[first:last]
+            heights, lengths = points[first:last, 1] / model.height, along[first:last]
             order = np.argsort(heights, kind="stable")
-            u = np.interp(look.band[:2], heights[order], places[order])
+            u = np.interp(look.band[:2], heights[order], lengths[order])
             sheet.box(float(u.min()), 0.0, float(u.max()), 1.0, look.band[2])
     _glass(sheet, look, span)
-    _ends(sheet, look, front_end, rear_start, points, along)
+    _ends(sheet, look, front_end, rear_start, along)
     metre = (ATLAS * 1.0 / _length(points), STRIP_HEIGHT / model.width)
     places: dict[str, tuple[int, int]] = {"roof": model.roof, "bonnet": model.bonnet, "tail": model.tail}
     if model.load is not None:
@@ -75,9 +76,14 @@ def paint_strip(look: VehicleLook) -> Sheet:
             start, end = span(places[sticker.place], 0.12)
             sheet.paste(decal(sticker, metre), start + (end - start) * sticker.u, 0.2 + 0.6 * sticker.v)
     for place, part in places.items():
-        start, end = span(part)
-        scratch(sheet, look, place, lambda u, v, start=start, end=end: (start + (end - start) * u, 0.15 + 0.7 * v))
+        scratch(sheet, look, place, partial(_within, span(part)))
     return sheet
+
+
+def _within(part: tuple[float, float], u: float, v: float) -> tuple[float, float]:
+    """A place in a part of the strip, in the strip."""
+    start, end = part
+    return start + (end - start) * u, 0.15 + 0.7 * v
 
 
 def _length(points: np.ndarray) -> float:
@@ -109,7 +115,7 @@ def _glass(sheet: Sheet, look: VehicleLook, span: Callable[..., tuple[float, flo
         sheet.polygon([(start, 0.12), (end, 0.08), (end, 0.92), (start, 0.88)], shade(look.tint, 0.8), GLASS)
 
 
-def _ends(sheet: Sheet, look: VehicleLook, front: float, rear: float, points: np.ndarray, along: np.ndarray) -> None:
+def _ends(sheet: Sheet, look: VehicleLook, front: float, rear: float, along: np.ndarray) -> None:
     """Grille, lamps and plates at both ends; `front` and `rear` are where bonnet and tail begin."""
     model = look.model
     grille = (BLACK, CHROME, shade(look.paint, 0.6))[look.lamps[0]]

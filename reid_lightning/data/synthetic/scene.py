@@ -125,12 +125,13 @@ def vehicle_layer(
     width, height = size
     fine = (width * SUPERSAMPLE, height * SUPERSAMPLE)
     layer = np.zeros((4, fine[1] * fine[0]), dtype=np.float32)
-    close = View(view.eye, view.basis, view.focal * SUPERSAMPLE, tuple(c * SUPERSAMPLE for c in view.corner))
+    corner = (view.corner[0] * SUPERSAMPLE, view.corner[1] * SUPERSAMPLE)
+    close = View(view.eye, view.basis, view.focal * SUPERSAMPLE, corner)
     pixels, colour, owners = _vehicles(close, camera, vehicles, fine)
     layer[:3, pixels] = colour
     layer[3, pixels] = 1.0
-    layer = layer.reshape(4, fine[1], fine[0])
-    parts = [layer[:, i::SUPERSAMPLE, j::SUPERSAMPLE] for i in range(SUPERSAMPLE) for j in range(SUPERSAMPLE)]
+    planes = layer.reshape(4, fine[1], fine[0])
+    parts = [planes[:, i::SUPERSAMPLE, j::SUPERSAMPLE] for i in range(SUPERSAMPLE) for j in range(SUPERSAMPLE)]
     return np.moveaxis(sum(parts[1:], parts[0]) / len(parts), 0, -1), pixels, owners
 
 
@@ -170,7 +171,7 @@ def _vehicles(
         block = slice(first, first + _BLOCK)
         triangle = triangles[block]
         x, y = (pixels[block] % size[0] + 0.5).astype(np.float32), (pixels[block] // size[0] + 0.5).astype(np.float32)
-        inverse, u, v, *normal, height = (
+        inverse, u, v, *sides, height = (
             a[triangle] * x + b[triangle] * y + c[triangle] for a, b, c in zip(slope_x, slope_y, start, strict=True)
         )
         near = 1 / np.maximum(inverse, 1e-6)
@@ -179,7 +180,7 @@ def _vehicles(
             for value, least, most in zip((u, v), low, high, strict=True)
         ]
         sample = atlases[owner[triangle], texel[1], texel[0]].T
-        normal = np.stack(normal)
+        normal = np.stack(sides)
         normal /= np.maximum(np.sqrt(_dot(normal, normal)), 1e-6)
         colour[:, block] = _shade(sample, normal, height * near, view.rays(x, y), camera)
     return pixels, colour, owner[triangles]

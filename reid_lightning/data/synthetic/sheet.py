@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from PIL import Image
 
+from reid_lightning.atomic import save_picture
 from reid_lightning.data.synthetic.layout import FOLDERS
 from reid_lightning.data.synthetic.look import fleet_looks
 from reid_lightning.data.synthetic.plan import TEST, plan_fleet
@@ -37,8 +37,5 @@ def write_sheet(path: Path, folder: Path, spec: FleetSpec, *, rows: int = 24, ce
         scale = (cell - 4) / max(picture.size)
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
         sheet.paste(picture, ((track.camera - 1) * cell + 2, identities.index(track.identity) * cell + 2))
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(part)
-    os.replace(part, path)
-    return path
+    return save_picture(sheet, path)

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from reid_lightning.errors import ReIDError
 
@@ -88,7 +89,7 @@ def fleet_spec(size: str, *, seed: int = 0) -> FleetSpec:
     return FleetSpec(size=size, seed=seed, **_SIZES[size])
 
 
-_SIZES: dict[str, dict] = {
+_SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "train_identities": 8,
         "test_identities": 6,

@@ -6,6 +6,7 @@ A van is a car and a truck at once to a detector that suppresses overlaps type b
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reid_lightning.search.records import Detections
 
@@ -46,13 +47,14 @@ def merge_duplicates(detections: Detections, *, overlap: float = 0.6) -> Detecti
     return detections[kept]
 
 
-def box_areas(boxes: np.ndarray) -> np.ndarray:
+def box_areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) square pixels of boxes (N, 4)."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-def intersections(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def intersections(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, M) square pixels that boxes (N, 4) and others (M, 4) share."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    return np.clip(high - low, 0, None).prod(axis=2)
+    sides: NDArray[np.float32] = np.maximum(high - low, 0)
+    return sides[..., 0] * sides[..., 1]

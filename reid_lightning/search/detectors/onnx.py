@@ -64,7 +64,7 @@ class YoloxDetector:
                 "multiples of 32."
             )
         self._input = entry.name
-        self._height, self._width = entry.shape[2:]
+        self._height, self._width = map(int, entry.shape[2:])
         self._cells = _grid(self._width, self._height)
         came = self._run(np.zeros((1, 1, 3), np.uint8)).shape
         if came != (len(self._cells), _COLUMNS):
@@ -102,7 +102,8 @@ class YoloxDetector:
         canvas = np.full((self._height, self._width, 3), _GREY, np.uint8)
         canvas[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)[..., ::-1]
         batch = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
-        return self._session.run(None, {self._input: batch})[0][0]
+        output: np.ndarray = self._session.run(None, {self._input: batch})[0][0]
+        return output
 
 
 def decode_boxes(output: np.ndarray, cells: np.ndarray) -> np.ndarray:

@@ -80,13 +80,14 @@ class TorchvisionDetector:
 def _load(model: str, weights: str | Path | None) -> torch.nn.Module:
     if weights == "DEFAULT":
         try:
-            return get_model(model, weights="DEFAULT")
+            trained: torch.nn.Module = get_model(model, weights="DEFAULT")
+            return trained
         except (URLError, TimeoutError, ConnectionError) as error:
             raise ReIDError(
                 f"The weights of {model} cannot be downloaded here ({error}). Set detector.weights=<file> to a copy of "
                 "them, or use a detector that needs no network: detector=yolox with a file, or detector=motion."
             ) from error
-    network = get_model(model, weights=None, weights_backbone=None, num_classes=_LABELS)
+    network: torch.nn.Module = get_model(model, weights=None, weights_backbone=None, num_classes=_LABELS)
     if weights is None:
         return network
     path = Path(weights)

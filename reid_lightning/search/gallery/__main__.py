@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -14,11 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.masking import without_password
 from reid_lightning.search.embedder import load_reid_model
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.stores import VectorStore, open_store
+from reid_lightning.search.opening import seconds_since_1970
+from reid_lightning.search.records import Sighting
 
 INDEX_FOLDER = ".index"
 
@@ -32,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         gallery = Gallery(options.gallery)
         if not gallery.root.is_dir() and options.command != "import":
             raise ReIDError(f"There is no gallery at {options.gallery}; `register.py` makes one.")
-        return options.run(gallery, options, console)
+        status: int = options.run(gallery, options, console)
+        return status
     except (ReIDError, OSError) as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
         return 1
@@ -44,10 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--gallery", default="data/gallery", type=Path, help="the folder of the registered vehicles")
     common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild, sync and import)")
-    where = f"the vector store, by default the gallery's {INDEX_FOLDER}; rename, merge and delete change no other"
+    where = f"the vector store, by default the gallery's {INDEX_FOLDER}; changes are made in no other"
     common.add_argument("--uri", help=where)
     common.add_argument("--name", default="vehicles", help="its table or collection")
-    common.add_argument("--token", help="for a Milvus server that wants one")
+    common.add_argument("--token", default=os.environ.get("MILVUS_TOKEN"), help="of a Milvus server (or MILVUS_TOKEN)")
     common.add_argument("--device", default="cpu", help="where to embed")
     parser = argparse.ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -59,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         ("rename", _change, ("vehicle", "new"), "give a vehicle another name"),
         ("merge", _change, ("vehicle", "into"), "move all that is known of a vehicle to another one"),
         ("delete", _change, ("vehicle",), "remove a vehicle and its crops"),
+        ("forget", _forget, (), "remove what ended, or if nobody knows was registered, before a time"),
         ("export", _export, ("file",), "write vehicles with their crops into a zip"),
         ("import", _import, ("file",), "add what a zip of `export` holds"),
     ):
@@ -68,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(argument)
         if name == "export":
             command.add_argument("--vehicle", action="append", help="only this one; may be given again (default: all)")
+        if name == "forget":
+            command.add_argument("--before", required=True, help="a time such as 2026-01-31T08:00:00 (ISO 8601)")
     return parser
 
 
@@ -116,16 +124,44 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
 
 
 def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
-    target: Gallery | GalleryIndex = gallery
-    followed = f"no vectors followed: there are none at {gallery.root / INDEX_FOLDER}, and no --uri was given"
-    if options.uri is not None or (gallery.root / INDEX_FOLDER).is_dir():
-        target = GalleryIndex(gallery, _store(options))
-        followed = f"the vectors at {options.uri or gallery.root / INDEX_FOLDER} followed"
+    target, followed = _with_vectors(gallery, options)
     names = [getattr(options, name) for name in options.names]
     {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
-    others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
-    console.print(f"{options.command}: done; {followed}{others}", markup=False)
+    if options.command == "delete" and isinstance(target, GalleryIndex):
+        target.store.purge()
+    console.print(f"{options.command}: done; {followed}", markup=False)
     return 0
+
+
+def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    before = seconds_since_1970(options.before, key="--before")
+    target, followed = _with_vectors(gallery, options)
+    problems: list[str] = []
+    old = [one for one in gallery.sightings(on_problem=problems.append) if before and _ended(gallery, one) < before]
+    for sighting in old:
+        target.delete_sighting(sighting)
+    if isinstance(target, GalleryIndex):
+        target.store.purge()
+    for problem in problems:
+        console.print(f"left out: {problem}", markup=False)
+    console.print(f"forget: {len(old)} sightings removed, {len(problems)} left out; {followed}", markup=False)
+    return 1 if problems else 0
+
+
+def _ended(gallery: Gallery, sighting: Sighting) -> float:
+    """When a sighting was over, or where nobody knows, when its last picture was written."""
+    if sighting.end is not None:
+        return sighting.end
+    return max(path.stat().st_mtime for path in gallery.crop_paths(sighting))
+
+
+def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Gallery | GalleryIndex, str]:
+    """What to change: the gallery, with its vectors where there are any; and what to say of those."""
+    others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
+    if options.uri is None and not (gallery.root / INDEX_FOLDER).is_dir():
+        return gallery, f"no vectors followed: there are none at {gallery.root / INDEX_FOLDER}{others}"
+    where = without_password(options.uri) if options.uri else gallery.root / INDEX_FOLDER
+    return GalleryIndex(gallery, _store(options)), f"the vectors at {where} followed{others}"
 
 
 def _export(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:

@@ -66,7 +66,7 @@ def export_gallery(
     """
     problems: list[str] = []
     names = gallery.vehicle_names(on_problem=problems.append) if vehicles is None else _folders(gallery, vehicles)
-    counts = [0, 0, 0]
+    vehicle_count = sighting_count = crop_count = 0
     seen: set[str] = set()
     try:
         with replacing(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
@@ -77,16 +77,16 @@ def export_gallery(
                 new = [one for one in found if one.id not in seen]  # else it was moved since we were there
                 written = [one for one in new if _write(archive, gallery, one, problems)]
                 seen.update(one.id for one in written)
-                counts[0] += bool(written)
-                counts[1] += len(written)
-                counts[2] += sum(len(one.crops) for one in written)
-            manifest = {"format": _FORMAT, "kind": _KIND, "vehicles": counts[0], "sightings": counts[1]}
-            archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps({**manifest, "crops": counts[2]}, indent=1) + "\n")
+                vehicle_count += bool(written)
+                sighting_count += len(written)
+                crop_count += sum(len(one.crops) for one in written)
+            manifest = {"format": _FORMAT, "kind": _KIND, "vehicles": vehicle_count, "sightings": sighting_count}
+            archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps({**manifest, "crops": crop_count}, indent=1) + "\n")
     except OSError as error:
         raise ReIDError(f"{file} cannot be written: {error.strerror or error}. Nothing of it was kept.") from error
     if on_progress is not None:
         on_progress(len(names), len(names))
-    return ExportReport(*counts, tuple(problems))
+    return ExportReport(vehicle_count, sighting_count, crop_count, tuple(problems))
 
 
 def import_gallery(

@@ -144,7 +144,7 @@ class Entries:
         times = Counter(info.orig_filename for info in infos)
         plain = {}
         for info in infos:
-            if info.is_dir() and _odd(info.orig_filename.rstrip("/")) is None:
+            if info.filename.endswith("/") and _odd(info.orig_filename.rstrip("/")) is None:
                 continue
             odd = _odd(info.orig_filename) or _not_a_file(info)
             if odd is None and times[info.orig_filename] > 1:

@@ -29,8 +29,10 @@ class CropFiles:
     ) -> Path | None:
         """See `Gallery.picture_path`; `folder` is that of a vehicle, `place` that of a sighting with a sidecar."""
         key = crop_id, vehicle
-        if key in self._found and (self._found[key] is None or _is_file(self._found[key])):
-            return self._found[key]
+        if key in self._found:
+            known = self._found[key]
+            if known is None or _is_file(known):
+                return known
         sighting, number = _parts(crop_id)
         try:
             first = None if vehicle is None or not sighting else folder(vehicle)

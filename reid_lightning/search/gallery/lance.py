@@ -55,8 +55,7 @@ class LanceStore:
         self,
         uri: str,
         *,
-        fingerprint: str | None,
-        dim: int | None,
+        model: tuple[str, int] | None,
         name: str,
         exact_up_to: int,
         any_model: bool,
@@ -74,16 +73,14 @@ class LanceStore:
                 self._connection = lancedb.connect(uri)
             if not missing and self._exists():
                 self._table = self._connection.open_table(name)
-                if create and not any_model:
-                    self._take_over_empty(schema_of(fingerprint, dim))
-            elif not create:
+                if create and model is not None and not any_model:
+                    self._take_over_empty(schema_of(*model))
+            elif not create or model is None:
                 raise no_vectors(uri, name)
             else:
                 with self._locked():  # somebody else may be making it
-                    self._table = self._connection.create_table(name, schema=schema_of(fingerprint, dim), exist_ok=True)
-            self.fingerprint, self.dim = settle_model(
-                uri, model_of(self._table.schema), fingerprint=fingerprint, dim=dim, any_model=any_model
-            )
+                    self._table = self._connection.create_table(name, schema=schema_of(*model), exist_ok=True)
+            self.fingerprint, self.dim = settle_model(uri, model_of(self._table.schema), model, any_model=any_model)
 
     def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
         """See `VectorStore`."""
@@ -164,6 +161,20 @@ class LanceStore:
                 partitions = max(1, self._table.count_rows() // _PARTITION_ROWS)
                 self._table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
 
+    def purge(self) -> None:
+        """See `VectorStore`. Lance only marks deleted rows, so all others are written anew."""
+        schema = schema_of(self.fingerprint, self.dim)
+        with self._errors("written"), self._locked():
+            self._table.checkout_latest()
+            self._settle()
+            rows = self._table.search().select([*FIELDS, "vector"]).to_batches(SCAN_ROWS)
+            kept = pa.RecordBatchReader.from_batches(
+                schema, (batch.select(schema.names).cast(schema) for batch in rows)
+            )
+            self._table = self._connection.create_table(self._name, data=kept, schema=schema, mode="overwrite")
+            self._table.optimize(cleanup_older_than=timedelta(0))
+        self.optimize()  # the index went with the old rows
+
     def drop(self) -> None:
         """See `VectorStore`."""
         with self._errors("dropped"), self._locked():
@@ -189,7 +200,7 @@ class LanceStore:
         return ExactVectors(table.select(FIELDS), vectors_of(table, self.dim))
 
     def _search_files(self, vector: np.ndarray, top_k: int, clause: str | None) -> list[Hit]:
-        query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")
+        query = self._table.search(vector, vector_column_name="vector").distance_type("cosine")  # type: ignore[attr-defined]
         if clause is None and self._has_index():
             # All partitions: a sixth of them held .8 of the answers, and reading the small codes takes little beside
             # comparing the best again by their full vectors.
@@ -260,8 +271,7 @@ class LanceStore:
         return locked(Path(self._uri) / f".{self._name}.lock") if self._is_local else nullcontext()
 
     def _settle(self) -> None:
-        stored = model_of(self._table.schema)
-        settle_model(self._uri, stored, fingerprint=self.fingerprint, dim=self.dim, any_model=self._any_model)
+        settle_model(self._uri, model_of(self._table.schema), (self.fingerprint, self.dim), any_model=self._any_model)
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:

@@ -43,7 +43,8 @@ def vectors_of(table: pa.Table, dim: int) -> np.ndarray:
     if not len(table):
         return np.empty((0, dim), np.float16)
     column = table["vector"].combine_chunks()
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
+    numbers: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+    return numbers.reshape(-1, dim)
 
 
 def clause_of(where: Filter) -> str | None:

@@ -66,7 +66,7 @@ def _read(path: Path) -> list[SourceMark]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         return [SourceMark(**mark) for mark in values["marks"]] if values["format"] == FORMAT else []
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.masking import without_password
 from reid_lightning.search.gallery.milvus_rows import FIELDS, expression_of, lets_nothing_through, to_record, to_row
 from reid_lightning.search.gallery.stores import (
     EVERYTHING,
@@ -55,32 +57,31 @@ class MilvusStore:
         self,
         uri: str,
         *,
-        fingerprint: str | None,
-        dim: int | None,
+        model: tuple[str, int] | None,
         name: str,
         exact_up_to: int,
         any_model: bool,
         create: bool,
         token: str | None = None,
     ) -> None:
-        self._uri, self._name, self._exact_up_to, self._any_model = uri, name, exact_up_to, any_model
+        self._uri = without_password(uri)  # for messages
+        self._name, self._exact_up_to, self._any_model = name, exact_up_to, any_model
         with self._errors("reached"):
             address = uri.replace("milvus://", "http://", 1)
             self._client = MilvusClient(uri=address, token=token or "", timeout=_SECONDS)
             collection = self._collection()
             if collection is None:
-                if not create:
-                    raise no_vectors(uri, name)
-                collection = self._create(fingerprint, dim)
-                if not self._take_name(collection):
-                    collection = self._collection()
+                if not create or model is None:
+                    raise no_vectors(self._uri, name)
+                new = self._create(*model)
+                collection = new if self._take_name(new) else self._collection()
+                if collection is None:  # somebody else has made one, and dropped it again
+                    raise no_vectors(self._uri, name)
             self._current, stored = collection, self._model_of(collection)
-            if create and not any_model and stored != (fingerprint, dim) and self.count() == 0:
-                self.fingerprint, self.dim = stored = fingerprint, dim
+            if create and model is not None and not any_model and stored != model and self.count() == 0:
+                self.fingerprint, self.dim = stored = model
                 self.replace(())
-            self.fingerprint, self.dim = settle_model(
-                uri, stored, fingerprint=fingerprint, dim=dim, any_model=any_model
-            )
+            self.fingerprint, self.dim = settle_model(self._uri, stored, model, any_model=any_model)
 
     def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
         """See `VectorStore`. More than a million numbers go in several messages, of which a kill may leave some."""
@@ -92,7 +93,7 @@ class MilvusStore:
         quoted = [quote(one, safe="") for one in ids]
         for start in range(0, len(quoted), SCAN_ROWS):
             part = quoted[start : start + SCAN_ROWS]
-            self._call("written", lambda name, part=part: self._client.delete(name, ids=part, timeout=_PATIENT_SECONDS))
+            self._call("written", partial(self._client.delete, ids=part, timeout=_PATIENT_SECONDS))
 
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
         """See `VectorStore`. Whatever others write before the end goes."""
@@ -137,7 +138,7 @@ class MilvusStore:
         found: list[list[Hit]] = []
         for start in range(0, len(vectors), _QUERIES):
             part = list(vectors[start : start + _QUERIES])
-            answer = self._call("read", lambda name, part=part: self._client.search(name, data=part, **options))
+            answer = self._call("read", partial(self._client.search, data=part, **options))
             found += [
                 best_first([Hit(to_record(hit["entity"]), float(hit["distance"])) for hit in hits], top_k)
                 for hits in answer
@@ -175,6 +176,10 @@ class MilvusStore:
                 return
             time.sleep(1)
 
+    def purge(self) -> None:
+        """See `VectorStore`. The server removes deleted rows when it compacts, which it is asked to do here."""
+        self._call("compacted", self._client.compact)
+
     def drop(self) -> None:
         """See `VectorStore`."""
         with self._errors("dropped"):
@@ -195,7 +200,8 @@ class MilvusStore:
     def _collection(self) -> str | None:
         """What the name stands for at present."""
         try:
-            return self._client.describe_alias(self._name, timeout=_SECONDS)["collection_name"]
+            collection: str = self._client.describe_alias(self._name, timeout=_SECONDS)["collection_name"]
+            return collection
         except MilvusException as error:
             if "not found" in str(error) or "not exist" in str(error):
                 return None
@@ -284,8 +290,8 @@ class MilvusStore:
         if collection is None:
             raise ReIDError(f"The vector store {self._name} at {self._uri} was dropped; open it again.")
         if collection != self._current:
-            stored = self._model_of(collection)
-            settle_model(self._uri, stored, fingerprint=self.fingerprint, dim=self.dim, any_model=self._any_model)
+            model = self.fingerprint, self.dim
+            settle_model(self._uri, self._model_of(collection), model, any_model=self._any_model)
             self._current = collection
         return collection
 

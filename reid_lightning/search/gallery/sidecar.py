@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -22,6 +22,7 @@ LARGEST_SIDECAR = 1 << 24
 """Bytes; a sighting of a thousand crops has 200,000."""
 
 _LARGEST_COUNT = 1 << 53
+_STORED = ("id", "camera", "type")  # in the vector stores too, which take UTF-8 alone
 
 
 def to_json(sighting: Sighting) -> str:
@@ -38,7 +39,8 @@ def to_json(sighting: Sighting) -> str:
 
 def _plain(value: object) -> int | float | str:
     if isinstance(value, np.generic):
-        return value.item()
+        plain: int | float | str = value.item()
+        return plain
     raise TypeError(f"{type(value).__name__} {value!r}")
 
 
@@ -91,6 +93,11 @@ def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
     if not isinstance(crops, list) or not crops:
         raise ReIDError("crops is not a list of one crop or more")
     text = {name: _text(values, name) for name in ("id", "camera", "source", "source_name", "type", "detector")}
+    for name in _STORED:
+        try:
+            text[name].encode()
+        except UnicodeEncodeError as error:  # half of a pair, which JSON can hold
+            raise ReIDError(f"{name} is {text[name][:80]!r}, which is no valid text") from error
     return Sighting(
         **text,
         vehicle=vehicle,
@@ -147,5 +154,5 @@ def _number_or_none(values: Mapping[str, Any], name: str) -> float | None:
     return None if values.get(name) is None else _number(values, name)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300  # NaN is not

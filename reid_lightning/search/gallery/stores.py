@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.masking import without_password
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 
 EXACT_UP_TO = 50_000
@@ -62,6 +63,10 @@ class VectorStore(Protocol):
     def optimize(self) -> None:
         """Tidy up after many small writes, and build or refresh the index of a large store."""
 
+    def purge(self) -> None:
+        """Remove what was deleted from the disk, too, which `delete` alone does not. A search that another process is
+        in the middle of may fail."""
+
     def drop(self) -> None:
         """Remove the store with all that it holds."""
 
@@ -102,23 +107,22 @@ def open_store(
     if exact_up_to < 0:
         raise ReIDError(f"exact_up_to is {exact_up_to}; expected 0 or more.")
     scheme = str(uri).split("://", 1)[0].lower() if "://" in str(uri) else ""
-    options = {
-        "fingerprint": fingerprint,
-        "dim": dim,
-        "name": name,
-        "exact_up_to": exact_up_to,
-        "any_model": any_model,
-        "create": create and fingerprint is not None,
-    }
+    model = None if fingerprint is None or dim is None else (fingerprint, dim)
+    create = create and model is not None
     if scheme in _LANCE:
         from reid_lightning.search.gallery.lance import LanceStore
 
-        return LanceStore(str(uri).removeprefix("file://"), **options)
+        folder = str(uri).removeprefix("file://")
+        return LanceStore(folder, model=model, name=name, exact_up_to=exact_up_to, any_model=any_model, create=create)
     if scheme in _MILVUS:
         from reid_lightning.search.gallery.milvus import MilvusStore
 
-        return MilvusStore(str(uri), token=token, **options)
-    raise ReIDError(f"The store's URI is {str(uri)!r}; expected a folder, file://, s3://, http:// or milvus://.")
+        return MilvusStore(
+            str(uri), model=model, name=name, exact_up_to=exact_up_to, any_model=any_model, create=create, token=token
+        )
+    raise ReIDError(
+        f"The store's URI is {without_password(str(uri))!r}; expected a folder, file://, s3://, http:// or milvus://."
+    )
 
 
 class NoVectorsError(ReIDError):
@@ -134,18 +138,18 @@ def no_vectors(uri: str, name: str) -> NoVectorsError:
 
 
 def settle_model(
-    uri: str, stored: tuple[str, int], *, fingerprint: str | None, dim: int | None, any_model: bool
+    uri: str, stored: tuple[str, int], asked: tuple[str, int] | None, *, any_model: bool
 ) -> tuple[str, int]:
     """Fingerprint and size that a store works with; raises `ReIDError` naming both models where they differ."""
-    if fingerprint is None or dim is None:
+    if asked is None:
         return stored
-    if stored != (fingerprint, dim) and not any_model:
+    if stored != asked and not any_model:
         raise ReIDError(
             f"The vector store {uri} holds vectors of the model {stored[0]} ({stored[1]} numbers each), and this model "
-            f"is {fingerprint} ({dim} numbers): they cannot be compared. Use the bundle that made them, or embed the "
+            f"is {asked[0]} ({asked[1]} numbers): they cannot be compared. Use the bundle that made them, or embed the "
             "gallery anew: python -m reid_lightning.search.gallery rebuild --gallery <folder> --bundle <folder>"
         )
-    return fingerprint, dim
+    return asked
 
 
 def check_batch(

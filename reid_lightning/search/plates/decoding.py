@@ -113,7 +113,7 @@ class TextDecoder:
         character = int(inside[form, place - 1].argmax())
         return float(scores[form]), self._trace(steps, form, place, character if within else None)
 
-    def _trace(self, steps: list[tuple[np.ndarray, ...]], form: int, place: int, character: int | None) -> str:
+    def _trace(self, steps: Sequence[tuple[np.ndarray, ...]], form: int, place: int, character: int | None) -> str:
         """The characters on the way back; `place` counts those begun, `character` is None within blanks."""
         text = []
         for entered, direct, left, order in reversed(steps):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-Box = tuple[float, float, float, float]
+from reid_lightning.search.records import Box
 
 MAX_GAP = 1.2  # between neighbours on a line, in heights
 MAX_LINE_GAP = 0.8  # between an upper and a lower line, in heights
@@ -18,9 +18,9 @@ MAX_PIECES = 3  # of a line
 def arrangements(boxes: Sequence[Box]) -> list[tuple[int, ...]]:
     """The boxes (by number) that may be read as one plate, each in reading order: every box alone, runs of up to three
     neighbours on a line, and two such lines one above the other."""
-    lines = [(number,) for number in range(len(boxes))]
+    lines: list[tuple[int, ...]] = [(number,) for number in range(len(boxes))]
     for start in range(len(boxes)):
-        run = (start,)
+        run: tuple[int, ...] = (start,)
         while len(run) < MAX_PIECES and (following := _neighbour(boxes, run[-1])) is not None:
             run = (*run, following)
             lines.append(run)

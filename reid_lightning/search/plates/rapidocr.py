@@ -15,9 +15,10 @@ import rapidocr
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates.decoding import TextDecoder
-from reid_lightning.search.plates.lines import Box, around, arrangements
+from reid_lightning.search.plates.lines import around, arrangements
 from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausible
 from reid_lightning.search.plates.reader import PlateReading, check_picture
+from reid_lightning.search.records import Box, box_of
 
 HEIGHT = 48  # of a line of text as the recogniser was trained with
 SEEN_NOWHERE = 0.2  # a plate confidence below it means: some character was made up to fit the form
@@ -99,16 +100,13 @@ class RapidOcrReader:
         if scale > 1:
             picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         corners = self._find(picture)
-        boxes = [
-            tuple(float(value) for value in np.concatenate([four.min(axis=0), four.max(axis=0)]) / scale)
-            for four in corners
-        ]
+        boxes = [box_of(np.concatenate([four.min(axis=0), four.max(axis=0)]) / scale) for four in corners]
         return self._readings(boxes, [self._recognise(_upright(picture, four)) for four in corners])
 
     def _find(self, picture: np.ndarray) -> np.ndarray:
         """The corners (N, 4, 2) float32 of the largest texts, clockwise from the upper left one."""
         # every flag, every time: those of a call stay for the next one
-        found = self._detector(picture, use_det=True, use_cls=False, use_rec=False).boxes
+        found = self._detector(picture, use_det=True, use_cls=False, use_rec=False).boxes  # type: ignore[union-attr]
         if found is None or not len(found):
             return np.empty((0, 4, 2), np.float32)
         corners = np.asarray(found, np.float32)
@@ -120,7 +118,8 @@ class RapidOcrReader:
         width = round(HEIGHT * min(MAX_RATIO, max(0.5, line.shape[1] / line.shape[0])))
         pixels = cv2.resize(line, (width, HEIGHT)).astype(np.float32) / 127.5 - 1
         batch = np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]
-        return self._recogniser.run(None, {self._recogniser.get_inputs()[0].name: batch})[0][0]
+        probabilities: np.ndarray = self._recogniser.run(None, {self._recogniser.get_inputs()[0].name: batch})[0][0]
+        return probabilities
 
     def _readings(self, boxes: Sequence[Box], lines: Sequence[np.ndarray]) -> list[PlateReading]:
         found: dict[str, PlateReading] = {}

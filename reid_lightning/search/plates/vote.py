@@ -35,7 +35,6 @@ def vote(
     *,
     patterns: PlatePatterns = ANY,
     min_confidence: float = 0.0,
-    min_votes: int = 1,
 ) -> PlateVote | None:
     """The plate of a track.
 
@@ -48,15 +47,12 @@ def vote(
         readings: per frame, best first, as `PlateReader.read` gives them.
         patterns: of the reader.
         min_confidence: below it the outcome is no plate.
-        min_votes: frames that must have read a text of that length.
 
     Returns:
         None: nothing was read, or not clearly enough.
     """
-    if not 0 <= min_confidence <= 1 or min_votes < 1:
-        raise ReIDError(
-            f"min_confidence is {min_confidence} and min_votes {min_votes}; expected 0 to 1, and 1 or more."
-        )
+    if not 0 <= min_confidence <= 1:
+        raise ReIDError(f"min_confidence is {min_confidence}; expected a share from 0 to 1.")
     ballots = _ballots(readings, patterns, fitting=True) or _ballots(readings, patterns, fitting=False)
     if not ballots:
         return None
@@ -74,7 +70,7 @@ def vote(
     )
     total = sum(weight for _, weight in ballots)
     outcome = PlateVote(text, agreeing / total, len(group))
-    return outcome if outcome.confidence >= min_confidence and outcome.votes >= min_votes else None
+    return outcome if outcome.confidence >= min_confidence else None
 
 
 def _ballots(readings: Sequence[Sequence[PlateReading]], patterns: PlatePatterns, *, fitting: bool) -> list[Ballot]:

@@ -18,7 +18,7 @@ from reid_lightning.data.synthetic.traffic.plan import (
     plan_traffic,
     traffic_looks,
 )
-from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TrafficSpec, tiny_traffic
+from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TrafficSpec
 from reid_lightning.data.synthetic.traffic.truth import (
     BoxTruth,
     CameraTruth,
@@ -30,6 +30,6 @@ from reid_lightning.data.synthetic.traffic.truth import (
 
 __all__ = [
     "CAMERAS", "BoxTruth", "CameraTruth", "PassageTruth", "PlannedPassage", "PlannedVehicle", "TrafficPlan",
-    "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_traffic", "read_truth", "tiny_traffic",
+    "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_traffic", "read_truth",
     "traffic_looks",
 ]  # fmt: skip

@@ -40,7 +40,8 @@ class Model:
 
     def at(self, place: tuple[float, float]) -> tuple[Placed, Placed]:
         """Body and plates in the world."""
-        return tuple(Placed(part.mesh, part.atlas, place, HEADING) for part in (self.body, self.plates))
+        body, plates = (Placed(part.mesh, part.atlas, place, HEADING) for part in (self.body, self.plates))
+        return body, plates
 
 
 def build_model(vehicle: PlannedVehicle) -> Model:
@@ -105,7 +106,9 @@ def _present(
         cast, _ = site.view.project(ground)
         low, high = points.min(axis=0), points.max(axis=0)
         around = np.concatenate([points, cast, [low - 0.1 * (high - low), high + 0.1 * (high - low)]])
-        found.append((passage, parts, _clip(around, site.size)))
+        changed = _clip(around, site.size)
+        if changed is not None:  # as it is for any vehicle in the picture
+            found.append((passage, parts, changed))
     return found
 
 

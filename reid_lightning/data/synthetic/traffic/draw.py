@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reid_lightning.atomic import save_picture
 from reid_lightning.data.synthetic.traffic.clip import build_model, draw_clip
 from reid_lightning.data.synthetic.traffic.plan import TrafficPlan, plan_traffic
 from reid_lightning.data.synthetic.traffic.site import build_site
@@ -109,11 +110,11 @@ def _draw_all(folder: Path, plan: TrafficPlan) -> None:
     write_truth(folder / TRUTH_FILE, _truth(plan, boxes))
     parameters = {"generator": TRAFFIC_VERSION, **dataclasses.asdict(spec)}
     (folder / "traffic.json").write_text(json.dumps(parameters, indent=2) + "\n")
-    _sheet(plan, nearest).save(folder / SHEET_FILE, quality=90)
+    save_picture(_sheet(plan, nearest), folder / SHEET_FILE, quality=90)
 
 
 @contextmanager
-def _video(path: Path, spec: TrafficSpec) -> Iterator:
+def _video(path: Path, spec: TrafficSpec) -> Iterator[Callable[[np.ndarray], None]]:
     """A clip to write pictures (height, width, 3) uint8 to; one thread, so that its bytes never change."""
     with av.open(str(path), "w", format="mp4") as container:
         container.metadata["creation_time"] = START

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.look import VehicleLook, fleet_looks
+from reid_lightning.data.synthetic.look import Colour, VehicleLook, fleet_looks
 from reid_lightning.data.synthetic.traffic.spec import AFTER, BEFORE, CAMERAS, LEAD, TrafficSpec
 
 TRAFFIC_SPLIT = 11
@@ -101,7 +101,7 @@ def traffic_looks(spec: TrafficSpec) -> list[VehicleLook]:
     Coaches, which are larger than the picture, are left out.
     """
     looks = fleet_looks(spec.seed, TRAFFIC_SPLIT, list(range(4 * spec.vehicles + 8))).values()
-    groups: dict[tuple, list[VehicleLook]] = {}
+    groups: dict[tuple[str, Colour], list[VehicleLook]] = {}
     for look in looks:
         if look.model.type != "bus":
             groups.setdefault((look.model.name, look.paint), []).append(look)

@@ -22,7 +22,7 @@ HOLDER = 0.035
 """Metres of the black holder that show around a plate, which sets white plates off white bodies."""
 _DENSITY = 300
 """Pixels a metre of a plate's texture, about as many as the finest view samples: more would flicker."""
-TEXTURE = tuple(round((side + 2 * HOLDER) * _DENSITY) for side in PLATE_SIZE)
+TEXTURE = round((PLATE_SIZE[0] + 2 * HOLDER) * _DENSITY), round((PLATE_SIZE[1] + 2 * HOLDER) * _DENSITY)
 """Width and height of a plate with its holder in pixels; two lie below each other in the atlas, the front one first."""
 
 

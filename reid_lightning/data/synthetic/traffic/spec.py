@@ -84,10 +84,3 @@ class TrafficSpec:
         versions = {"version": TRAFFIC_VERSION, "fleet": GENERATOR_VERSION}
         parameters = json.dumps({**versions, **dataclasses.asdict(self)}, sort_keys=True)
         return f"traffic-seed{self.seed}-{hashlib.sha256(parameters.encode()).hexdigest()[:8]}"
-
-
-def tiny_traffic(*, seed: int = 0) -> TrafficSpec:
-    """Three vehicles in clips of some hundred pictures, for tests."""
-    return TrafficSpec(
-        seed=seed, vehicles=3, seconds=13.5, frames_per_second=8, width=800, height=450, travel=(1.2, 1.6)
-    )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reid_lightning.errors import ReIDError
 
@@ -141,6 +142,6 @@ def read_truth(folder: Path | str) -> TrafficTruth:
         ) from error
 
 
-def _tuples(row: dict) -> dict:
+def _tuples(row: Mapping[str, Any]) -> dict[str, Any]:
     """The boxes of a row, which JSON keeps as lists."""
     return {name: None if row[name] is None else tuple(row[name]) for name in ("box", "plate_box")}

@@ -1,0 +1,63 @@
+"""YAML from strangers as plain values: bounded in size, without aliases, which can unfold to gigabytes, and without a
+key twice."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reid_lightning.errors import ReIDError
+
+LARGEST = 1 << 20
+"""Bytes; the options of a bundle take some thousands."""
+
+_LONGEST_REASON = 300
+_DAMAGE = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    yaml.YAMLError,
+)  # all of these come out of PyYAML on values that are not what they look like, such as the date 2026-99-99
+
+
+def read_plain_yaml(path: Path) -> Any:
+    """What the file holds: dicts, lists, texts, numbers, dates, None.
+
+    Raises:
+        ReIDError: it cannot be read, is larger than LARGEST, is no YAML, or has tags, aliases or a key twice.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+    except OSError as error:
+        raise ReIDError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if len(content) > LARGEST:
+        raise ReIDError(f"{path} has more than {LARGEST:,} bytes, which no options have. Fetch the file again.")
+    try:
+        return yaml.load(content.decode("utf-8"), Loader=_PlainLoader)
+    except _DAMAGE as error:
+        reason = (str(error) or type(error).__name__)[:_LONGEST_REASON]
+        raise ReIDError(f"{path} is not readable as YAML: {reason}") from error
+
+
+class _PlainLoader(yaml.SafeLoader):
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, f"the alias *{event.anchor}", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+            keys.add(key.value)
+        return super().construct_mapping(node, deep=deep)

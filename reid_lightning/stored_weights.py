@@ -1,0 +1,124 @@
+"""Weights out of files from anywhere: read without pickle's code, bounded by their size, and checked against a network
+before one of that size is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from reid_lightning.damage import damage
+from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel
+
+RECORD = "reid"
+"""The key of our part of a Lightning checkpoint."""
+
+_PREFIX = "model."
+_logger = logging.getLogger(__name__)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a training checkpoint without running code from it; ReIDError when it is missing, damaged or not one."""
+    if not path.is_file():
+        raise ReIDError(f"no checkpoint at {path}; expected a .ckpt file of a training run.")
+    reason = damage(path)
+    if reason is not None:
+        raise ReIDError(f"{path} is not a readable checkpoint ({reason}); it may be cut short.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader of pickles raises many kinds on what it does not know
+        first = (str(error) or type(error).__name__).splitlines()[0][:300]
+        raise ReIDError(f"{path} is not a readable checkpoint ({first}); it may be cut short.") from error
+    if not isinstance(checkpoint, dict):
+        raise ReIDError(
+            f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint."
+        )
+    return checkpoint
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The network's weights in a `.safetensors` file, or those and our record in a training checkpoint."""
+    if path.suffix == ".safetensors":
+        if not path.is_file():
+            raise ReIDError(f"no weights at {path}; the bundle is incomplete.")
+        try:
+            return load_file(path), None
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ReIDError(
+                f"{path} is not a readable safetensors file ({str(error)[:300]}); it may be cut short."
+            ) from error
+    checkpoint = read_checkpoint(path)
+    record, state = checkpoint.get(RECORD), checkpoint.get("state_dict")
+    if not isinstance(record, Mapping) or not isinstance(state, Mapping):
+        raise ReIDError(
+            f"{path} was not written by this project's training. Load other weights with model.pretrained=<file>."
+        )
+    weights = {str(key).removeprefix(_PREFIX): value for key, value in state.items() if str(key).startswith(_PREFIX)}
+    odd = next((key for key, value in weights.items() if not isinstance(value, Tensor)), None)
+    if odd is not None:
+        raise ReIDError(f"{path} holds a {type(weights[odd]).__name__} as weight {odd[:80]!r}; expected a tensor.")
+    return weights, dict(record)
+
+
+def build_with(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *, source: str, where: str) -> ReIDModel:
+    """The network that `architecture`, named in `source`, describes, with the weights, which came from `where`.
+
+    It is built without memory first and compared with the weights, so that no more is taken than they take.
+    Raises ReIDError: it cannot be built, or the weights are others, of other types, or not finite.
+    """
+    try:
+        with torch.device("meta"):
+            bare = _build(architecture, source=source)
+    except ReIDError:
+        raise
+    except Exception as error:  # some networks compute with what they build, which has no values here
+        _logger.debug("not compared before it is built: %r", error)
+    else:
+        _check_weights(bare, weights, where=where)
+    try:
+        model = _build(architecture, source=source)
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, ValueError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
+        raise ReIDError(f"the architecture in {source} cannot be built: {reason}") from error
+    _check_weights(model, weights, where=where)
+    model.load_state_dict(dict(weights))
+    return model
+
+
+def _build(architecture: Mapping[str, Any], *, source: str) -> ReIDModel:
+    try:
+        return ReIDModel(**architecture)
+    except TypeError as error:
+        raise ReIDError(f"the architecture in {source} is not one of ours: {str(error)[:300]}") from error
+    except ReIDError as error:
+        raise ReIDError(f"the architecture in {source} cannot be built: {str(error)[:1000]}") from error
+
+
+def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: str) -> None:
+    expected = model.state_dict()
+    missing = sorted(set(expected) - set(weights))
+    unexpected = sorted(set(weights) - set(expected))
+    both = sorted(set(expected) & set(weights))
+    shapes = [key for key in both if expected[key].shape != weights[key].shape]
+    if missing or unexpected or shapes:
+        example = (missing or unexpected or shapes)[0]
+        raise ReIDError(
+            f"{where} is of another architecture than its options say: {len(missing)} weights missing, "
+            f"{len(unexpected)} unexpected, {len(shapes)} of another shape (the first is {example[:80]!r})."
+        )
+    for key in both:
+        came, wanted = weights[key], expected[key]
+        if came.is_floating_point() != wanted.is_floating_point() or came.is_complex() or came.layout != torch.strided:
+            raise ReIDError(f"{where}: the weight {key!r} is of type {came.dtype}; expected {wanted.dtype}.")
+        if not torch.isfinite(came).all():
+            raise ReIDError(
+                f"{where}: the weight {key!r} holds NaN or infinity: its training had failed, or the file has changed. "
+                "Take another checkpoint."
+            )
