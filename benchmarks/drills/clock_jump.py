@@ -1,8 +1,8 @@
 """Claim: a clock that is put back by a day in the middle of a command changes neither its results nor their order.
 
 python benchmarks/drills/clock_jump.py [folder=<the system's temporary one>/clock_drill] [output=benchmarks/results]
-Training, registration and search read a clock that jumps; a killed training goes on after the jump, with a last
-checkpoint that seems to be the oldest.
+Registration and search read a clock that jumps. A training reads none; a killed one goes on after the jump, with a
+last checkpoint that seems to be the oldest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.drills.commands import KILLED, Case, Kill, Running, rows_of_case
 from benchmarks.drills.jobs import Job, jobs_of, prepare
 from benchmarks.drills.limits import DAY, JUMPED, clock_that_jumps
 
-CALLS = {"training": 4, "registration": 3, "search": 1}
+CALLS = {"registration": 3, "search": 1}
 """The reading of the clock at which it jumps; none of them reads it often."""
 
 
@@ -65,13 +65,12 @@ def main() -> None:
         folder = Path(arguments.get("folder", Path(temporary) / "clock_drill")).absolute()
         prepare(folder / "prepared")
         jobs = jobs_of(folder / "prepared")
-        for name in CALLS:
-            whole = folder / name / "whole"
-            undisturbed = run(jobs[name].command, whole)
-            cases.append(drill(jobs[name], folder / name / "jump", whole=whole))
-            if name == "training":
-                change = undisturbed.changes * 3 // 4
-                cases.append(drill_resuming(jobs[name], folder / name / "resumed", whole=whole, change=change))
+        whole = {name: folder / name / "whole" for name in ("training", *CALLS)}
+        undisturbed = {name: run(jobs[name].command, place) for name, place in whole.items()}
+        change = undisturbed["training"].changes * 3 // 4
+        training = jobs["training"], folder / "training/resumed"
+        cases.append(drill_resuming(*training, whole=whole["training"], change=change))
+        cases += [drill(jobs[name], folder / name / "jump", whole=whole[name]) for name in CALLS]
     note = "time.time is put back by a day in the middle. Right is: status 0 and the result of an undisturbed run."
     report("drill_clock_jump", rows_of_cases(cases), Path(arguments.get("output", "benchmarks/results")), note=note)
 

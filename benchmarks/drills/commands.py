@@ -267,6 +267,9 @@ def said_by(ended: Ended) -> str:
     return "" if ended.status == 0 else " ".join((parts[-1] if len(parts) > 1 else "".join(lines[-1:])).split())
 
 
+_PLACE = re.compile(r"(?<![\w:/])/(?:[^/\s]+/)+")  # of a file: this machine's folders are nobody's business
+
+
 def rows_of_cases(cases: Sequence[Case]) -> list[dict[str, str]]:
     """A line of a table for each."""
     return [
@@ -275,7 +278,7 @@ def rows_of_cases(cases: Sequence[Case]) -> list[dict[str, str]]:
             "status": str(case.status),
             "seconds": f"{case.seconds:.1f}",
             "right": "no: " + "; ".join(case.wrong) if case.wrong else "yes",
-            "message": case.said,
+            "message": _PLACE.sub("", case.said),
         }
         for case in cases
     ]

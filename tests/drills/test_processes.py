@@ -36,15 +36,9 @@ def test_ranks_that_the_trainer_started_itself_do_not_hang(prepared, tmp_path, k
     assert case.wrong == (), case.said
 
 
-@pytest.mark.parametrize("name", ["search", pytest.param("training", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["search", pytest.param("registration", marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_changes_nothing(jobs, whole, tmp_path, name):
     case = clock_jump.drill(jobs[name], tmp_path / name, whole=whole(name)[0])
-    assert case.wrong == (), case.said
-
-
-@pytest.mark.slow
-def test_a_clock_that_jumps_while_vehicles_are_registered_changes_nothing(jobs, whole, tmp_path):
-    case = clock_jump.drill(jobs["registration"], tmp_path / "jump", whole=whole("registration")[0])
     assert case.wrong == (), case.said
 
 
