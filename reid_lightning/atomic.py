@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 _HERE = -100  # AT_FDCWD: names are relative to the working directory
 _EXCHANGE = 2  # RENAME_EXCHANGE
@@ -29,8 +30,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def save_picture(picture: Image.Image, path: Path, **options: Any) -> Path:
     """Write the picture in the format of the path's ending, with Pillow's options for it."""
+    from PIL.Image import registered_extensions  # here, for the ranking room writes files and needs no Pillow
+
     content = io.BytesIO()  # on a full disk Pillow itself leaves a cut JPEG and says nothing
-    picture.save(content, format=Image.registered_extensions()[path.suffix.lower()], **options)
+    picture.save(content, format=registered_extensions()[path.suffix.lower()], **options)
     with replacing(path) as unfinished:
         unfinished.write_bytes(content.getvalue())
     return path

@@ -123,8 +123,9 @@ def save_bundle(
         data=data,
         calibration=calibration or {},
     )
-    _remove_leftovers(folder)
+    _restore(folder)
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed and had the same number
     unfinished.mkdir(parents=True)
     try:
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -142,7 +143,16 @@ def save_bundle(
             shutil.rmtree(replaced)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)  # the old bundle, where the two were exchanged
+    _remove_leftovers(folder)
     return folder
+
+
+def _restore(folder: Path) -> None:
+    """Give an old bundle its name back that a killed process had moved away, where two names cannot be exchanged."""
+    if not folder.exists():
+        for replaced in folder.parent.glob(f".{glob.escape(folder.name)}.*.old"):
+            replaced.rename(folder)
+            return
 
 
 def _remove_leftovers(folder: Path) -> None:

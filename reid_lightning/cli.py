@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -34,6 +33,7 @@ from reid_lightning.masking import without_secrets
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too
 _REPORT = "REID_LIGHTNING_REPORT"
 _WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
 
@@ -73,7 +73,7 @@ def entry_point(
             if not keep_traceback:
                 os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
             try:
-                if not sweeps and {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(sys.argv[1:]):
+                if not sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in sys.argv[1:]):
                     raise ReIDError(f"{config_name}.py makes no sweeps; start it once for each setting, without -m.")
                 hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
             except Exception as error:
@@ -158,10 +158,10 @@ def write_atomically(path: Path, text: str) -> Path:
 
 def save_config(cfg: DictConfig, run_dir: Path) -> Path:
     """Write the composed and resolved configuration as `config.yaml` into the run directory, without its secrets."""
-    return write_atomically(run_dir / "config.yaml", without_secrets(OmegaConf.to_yaml(cfg, resolve=True)))
+    return write_atomically(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(plain_config(cfg))))
 
 
 def plain_config(cfg: DictConfig) -> dict[str, Any]:
-    """The same as plain values, for what is sent elsewhere."""
-    content: dict[str, Any] = yaml.safe_load(without_secrets(OmegaConf.to_yaml(cfg, resolve=True)))
+    """The resolved configuration as plain values, without its secrets."""
+    content: dict[str, Any] = without_secrets(OmegaConf.to_container(cfg, resolve=True))
     return content

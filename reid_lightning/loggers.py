@@ -86,10 +86,15 @@ def wandb_logger(
         group=group,
         job_type=job_type,
         tags=list(tags),
-        id=None if resume is None else _earlier_run(Path(save_dir)),
+        id=_earlier_run(Path(save_dir)) if resume is not None or _requeued() else None,
         mode="offline" if offline else None,
         settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
     )
+
+
+def _requeued() -> bool:
+    """Whether SLURM has started this job again, which then goes on from its last checkpoint."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")
 
 
 def _earlier_run(save_dir: Path) -> str | None:

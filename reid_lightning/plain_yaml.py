@@ -11,7 +11,7 @@ import yaml
 
 from reid_lightning.errors import ReIDError
 
-LARGEST = 1 << 20
+LARGEST = 1 << 18
 """Bytes; the options of a bundle take some thousands."""
 
 _LONGEST_REASON = 300
@@ -47,7 +47,15 @@ def read_plain_yaml(path: Path) -> Any:
         raise ReIDError(f"{path} is not readable as YAML: {reason}") from error
 
 
+_LONGEST_NUMBER = 64  # signs: YAML reads 1:1:1:... as a number of base 60, in a time that grows with their square
+
+
 class _PlainLoader(yaml.SafeLoader):
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > _LONGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(None, None, "a number that long", node.start_mark)
+        return super().construct_scalar(node)
+
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()  # type: ignore[no-untyped-call]

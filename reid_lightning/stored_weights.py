@@ -21,6 +21,8 @@ RECORD = "reid"
 """The key of our part of a Lightning checkpoint."""
 
 _PREFIX = "model."
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool)
 _logger = logging.getLogger(__name__)
 
 
@@ -73,6 +75,7 @@ def build_with(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *
     It is built without memory first and compared with the weights, so that no more is taken than they take.
     Raises ReIDError: it cannot be built, or the weights are others, of other types, or not finite.
     """
+    compared = False
     try:
         with torch.device("meta"):
             bare = _build(architecture, source=source)
@@ -82,12 +85,13 @@ def build_with(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *
         _logger.debug("not compared before it is built: %r", error)
     else:
         _check_weights(bare, weights, where=where)
+        compared = True
     try:
         model = _build(architecture, source=source)
     except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, ValueError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:300]
         raise ReIDError(f"the architecture in {source} cannot be built: {reason}") from error
-    _check_weights(model, weights, where=where)
+    _check_weights(model, weights, where=where, values=not compared)
     model.load_state_dict(dict(weights))
     return model
 
@@ -101,7 +105,7 @@ def _build(architecture: Mapping[str, Any], *, source: str) -> ReIDModel:
         raise ReIDError(f"the architecture in {source} cannot be built: {str(error)[:1000]}") from error
 
 
-def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: str) -> None:
+def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: str, values: bool = True) -> None:
     expected = model.state_dict()
     missing = sorted(set(expected) - set(weights))
     unexpected = sorted(set(weights) - set(expected))
@@ -115,9 +119,10 @@ def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: st
         )
     for key in both:
         came, wanted = weights[key], expected[key]
-        if came.is_floating_point() != wanted.is_floating_point() or came.is_complex() or came.layout != torch.strided:
+        kinds = _FLOATS if wanted.is_floating_point() else _INTEGERS
+        if came.dtype not in kinds or came.layout != torch.strided:
             raise ReIDError(f"{where}: the weight {key!r} is of type {came.dtype}; expected {wanted.dtype}.")
-        if not torch.isfinite(came).all():
+        if values and not torch.isfinite(came).all():
             raise ReIDError(
                 f"{where}: the weight {key!r} holds NaN or infinity: its training had failed, or the file has changed. "
                 "Take another checkpoint."

@@ -140,7 +140,7 @@ def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     old = [one for one in gallery.sightings(on_problem=problems.append) if before and _ended(gallery, one) < before]
     for sighting in old:
         target.delete_sighting(sighting)
-    if isinstance(target, GalleryIndex):
+    if old and isinstance(target, GalleryIndex):
         target.store.purge()
     for problem in problems:
         console.print(f"left out: {problem}", markup=False)

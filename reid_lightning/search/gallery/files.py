@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from reid_lightning.errors import ReIDError
 
 UNFINISHED = ".part"
-_LOCK_SECONDS = 60.0
+_LOCK_SECONDS = 600.0  # a killed process lets go of it; rewriting a large store takes a while
 
 
 def save(path: Path, content: bytes) -> None:

@@ -6,6 +6,7 @@ Vectors are kept as float16, which moves a cosine similarity by less than 1e-3 a
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import timedelta
@@ -172,7 +173,9 @@ class LanceStore:
                 schema, (batch.select(schema.names).cast(schema) for batch in rows)
             )
             self._table = self._connection.create_table(self._name, data=kept, schema=schema, mode="overwrite")
-            self._table.optimize(cleanup_older_than=timedelta(0))
+            with warnings.catch_warnings():  # of what others may be writing: they wait for the lock
+                warnings.simplefilter("ignore")
+                self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
         self.optimize()  # the index went with the old rows
 
     def drop(self) -> None:
