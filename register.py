@@ -1,6 +1,5 @@
 """Register vehicles: `python register.py source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
 
-import logging
 import sys
 from pathlib import Path
 
@@ -16,8 +15,6 @@ from reid_lightning.search.registration import Registrar
 from reid_lightning.search.showing import RegisteredFiles, watching
 from reid_lightning.search.sources import open_source
 from reid_lightning.search.vehicle_finder import VehicleFinder
-
-_log = logging.getLogger(__name__)
 
 
 @entry_point("register", sweeps=False)
@@ -68,10 +65,7 @@ def register(cfg: DictConfig) -> int:
             break
     files.write()
     if index is not None and files.new and not stopped:
-        try:
-            index.store.optimize()
-        except ReIDError as error:
-            _log.warning("Everything is stored, but its index is not up to date; `sync` mends it. (%s)", error)
+        index.tidy()
     if empty:
         raise ReIDError(" ".join(empty))
     if stopped:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import importlib
-import io
-import logging
 import os
-import runpy
 import signal
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread for each of the test processes
@@ -20,9 +14,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: a thread fo
 
 import pytest
 import torch
+from running import PROJECT, run_here
 from torch import multiprocessing
 
-PROJECT = Path(__file__).resolve().parents[1]
 SHARED_DATA = PROJECT.parent / "shared" / "data"
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for what they start in the background
@@ -94,28 +88,3 @@ def run_process(tmp_path: Path):
 def run_command(tmp_path: Path):
     """The same inside this process, which saves ten seconds of imports a command."""
     return functools.partial(run_here, tmp_path)
-
-
-def run_here(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python <script> <arguments>` from `folder`, inside this process; `-m` and a module do as well."""
-    output, errors, status = io.StringIO(), io.StringIO(), 0
-    handlers = logging.root.handlers[:]
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [script, *arguments] if script != "-m" else list(arguments))
-        try:
-            if script == "-m":
-                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
-            else:
-                name = Path(script).stem
-                getattr(importlib.import_module(name), name)()
-        except SystemExit as stop:
-            status = stop.code or 0
-        except Exception:
-            traceback.print_exc()
-            status = 1
-    for handler in [one for one in logging.root.handlers if one not in handlers]:  # Hydra's log files
-        logging.root.removeHandler(handler)
-        handler.close()
-    logging.root.handlers[:] = handlers
-    return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROJECT, run_here
 from PIL import Image
+from running import PROJECT, run_here
 
 from reid_lightning.data.synthetic import read_synthetic
 

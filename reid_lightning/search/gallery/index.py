@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.listing import recorded, vehicle_folders
 from reid_lightning.search.gallery.stores import VectorStore
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
+
+_logger = logging.getLogger(__name__)
 
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]
 """Pictures to vectors (N, dim) of length 1."""
@@ -122,6 +125,13 @@ class GalleryIndex:
         self.store.replace(self._embed_all(crops, problems, on_progress))
         later = self.sync()  # what others registered meanwhile
         return replace(later, embedded=later.total, problems=tuple(dict.fromkeys([*problems, *later.problems])))
+
+    def tidy(self) -> None:
+        """`VectorStore.optimize`; that it fails is logged, for nothing is lost by it."""
+        try:
+            self.store.optimize()
+        except ReIDError as error:
+            _logger.warning("Everything is stored, but its index is not up to date; `sync` mends it. (%s)", error)
 
     def rename(self, vehicle: str, new: str) -> None:
         """`Gallery.rename`, here too."""

@@ -175,7 +175,7 @@ class LanceStore:
             self._table = self._connection.create_table(self._name, data=kept, schema=schema, mode="overwrite")
             with warnings.catch_warnings():  # of what others may be writing: they wait for the lock
                 warnings.simplefilter("ignore")
-                self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+                self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=self._is_local)
         self.optimize()  # the index went with the old rows
 
     def drop(self) -> None:
