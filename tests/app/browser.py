@@ -22,7 +22,10 @@ MAIN = Path(__file__).resolve().parents[2] / "reid_lightning/app/main.py"
 SECONDS = 150.0  # of every wait, on a busy machine
 MOST_STOPS = 300  # of the Tab key
 _LISTENS = "0A"
-_ASKED_IN_VAIN = "Failed to load resource"  # Streamlit looks for its server below the address of a page at first
+_ASKED_IN_VAIN = (
+    "Failed to load resource",  # Streamlit looks for its server below the address of a page at first
+    "Client Error: Image source error",  # and forgets a picture as soon as a rerun has drawn another one in its place
+)
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--no-sandbox",  # continuous integration runs as root
