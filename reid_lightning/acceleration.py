@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 MatmulPrecision = Literal["highest", "high", "medium"]
@@ -32,7 +32,7 @@ def compile_in_place(model: nn.Module, mode: CompileMode | None, *, device: torc
     try:
         torch.compile(torch.sin)(torch.zeros(2, device=device))
     except Exception as error:  # whatever the compiler's tool chain raises
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise ReIDError(
             f"compile={mode} does not work here ({reason}). A CPU needs a C++ compiler for it, a GPU needs triton; "
             "compile=null does without."

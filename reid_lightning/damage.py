@@ -1,7 +1,8 @@
-"""Whether every byte of a checkpoint is as it was written: torch compares no checksums when it loads."""
+"""Whether every byte of a model's file is as it was written: torch and ONNX Runtime compare no checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zipfile
 import zlib
@@ -18,6 +19,10 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )  # all of these come out of zipfile on damaged bytes
+
+_SEAL = b"sha256\x12\x40"  # a pair of an ONNX file's metadata, as protobuf writes it: the key, then 64 bytes of value
+UNSEALED = {"sha256": "0" * 64}
+"""What `seal_onnx` needs among the metadata of an ONNX model."""
 
 
 def damage(path: Path) -> str | None:
@@ -44,3 +49,33 @@ def damage(path: Path) -> str | None:
         except _DAMAGE as error:
             return f"its bytes have changed: {error}"
     return None if changed is None else f"its bytes have changed, in {changed}"
+
+
+def seal_onnx(path: Path) -> None:
+    """Write into an ONNX file, whose metadata hold `UNSEALED`, the SHA-256 of all that it holds otherwise."""
+    content, seal = _unsealed(path)
+    if seal is None:
+        raise ValueError(f"{path} has no place for a checksum among its metadata")
+    start = content.rindex(_SEAL) + len(_SEAL)
+    content[start : start + 64] = hashlib.sha256(content).hexdigest().encode()
+    path.write_bytes(content)
+
+
+def onnx_damage(path: Path) -> str | None:
+    """What is wrong with the bytes of an ONNX file that `seal_onnx` has sealed, or None."""
+    content, seal = _unsealed(path)
+    if seal is None:
+        return f"no checksum in its {len(content):,} bytes"
+    return None if hashlib.sha256(content).hexdigest().encode() == seal else "its bytes have changed"
+
+
+def _unsealed(path: Path) -> tuple[bytearray, bytes | None]:
+    """The bytes of a file with zeros for its checksum, and the checksum, if there is one."""
+    content = bytearray(path.read_bytes())
+    place = content.rfind(_SEAL)
+    if place < 0:
+        return content, None
+    start = place + len(_SEAL)
+    seal = bytes(content[start : start + 64])
+    content[start : start + 64] = b"0" * 64
+    return content, seal

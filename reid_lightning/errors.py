@@ -8,6 +8,11 @@ class ReIDError(Exception):
     """
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, for a message of ours: its first line, or its kind where it says nothing."""
+    return shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 300)
+
+
 def shortened(value: object, longest: int = 120) -> str:
     """A value in a message: of a long text the beginning and the end, because a damaged file may hold any."""
     text = str(value)

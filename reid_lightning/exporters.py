@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning import bundle
+from reid_lightning.damage import UNSEALED, seal_onnx
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
@@ -64,7 +65,8 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     Input `images`: preprocessed pictures (batch, 3, height, width) float32. Output `embeddings`: (batch, dim) float32,
     L2-normalised: consumers must not normalise pictures or embeddings a second time. `model.onnx` has another output,
     `raw_embeddings`: the same before they are normalised. Both files carry `fingerprint` (that of the bundle) and
-    `preprocessing` (JSON), as metadata of the ONNX model and as extra files of the .pt2 archive.
+    `preprocessing` (JSON), as metadata of the ONNX model, which has its own `sha256` there too, and as extra files of
+    the .pt2 archive.
 
     Returns:
         The largest absolute difference to eager over batches of 1, 2 and 5.
@@ -114,7 +116,7 @@ def _largest_difference(run: Callable[[Tensor], Tensor], eager: nn.Module, shape
     return max(float((run(images) - eager(images)).abs().max()) for images in batches)
 
 
-def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: Mapping[str, str]) -> None:
+def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: dict[str, str]) -> None:
     program = torch.onnx.export(
         _EmbedBothWays(embed.model).eval(),
         (example,),
@@ -124,8 +126,9 @@ def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: Mapping[st
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         verbose=False,
     )
-    program.model.metadata_props.update(metadata)
+    program.model.metadata_props.update(metadata | UNSEALED)
     program.save(path, external_data=False)
+    seal_onnx(path)
 
 
 def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:

@@ -15,7 +15,7 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
 from wandb.errors import AuthenticationError, CommError, Error, UsageError
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.sweeps import place_in_sweep
 
 _HOST = "api.wandb.ai"
@@ -42,7 +42,7 @@ class PatientWandbLogger(WandbLogger):
                 "logger.wandb.offline=true."
             ) from error
         except CommError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
             _log.warning("W&B cannot be reached, the run is kept offline; send it later: wandb sync. (%s)", reason)
             self._wandb_init["mode"] = "offline"
             return super().experiment
@@ -137,7 +137,7 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
             try:
                 run.log_artifact(artifact, aliases=["best", *(f"epoch-{value}" for value in of_epoch.values())])
             except Error as error:  # the training is done, whatever becomes of its log
-                reason = str(error).splitlines()[0]
+                reason = first_line(error)
                 _log.warning("W&B cannot be reached and has not got the bundle, which is in %s. (%s)", folder, reason)
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from reid_lightning.damage import damage
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models import ReIDModel
 
 RECORD = "reid"
@@ -36,8 +36,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader of pickles raises many kinds on what it does not know
-        first = (str(error) or type(error).__name__).splitlines()[0][:300]
-        raise ReIDError(f"{path} is not a readable checkpoint ({first}); it may be cut short.") from error
+        raise ReIDError(f"{path} is not a readable checkpoint ({first_line(error)}); it may be cut short.") from error
     if not isinstance(checkpoint, dict):
         raise ReIDError(
             f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint."
@@ -89,8 +88,7 @@ def build_with(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *
     try:
         model = _build(architecture, source=source)
     except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, ValueError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0][:300]
-        raise ReIDError(f"the architecture in {source} cannot be built: {reason}") from error
+        raise ReIDError(f"the architecture in {source} cannot be built: {first_line(error)}") from error
     _check_weights(model, weights, where=where, values=not compared)
     model.load_state_dict(dict(weights))
     return model

@@ -29,11 +29,12 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import torch
 from omegaconf import OmegaConf
 
 from benchmarks.common import report
-from benchmarks.drills.damaged_formats import FORMATS, Format, Unsound
 from benchmarks.drills.damaging import damaged
+from benchmarks.drills.formats import FORMATS, Format, Unsound
 from reid_lightning.data.shards.picture import close_shards
 from reid_lightning.errors import ReIDError
 
@@ -136,6 +137,7 @@ def _work(whole: Whole, seed: int, pipe: Connection) -> None:
     """Reads the inputs whose numbers come through the pipe; its own messages go nowhere."""
     used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + _ADDRESS_SPACE,) * 2)
+    torch.set_num_threads(1)  # the parent's threads are not here, and work that is shared out to them would not end
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     while (number := pipe.recv()) is not None:

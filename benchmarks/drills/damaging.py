@@ -12,6 +12,7 @@ import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -108,7 +109,7 @@ def damaged(
             for _ in range(chance.choice((1, 1, 1, 2))):
                 values = _changed_value(values, chance)
             return structure.dump(values)
-        except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError, yaml.YAMLError):
+        except (TypeError, ValueError, OverflowError, RuntimeError, AttributeError, UnpicklingError, yaml.YAMLError):
             pass  # what cannot be written is no input: damage its bytes instead
     for _ in range(chance.choice((1, 1, 1, 2, 3))):
         content = (_changed_text if text and chance.random() < 0.6 else _changed_bytes)(content, chance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reid_lightning.errors import ReIDError
-from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, first_line, ibn_net_url
+from reid_lightning.damage import damage
+from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, ibn_net_url
 from reid_lightning.models.torchvision_networks import torchvision_weights_url
 from reid_lightning.models.weight_names import common_prefix, translated
 
@@ -102,6 +104,8 @@ def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: s
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise ReIDError(f"{origin} is for another network; shapes differ: {'; '.join(differing[:3])}{more}")
+    for key, value in matched.items():
+        _check_values(value, wanted[key], name=f"{origin}: {key}")
     missing = tuple(key for key in wanted if key not in found)
     if len(matched) * 2 < len(wanted):
         raise ReIDError(
@@ -183,12 +187,24 @@ def _agreement(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> int
     return sum(key in found and found[key].shape == value.shape for key, value in wanted.items())
 
 
+def _check_values(value: Tensor, wanted: Tensor, *, name: str) -> None:
+    if value.layout != torch.strided:
+        raise ReIDError(f"{name} is a sparse tensor; expected a dense one.")
+    if value.is_floating_point() != wanted.is_floating_point():
+        raise ReIDError(f"{name} is of {value.dtype}; expected {wanted.dtype}. Take weights that are not quantised.")
+    if not torch.isfinite(value).all():
+        raise ReIDError(f"{name} holds NaN or infinity: its training had failed, or the file has changed.")
+
+
 def _read(path: Path) -> Mapping[str, object]:
     if not path.is_file():
         raise ReIDError(
             f"pretrained={str(path)!r} is no file; expected the path of a weights file, 'timm', 'torchvision', "
             "'ibn_net' or null"
         )
+    reason = damage(path) if zipfile.is_zipfile(path) else None
+    if reason is not None:
+        raise ReIDError(f"{path} is damaged: {reason}. Get the weights anew.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import constants, try_to_load_from_cache
 from torch import nn
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 
 TIMM = "timm"
 TORCHVISION = "torchvision"
@@ -90,11 +90,6 @@ def create_with_timm_weights(name: str, published: Mapping[str, object], argumen
             f"pretrained=timm: timm's weights of {name!r} could not be had from {where} ({first_line(error)}); "
             f"download them elsewhere and {OTHER_WAYS}"
         ) from error
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _cached_hub_file(repository: str) -> Path | None:

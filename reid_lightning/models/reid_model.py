@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.backbones import build_backbone, output_format
 from reid_lightning.models.gradient_checkpointing import checkpoint_gradients
 from reid_lightning.models.mixstyle import MixStyle
@@ -155,7 +155,7 @@ def check_input_size(model: ReIDModel, *, height: int, width: int) -> None:
     except (AssertionError, RuntimeError, ValueError) as error:
         backbone = model.architecture["backbone"]
         raise ReIDError(
-            f"backbone={backbone!r} cannot take pictures of {height} x {width} ({str(error).splitlines()[0]}). Set "
+            f"backbone={backbone!r} cannot take pictures of {height} x {width} ({first_line(error)}). Set "
             "input.height and input.width to the size it was made for, such as 224 or 299."
         ) from error
     finally:

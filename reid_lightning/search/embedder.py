@@ -17,7 +17,7 @@ from reid_lightning.bundle import BundleOptions, LoadedModel, load
 from reid_lightning.data.decoding import resize, resize_exactly
 from reid_lightning.data.images import in_rgb, upright
 from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.reid_model import ReIDOutput
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
@@ -83,6 +83,9 @@ class Embedder(ABC):
 
         Returns:
             (N, dim) float32 on the CPU, each row of length 1. Their dot products are cosine similarities.
+
+        Raises:
+            ReIDError: what came is no list of pictures, or the model gives no embeddings for them: NaN or infinity.
         """
         if batch_size < 1:
             raise ReIDError(f"batch_size is {batch_size}; expected 1 or more.")
@@ -99,6 +102,7 @@ class Embedder(ABC):
             rows = slice(start, start + batch_size)
             parts.append(self._embed_batch(images[rows], *(positions[rows] for positions in sides), flip=flip))
         embeddings = torch.cat(parts) if parts else torch.empty(0, self.embedding_dim)
+        self._check_embeddings(embeddings, len(images))
         return functional.normalize(embeddings, dim=1) if normalize else embeddings
 
     @abstractmethod
@@ -138,6 +142,19 @@ class Embedder(ABC):
             raise ReIDError(
                 f"images holds {came}; expected a list of PIL pictures or of uint8 arrays (H, W, 3), or a tensor "
                 "(N, 3, H, W)."
+            )
+
+    def _check_embeddings(self, embeddings: Tensor, count: int) -> None:
+        if tuple(embeddings.shape) != (count, self.embedding_dim):
+            raise ReIDError(
+                f"the model gave embeddings {tuple(embeddings.shape)} for {count} pictures; its options say "
+                f"{(count, self.embedding_dim)}. Its file has changed: export the bundle again."
+            )
+        if not embeddings.isfinite().all():
+            row = int((~embeddings.isfinite()).any(dim=1).nonzero()[0])
+            raise ReIDError(
+                f"the model gave NaN or infinity for picture {row}: its weights are damaged or too large, or the "
+                "tensor that came holds such values."
             )
 
 
@@ -226,9 +243,8 @@ def usable_device(device: str | torch.device) -> torch.device:
         found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ReIDError(
-            f"device is {str(device)!r}, which cannot be used here ({reason}); device=cpu always works."
+            f"device is {str(device)!r}, which cannot be used here ({first_line(error)}); device=cpu always works."
         ) from error
     return found
 

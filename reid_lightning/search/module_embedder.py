@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reid_lightning.bundle import BundleOptions
 from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.embedder import Embedder, usable_device
 
 
@@ -34,7 +34,7 @@ class ModuleEmbedder(Embedder):
                 output = self.module(torch.zeros(1, 3, input_size, input_size, device=usable))
             except (AssertionError, RuntimeError, TypeError, ValueError) as error:
                 raise ReIDError(
-                    f"the model cannot embed a picture (1, 3, {input_size}, {input_size}): {_first_line(error)}. Give "
+                    f"the model cannot embed a picture (1, 3, {input_size}, {input_size}): {first_line(error)}. Give "
                     "the input_size that it was made for."
                 ) from error
         if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 1 or not output.is_floating_point():
@@ -57,7 +57,3 @@ def as_embedder(model: Embedder | nn.Module, input_size: int = 224, device: str 
         f"model is a {type(model).__name__}; expected what load_reid_model gives, or a torch.nn.Module that maps "
         "pictures (B, 3, H, W) to embeddings (B, dim)."
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

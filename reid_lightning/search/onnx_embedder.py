@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from reid_lightning import bundle
-from reid_lightning.errors import ReIDError
+from reid_lightning.damage import onnx_damage
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.embedder import Embedder
 
 FILE_NAME = "model.onnx"
@@ -38,13 +39,25 @@ class OnnxEmbedder(Embedder):
         options = bundle.read_options(file.parent if path == file else path)
         if not file.is_file():
             raise ReIDError(f"no {file.name} in the bundle {file.parent}. {_ADVICE}")
+        reason = onnx_damage(file)
+        if reason is not None:
+            raise ReIDError(
+                f"{file} is damaged, changed by another tool, or older than this version: {reason}. {_ADVICE}"
+            )
+        self._file = file
         self._session = _open(file, threads=torch.get_num_threads() if threads is None else threads)
         _check(file, self._session, options)
         super().__init__(options, device=torch.device("cpu"))
 
     def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
         pictures = np.ascontiguousarray(images.numpy(), dtype=np.float32)
-        return torch.from_numpy(self._session.run(["raw_embeddings"], {"images": pictures})[0])
+        try:
+            embeddings = self._session.run(["raw_embeddings"], {"images": pictures})[0]
+        except Exception as error:  # the classes of onnxruntime have no common base
+            raise ReIDError(
+                f"{self._file} cannot be run ({first_line(error)}); it may be damaged. {_ADVICE}"
+            ) from error
+        return torch.from_numpy(embeddings).float()
 
     def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         if "side_information" in self.options.architecture and any(map(_is_known, (*cameras, *viewpoints))):
@@ -63,7 +76,6 @@ def _open(file: Path, *, threads: int) -> Any:
     """An `onnxruntime.InferenceSession`."""
     try:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors
     except ImportError as error:
         raise ReIDError(
             "backend='onnx' needs the package onnxruntime: pip install onnxruntime. backend='torch' needs nothing more."
@@ -72,10 +84,11 @@ def _open(file: Path, *, threads: int) -> Any:
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3  # errors: warnings about the graph help no user
     try:
-        return onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
-    except (errors.Fail, errors.InvalidProtobuf, errors.InvalidGraph, errors.InvalidArgument, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ReIDError(f"{file} is not a readable ONNX model ({reason}); it may be cut short. {_ADVICE}") from error
+        return onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # the classes of onnxruntime have no common base
+        raise ReIDError(
+            f"{file} is not a readable ONNX model ({first_line(error)}); it may be cut short. {_ADVICE}"
+        ) from error
 
 
 def _check(file: Path, session: Any, options: bundle.BundleOptions) -> None:

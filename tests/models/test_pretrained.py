@@ -111,6 +111,32 @@ def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
         make(tmp_path / "list.pth")
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (torch.full((512,), float("nan")), "holds NaN or infinity"),
+        (torch.full((512,), float("inf")), "holds NaN or infinity"),
+        (torch.ones(512, dtype=torch.int8), r"is of torch\.int8; expected torch\.float32"),
+        (torch.ones(512).to_sparse(), "is a sparse tensor"),
+    ],
+)
+def test_weights_that_are_no_plain_finite_numbers_are_refused(
+    tmp_path: Path, weights: dict[str, torch.Tensor], value: torch.Tensor, words: str
+) -> None:
+    torch.save(weights | {"layer4.0.downsample.1.weight": value}, tmp_path / "odd.pth")
+    with pytest.raises(ReIDError, match=rf"odd\.pth: layer4\.0\.downsample\.1\.weight {words}"):
+        make(tmp_path / "odd.pth")
+
+
+def test_a_file_with_changed_bytes_is_refused(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
+    torch.save(weights, tmp_path / "changed.pth")
+    content = bytearray((tmp_path / "changed.pth").read_bytes())
+    content[len(content) // 2] ^= 1  # one bit of one weight, which torch would take
+    (tmp_path / "changed.pth").write_bytes(content)
+    with pytest.raises(ReIDError, match=r"changed\.pth is damaged: its bytes have changed, in changed/data/"):
+        make(tmp_path / "changed.pth")
+
+
 def test_the_published_release_is_taken_from_the_hub_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, torch.Tensor]
 ) -> None:

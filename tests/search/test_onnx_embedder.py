@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -9,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning import bundle, exporters
+from reid_lightning import bundle, damage, exporters
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
@@ -95,14 +96,45 @@ def test_a_missing_file_and_a_missing_package_say_what_to_do(copied, monkeypatch
         OnnxEmbedder(copied / "nowhere")
 
 
-def test_a_damaged_file_is_named(copied):
+@pytest.mark.parametrize("change", ["cut", "flipped", "emptied", "unsealed"])
+def test_a_damaged_file_is_named(copied, change):
     file = copied / "model.onnx"
-    file.write_bytes(file.read_bytes()[:5000])
+    content = bytearray(file.read_bytes())
+    if change == "flipped":
+        content[len(content) // 2] ^= 1  # one bit of one weight, which would give other numbers
+    elif change == "unsealed":
+        content = content.replace(b"sha256", b"sha255")
+    else:
+        content = content[: 5000 if change == "cut" else 0]
+    file.write_bytes(content)
+    with pytest.raises(ReIDError, match=r"model\.onnx is damaged.*(bytes have changed|no checksum).*export\.py"):
+        OnnxEmbedder(copied)
+
+
+def test_a_file_that_another_tool_has_written_is_no_model(copied):
+    (copied / "model.onnx").write_bytes(b"\x0a\x06sha256\x12\x40" + b"0" * 64)
+    damage.seal_onnx(copied / "model.onnx")
     with pytest.raises(ReIDError, match="not a readable ONNX model"):
         OnnxEmbedder(copied)
-    file.write_bytes(b"")
-    with pytest.raises(ReIDError, match="ONNX"):
-        OnnxEmbedder(copied)
+    (copied / "model.onnx").write_bytes(b"no metadata")
+    with pytest.raises(ValueError, match="no place for a checksum"):
+        damage.seal_onnx(copied / "model.onnx")
+
+
+def test_a_model_that_fails_or_gives_no_number_is_named(copied, pictures, monkeypatch):
+    model = OnnxEmbedder(copied)
+    not_finite = np.ones((3, 32), np.float32)
+    not_finite[1, 4] = np.nan
+    for answer, words in (
+        (not_finite, "NaN or infinity for picture 1"),
+        (np.ones((3, 31)), r"\(3, 31\) for 3 pictures"),
+    ):
+        monkeypatch.setattr(model, "_session", SimpleNamespace(run=lambda *_, answer=answer: [answer]))
+        with pytest.raises(ReIDError, match=words):
+            model.embed(pictures)
+    monkeypatch.setattr(model, "_session", SimpleNamespace(run=lambda *_: {}["Conv_7: out of memory"]))
+    with pytest.raises(ReIDError, match=r"model\.onnx cannot be run .*Conv_7"):
+        model.embed(pictures)
 
 
 def test_a_file_of_another_bundle_is_refused(copied):
@@ -120,7 +152,9 @@ def test_a_file_that_does_not_say_where_it_is_from_is_refused(copied):
     model = onnx.load(copied / "model.onnx")
     assert {entry.key for entry in model.metadata_props} >= {"fingerprint", "preprocessing"}
     del model.metadata_props[:]
+    model.metadata_props.add(key="sha256", value="0" * 64)
     onnx.save(model, copied / "model.onnx")
+    damage.seal_onnx(copied / "model.onnx")
     with pytest.raises(ReIDError, match="does not say which bundle"):
         OnnxEmbedder(copied)
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torchvision.models import detection, get_model, list_models
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.detectors.duplicates import clean
 from reid_lightning.search.embedder import usable_device
 from reid_lightning.search.records import Detections
@@ -96,6 +96,7 @@ def _load(model: str, weights: str | Path | None) -> torch.nn.Module:
     try:
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # unpickling a stranger's file raises anything
-        reason = str(error).splitlines()[0]
-        raise ReIDError(f"detector.weights is {path}, which does not hold the weights of {model}: {reason}") from error
+        raise ReIDError(
+            f"detector.weights is {path}, which does not hold the weights of {model}: {first_line(error)}"
+        ) from error
     return network

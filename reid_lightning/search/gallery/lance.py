@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.index import IvfSq
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.gallery.exact import ExactVectors, to_records
 from reid_lightning.search.gallery.files import locked
 from reid_lightning.search.gallery.lance_rows import (
@@ -281,7 +281,7 @@ class LanceStore:
         try:
             yield
         except (RuntimeError, OSError, ValueError, pa.ArrowException) as error:
-            reason = _PLACE.sub("", str(error).splitlines()[0] if str(error) else type(error).__name__).rstrip(".")
+            reason = _PLACE.sub("", first_line(error)).rstrip(".")
             raise ReIDError(
                 f"The vector store {self._uri} cannot be {done}: {reason}. If it is damaged, `rebuild` makes it anew."
             ) from error

@@ -305,7 +305,7 @@ class MilvusStore:
         try:
             yield
         except (MilvusException, grpc.RpcError, OSError, ValueError) as error:
-            reason = getattr(error, "message", "") or str(error)
+            reason = getattr(error, "message", "") or str(error) or type(error).__name__
             raise ReIDError(
                 f"The vector store {self._uri} cannot be {done}: {reason.splitlines()[0][:300]}. Is the server up, and "
                 "is this its address?"
