@@ -17,7 +17,7 @@ from rich.table import Table
 from torch import Tensor
 
 from reid_lightning.data.images import load_image
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.evaluation import embed_pictures
 from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
@@ -41,7 +41,7 @@ def evaluate_histogram(dataset: VehicleDataset) -> RetrievalResult:
         return torch.from_numpy(np.stack(rows)).float()
 
     results = [
-        evaluate_retrieval(embed(dataset.query, space), embed(dataset.gallery, space), **protocol_of(dataset))
+        evaluate_retrieval(embed(dataset.query, space), embed(dataset.gallery, space), **ranking_labels(dataset))
         for space in ("RGB", "HSV")
     ]
     return max(results, key=lambda result: result.mAP)
@@ -51,7 +51,7 @@ def evaluate_embedder(embedder: ReIDEmbedder, dataset: VehicleDataset) -> Retrie
     """A model's image-to-image result on the query and gallery pictures of `dataset`."""
     query = embed_pictures(embedder, dataset.query, title="embedding queries")
     gallery = embed_pictures(embedder, dataset.gallery, title="embedding the gallery")
-    return evaluate_retrieval(query, gallery, **protocol_of(dataset))
+    return evaluate_retrieval(query, gallery, **ranking_labels(dataset))
 
 
 def result_row(result: RetrievalResult) -> dict[str, str]:

@@ -35,7 +35,7 @@ from rich.console import Console
 from training_clock import Reading
 
 from reid_lightning.cli import write_atomically
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.ranking import evaluate_retrieval
@@ -183,7 +183,7 @@ def train_theirs(
     with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
         trained = process.submit(train_fastreid, training).result()
     result = evaluate_retrieval(
-        _in_order(trained.query, dataset.query), _in_order(trained.gallery, dataset.gallery), **protocol_of(dataset)
+        _in_order(trained.query, dataset.query), _in_order(trained.gallery, dataset.gallery), **ranking_labels(dataset)
     )
     return Outcome(result.mAP, result.cmc[1], trained.reading, trained.own_mAP)
 

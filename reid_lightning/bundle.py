@@ -241,7 +241,7 @@ def check_architecture(checkpoint: Mapping[str, Any], model: ReIDModel) -> None:
         )
 
 
-class _Readable(yaml.SafeDumper):
+class _ReadableDumper(yaml.SafeDumper):
     """Plain values only; numbers of a list side by side."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -253,15 +253,15 @@ class _Readable(yaml.SafeDumper):
         return self.represent_sequence("tag:yaml.org,2002:seq", values, flow_style=numbers or None)
 
 
-_Readable.add_representer(list, _Readable.sequence)
-_Readable.add_representer(tuple, _Readable.sequence)
+_ReadableDumper.add_representer(list, _ReadableDumper.sequence)
+_ReadableDumper.add_representer(tuple, _ReadableDumper.sequence)
 
 
 def _write_options(folder: Path, options: BundleOptions) -> None:
     with replacing(folder / CARD_NAME) as unfinished:
         unfinished.write_text(model_card(options.as_dict()), encoding="utf-8")
     with replacing(folder / OPTS_NAME) as unfinished:
-        unfinished.write_text(yaml.dump(options.as_dict(), Dumper=_Readable, sort_keys=False), encoding="utf-8")
+        unfinished.write_text(yaml.dump(options.as_dict(), Dumper=_ReadableDumper, sort_keys=False), encoding="utf-8")
 
 
 def _options(values: Any, *, where: str) -> BundleOptions:

@@ -45,7 +45,7 @@ class EmbeddingMetric(Metric, ABC):
     def __init__(self, *, queries: int, gallery: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sizes = queries, gallery
-        self.ranked: tuple[Tensor, Tensor] | None = None
+        self.last_embeddings: tuple[Tensor, Tensor] | None = None
         """Query and gallery embeddings of the last `compute`, of all ranks: for pictures of the ranking."""
         self.add_state("parts", default=[], dist_reduce_fx="cat")
         self.add_state("rows", default=[], dist_reduce_fx="cat")
@@ -66,8 +66,8 @@ class EmbeddingMetric(Metric, ABC):
 
     def compute(self) -> dict[str, Tensor]:
         """The values over the rows of all ranks, as float64 tensors."""
-        self.ranked = self._by_row()
-        values = self._evaluate(*self.ranked)
+        self.last_embeddings = self._by_row()
+        values = self._evaluate(*self.last_embeddings)
         return {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     def _sync_dist(

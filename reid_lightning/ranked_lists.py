@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.result import RetrievalResult
@@ -70,7 +70,7 @@ class PicturedRanking:
     ) -> PicturedRanking:
         """The image-to-image ranking of a data set's pictures."""
         scores = EmbeddingScores(query_embeddings, gallery_embeddings)
-        return cls(RankingProblem(scores, **protocol_of(dataset)), result, dataset.query, dataset.gallery)
+        return cls(RankingProblem(scores, **ranking_labels(dataset)), result, dataset.query, dataset.gallery)
 
 
 def ranked_lists(ranking: PicturedRanking, *, rows: Sequence[int], columns: int) -> list[RankedList]:

@@ -36,7 +36,7 @@ def test_any_order_of_batches_gives_the_functions_result():
     assert metric.result.as_dict() == expected.as_dict()
     assert values["mAP"].item() == expected.mAP
     assert values["rank-5"].item() == expected.cmc[5]
-    assert torch.equal(torch.cat(metric.ranked), embeddings)
+    assert torch.equal(torch.cat(metric.last_embeddings), embeddings)
 
 
 def test_repeated_rows_count_once_and_the_first_copy_stays():
@@ -45,7 +45,7 @@ def test_repeated_rows_count_once_and_the_first_copy_stays():
     metric.update(embeddings, torch.arange(len(embeddings)))
     metric.update(torch.zeros(3, DIM), torch.tensor([0, 9, 30]))
     metric.compute()
-    assert torch.equal(torch.cat(metric.ranked), embeddings)
+    assert torch.equal(torch.cat(metric.last_embeddings), embeddings)
 
 
 def test_missing_and_impossible_rows_are_named():
@@ -128,7 +128,7 @@ def run_rank(rank, folder):
     if rank == 0:
         idle.update(embeddings, torch.arange(31))
     idle.compute()
-    ranked = torch.cat(idle.ranked)
+    ranked = torch.cat(idle.last_embeddings)
     results = [(one.result.as_dict(), one.result.average_precision) for one in (metric, idle)]
     idle.reset()
     with pytest.raises(ReIDError, match="no embedding was added"):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from reid_lightning import pictures, ranked_lists
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.errors import ReIDError
@@ -31,7 +31,7 @@ GALLERY = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.8, 0.6], [0.9, 0.1]])
 
 
 def ranking_of(dataset, query=QUERY, gallery=GALLERY):
-    result = evaluate_retrieval(query, gallery, **protocol_of(dataset))
+    result = evaluate_retrieval(query, gallery, **ranking_labels(dataset))
     return PicturedRanking.of_embeddings(dataset, query, gallery, result)
 
 
@@ -46,7 +46,7 @@ def test_lists_leave_out_junk_and_mark_what_is_right(dataset):
 
 def test_distances_are_shown_as_distances(dataset):
     ranking = ranking_of(dataset)
-    names = protocol_of(dataset)
+    names = ranking_labels(dataset)
     problem = RankingProblem(DistanceScores(torch.cdist(QUERY, GALLERY), metric="given"), **names)
     by_distance = PicturedRanking(problem, ranking.result, ranking.query, ranking.gallery)
     first = ranked_lists.ranked_lists(by_distance, rows=[0], columns=1)[0].matches[0]
@@ -153,7 +153,7 @@ def slow_hardest(query, gallery, names, row, confusers):
 
 def test_hardest_queries_of_the_drawn_fleet(fleet_root, tmp_path):
     dataset = read_synthetic(root=fleet_root, size="tiny")
-    names = protocol_of(dataset)
+    names = ranking_labels(dataset)
     generator = torch.Generator().manual_seed(0)
     query, gallery = (torch.randn(len(names[ids]), 8, generator=generator) for ids in ("query_ids", "gallery_ids"))
     ranking = ranking_of(dataset, query, gallery)

@@ -40,7 +40,7 @@ class RankedLists(pl.Callback):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         dataset = trainer.datamodule.dataset
-        query, gallery = (side.cpu() for side in callback.metric.ranked)
+        query, gallery = (side.cpu() for side in callback.metric.last_embeddings)
         path = draw_ranked_lists(
             PicturedRanking.of_embeddings(dataset, query, gallery, callback.metric.result),
             self.folder / f"ranked_lists_epoch_{trainer.current_epoch:03d}.png",

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.metrics import RetrievalMetric
 
 
@@ -26,7 +26,7 @@ class RetrievalMetrics(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take identities and cameras from the data module."""
-        self.metric = RetrievalMetric(**protocol_of(trainer.datamodule.dataset), ranks=self.ranks)
+        self.metric = RetrievalMetric(**ranking_labels(trainer.datamodule.dataset), ranks=self.ranks)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the embeddings of the last validation."""

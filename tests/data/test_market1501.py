@@ -7,7 +7,7 @@ import torch
 from layouts import draw_market1501, picture
 
 from reid_lightning.data.market1501 import read_market1501
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import evaluate_retrieval
 
@@ -32,7 +32,7 @@ def test_the_layout_is_read_without_junk_and_with_distractors(tree):
 def test_a_distractor_is_wrong_and_the_same_camera_is_junk(tree):
     query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     gallery = torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 0.5], [0.0, 1.0]])
-    result = evaluate_retrieval(query, gallery, **protocol_of(read_market1501(root=tree)))
+    result = evaluate_retrieval(query, gallery, **ranking_labels(read_market1501(root=tree)))
     assert result.average_precision.tolist() == [0.5, 1.0]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from layouts import draw_veri_wild
 
-from reid_lightning.data.protocol import protocol_of
+from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.veri_wild import read_veri_wild
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import evaluate_retrieval
@@ -43,7 +43,7 @@ def test_the_same_vehicle_under_the_same_camera_is_junk(tree):
     query = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     # For 00011 its camera's own picture is nearest, then 00012's: the right answer is second of what counts.
     gallery = torch.tensor([[1.0, 0.0], [0.1, 1.0], [1.0, 0.5]])
-    result = evaluate_retrieval(query, gallery, **protocol_of(dataset))
+    result = evaluate_retrieval(query, gallery, **ranking_labels(dataset))
     assert result.average_precision.tolist() == [0.5, 0.5]
     assert result.junk == "same identity and same camera"
 

@@ -8,7 +8,7 @@ from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError
 
 
-def protocol_of(dataset: VehicleDataset) -> dict[str, Any]:
+def ranking_labels(dataset: VehicleDataset) -> dict[str, Any]:
     """Keyword arguments for `ranking.evaluate_retrieval` and its kin.
 
     With cameras, pictures of the query's identity and camera are junk. Without them only the query itself is, where it
@@ -24,7 +24,7 @@ def protocol_of(dataset: VehicleDataset) -> dict[str, Any]:
             f"{len(unknown):,} of {len(images):,} query and gallery pictures of {dataset.name} have no camera, such as "
             f"{unknown[0].path}; the rest have one. Give all of them a camera, or none."
         )
-    protocol: dict[str, Any] = {
+    labels: dict[str, Any] = {
         "query_ids": [image.identity for image in dataset.query],
         "gallery_ids": [image.identity for image in dataset.gallery],
         "query_cameras": None,
@@ -32,12 +32,12 @@ def protocol_of(dataset: VehicleDataset) -> dict[str, Any]:
         "jk_index": None,
     }
     if not unknown:
-        protocol["query_cameras"] = [str(image.camera) for image in dataset.query]
-        protocol["gallery_cameras"] = [str(image.camera) for image in dataset.gallery]
+        labels["query_cameras"] = [str(image.camera) for image in dataset.query]
+        labels["gallery_cameras"] = [str(image.camera) for image in dataset.gallery]
     else:
         rows_of: dict[Any, list[int]] = {}
         for row, image in enumerate(dataset.gallery):
             rows_of.setdefault(image.path, []).append(row)
         itself = [rows_of.get(image.path, []) for image in dataset.query]
-        protocol["jk_index"] = itself if any(itself) else None
-    return protocol
+        labels["jk_index"] = itself if any(itself) else None
+    return labels
