@@ -131,6 +131,8 @@ def small(given: list[str]) -> list[str]:
     program, *rest = given
     if program == "train.py" and "--help" not in rest:
         rest += SMALL
+    if "experiment=latent_spaces" in rest:
+        rest += ["input.height=96", "input.width=96"]  # Inception and AlexNet take no less
     if program in ("train.py", "evaluate.py") and not any(
         one.startswith(("data=", "query_embeddings", "--")) for one in rest if one != "data=synthetic"
     ):
