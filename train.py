@@ -10,13 +10,12 @@ from reid_lightning.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.checkpoints import AUTO, bytes_of_run, resume_path
 from reid_lightning.cli import build, check_writable, entry_point, plain_config, save_config
 from reid_lightning.distributed import is_rank_zero
-from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
 from reid_lightning.launching import needs_own_process, run_in_own_process
 from reid_lightning.loggers import finishing_wandb, log_bundle
 from reid_lightning.models import check_input_size, warn_of_mismatch
 from reid_lightning.module import agree_on_sides, check_batches, check_resumable, use_fast_convolutions
-from reid_lightning.preflight import check_config, check_trainer
+from reid_lightning.preflight import check_config, check_data, check_trainer, check_validated
 from reid_lightning.search import load_reid_model
 
 
@@ -49,6 +48,7 @@ def train(cfg: DictConfig) -> float | None:
     evaluation = instantiate(cfg.evaluation)
     make_datamodule, dataset = build(cfg, "loader"), instantiate(cfg.data)
     evaluation.check(dataset)
+    check_data(dataset)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
     agree_on_sides(model, datamodule)
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
@@ -64,8 +64,7 @@ def train(cfg: DictConfig) -> float | None:
         trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
         if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
             return None
-        if not trainer.checkpoint_callback.best_model_path:
-            raise ReIDError("no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch.")
+        check_validated(trainer)
         embedder = load_reid_model(run_dir / "bundle", device=device)
         judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
         epoch = embedder.options.data.get("epoch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,8 +20,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, with its ending, to write to: it becomes `path` at the end, or goes on errors."""
-    unfinished = path.with_name(f".{os.getpid()}.{path.name}")
+    """A temporary name beside `path`, with its ending, to write to: it becomes `path` at the end, or goes on errors.
+
+    Nobody can guess the name: in a folder from elsewhere a link may lie in wait for whoever writes to it.
+    """
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
     try:
         yield unfinished
         unfinished.replace(path)

@@ -276,7 +276,7 @@ def _options(values: Any, *, where: str) -> BundleOptions:
     for key, value in described.items():
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             raise ReIDError(f"{where}: key {key!r} is {_shown(value)}; expected a mapping from names.")
-    if not isinstance(values.get("fingerprint", ""), str):
+    if not isinstance(values.get("fingerprint", ""), str) or not values.get("fingerprint", "").isprintable():
         raise ReIDError(f"{where}: the fingerprint is {_shown(values['fingerprint'])}; expected a text.")
     try:
         preprocessing = Preprocessing(**values["preprocessing"])
@@ -304,6 +304,9 @@ def _calibrations(values: Mapping[str, Any], *, where: str) -> dict[str, dict[st
             rates = (calibration.threshold, calibration.measured_false_match_rate, calibration.true_match_rate)
             if not all(_is_finite(rate) for rate in rates):
                 raise TypeError(f"threshold and rates are {_shown(rates)}; expected finite numbers")
+            pairs = (calibration.same_pairs, calibration.different_pairs)
+            if not all(isinstance(count, int) and 0 <= count < 1 << 63 for count in pairs):
+                raise TypeError(f"the numbers of pairs are {_shown(pairs)}; expected whole numbers")
         return {name: calibration.as_dict() for name, calibration in calibrations.items()}
     except (AttributeError, TypeError, ValueError, OverflowError, ReIDError) as error:
         raise ReIDError(f"{where}: calibration is not one of ours: {str(error)[:300]}") from error

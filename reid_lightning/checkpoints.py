@@ -20,6 +20,7 @@ from torch import nn
 
 from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError
+from reid_lightning.torch_files import UnreadableFileError, check_torch_file, load_torch_file
 
 LAST_NAME = "last.ckpt"
 AUTO = "auto"
@@ -147,6 +148,10 @@ def choose_checkpoint(path: Path) -> Path:
         raise ReIDError(f"no checkpoint at resume={path}; expected a .ckpt file, or the folder of a run.")
     reason = damage(path)
     if reason is None:
+        try:
+            check_torch_file(path)
+        except UnreadableFileError as error:
+            raise ReIDError(f"resume={path} is no checkpoint of a run: {error}.") from error
         return path
     whole, _ = _newest_whole(path.parent)
     help_ = "there is no whole one beside it" if whole is None else f"{whole.name} beside it is whole: resume={whole}"
@@ -166,9 +171,11 @@ def _newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     steps, damaged = {}, []
     for path in _checkpoints(folder):
         try:
-            steps[path] = int(torch.load(path, map_location="cpu", mmap=True, weights_only=True)["global_step"])
-        except Exception as error:  # torch's reader of pickles raises many kinds on changed bytes
-            damaged.append((path, damage(path) or f"not a checkpoint of a run ({type(error).__name__})"))
+            steps[path] = int(load_torch_file(path, mmap=True)["global_step"])
+        except UnreadableFileError as error:
+            damaged.append((path, damage(path) or str(error)))
+        except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+            damaged.append((path, f"not a checkpoint of a run ({type(error).__name__})"))
     for path in sorted(steps, key=steps.__getitem__, reverse=True):
         reason = damage(path)
         if reason is None:

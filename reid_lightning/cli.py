@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reid_lightning.atomic import replacing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, printable
 from reid_lightning.lost_processes import lost_process_message
 from reid_lightning.masking import without_secrets
 
@@ -55,7 +55,7 @@ def entry_point(
             message = None if keep_traceback else user_message(error)
             if message is None:
                 raise error
-            sys.stderr.write(f"\nerror: {message}\n")
+            sys.stderr.write(f"\nerror: {printable(message)}\n")
             sys.exit(1)
 
         @functools.wraps(task)

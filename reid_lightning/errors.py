@@ -13,6 +13,11 @@ def first_line(error: Exception) -> str:
     return shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 300)
 
 
+def printable(text: str) -> str:
+    """The lines of a message without signs that a terminal would obey: names in a file from elsewhere may hold any."""
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in text)
+
+
 def shortened(value: object, longest: int = 120) -> str:
     """A value in a message: of a long text the beginning and the end, because a damaged file may hold any."""
     text = str(value)

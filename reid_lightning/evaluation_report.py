@@ -26,6 +26,16 @@ from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
 
 _CMC_RANKS = 50
+_RESULTS = (
+    "metrics.json",
+    "sets.csv",
+    "sets.md",
+    "sets",
+    "ranking.json",
+    "pictures",
+    "track_table.csv",
+    *(f"{side}_embeddings{suffix}" for side in ("query", "gallery") for suffix in SUFFIXES),
+)
 
 
 def draw_pictures(
@@ -76,26 +86,16 @@ def draw_plots(
         save_figure(figure, folder / "roc.png")
 
 
-def written_files(run_dir: Path) -> list[Path]:
-    """What a user wants to find again, as far as this run wrote it."""
-    names = (
-        "config.yaml",
-        "metrics.json",
-        "sets.csv",
-        "sets.md",
-        "sets",
-        "ranking.json",
-        "checkpoints/best.ckpt",
-        "checkpoints/last.ckpt",
-        "bundle",
-        "pictures",
-        "track_table.csv",
-        *(f"{side}_embeddings{suffix}" for side in ("query", "gallery") for suffix in SUFFIXES),
-        "logs/metrics.csv",
-        "tensorboard",
-        "wandb",
-    )
-    return [run_dir / name for name in names if (run_dir / name).exists()]
+def written_files(run_dir: Path) -> tuple[list[Path], list[Path]]:
+    """What a user wants to find again, as far as this run wrote it, and results of an earlier run of the same folder:
+    those that are older than `config.yaml`, which a run writes first."""
+    kept = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "bundle", "logs/metrics.csv", "tensorboard", "wandb")
+    found = [run_dir / name for name in ("config.yaml", *_RESULTS, *kept) if (run_dir / name).exists()]
+    config = run_dir / "config.yaml"
+    begun = config.stat().st_mtime_ns if config.exists() else 0
+    results = {run_dir / name for name in _RESULTS}
+    earlier = [path for path in found if path in results and path.stat().st_mtime_ns < begun]
+    return [path for path in found if path not in earlier], earlier
 
 
 def result_table(result: RetrievalResult, *, title: str) -> Table:
@@ -116,5 +116,8 @@ def print_table(table: Table, run_dir: Path, *lines: str) -> None:
     console.print(table)
     for line in lines:
         console.print(line, highlight=False)
-    for path in written_files(run_dir):
+    written, earlier = written_files(run_dir)
+    for path in written:
         console.print(f"[dim]wrote[/dim] {path}", soft_wrap=True, highlight=False)
+    for path in earlier:
+        console.print(f"[yellow]of an earlier run in this folder:[/yellow] {path}", soft_wrap=True, highlight=False)

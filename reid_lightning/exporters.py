@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning import bundle
+from reid_lightning.atomic import replacing
 from reid_lightning.damage import UNSEALED, seal_onnx
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
@@ -77,13 +77,12 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     embed = _Embed(model.cpu().eval().to(memory_format=torch.contiguous_format))
     shape = (3, preprocessing.height, preprocessing.width)
     write, reload = {"onnx": (_write_onnx, _reload_onnx), "pt2": (_write_pt2, _reload_pt2)}[kind]
-    unfinished = folder / f".{os.getpid()}.{FILE_NAMES[kind]}"
     example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
     metadata = {
         "fingerprint": bundle.fingerprint(model, preprocessing),
         "preprocessing": json.dumps(preprocessing.as_dict(), sort_keys=True),
     }
-    try:
+    with replacing(folder / FILE_NAMES[kind]) as unfinished:
         with _quiet():
             write(embed, example, unfinished, metadata)
             run = reload(unfinished)
@@ -93,9 +92,6 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
                 f"{FILE_NAMES[kind]} differs from eager by {difference:.2g}; at most {TOLERANCE:g} is accepted, so the "
                 "file was not kept."
             )
-        unfinished.replace(folder / FILE_NAMES[kind])
-    finally:
-        unfinished.unlink(missing_ok=True)
     return difference
 
 

@@ -6,18 +6,32 @@ import re
 from typing import Any
 
 MASK = "***"
-_NAMES = r"pass(?:word|wd|phrase)?|pwd|token|secret|credentials?|auth(?:orization)?|(?:api|access|secret)[_-]?key"
-_NEAR_USER = re.compile(r"(?<=://)[^/\s]*@")
-_ADDRESS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s'\"]+")
-_USER = re.compile(r"(?<=://)[^?#]*@")  # one with a slash in the password
-_FIELD = re.compile(rf"(?i)((?:^|[?&;/_.-])(?:{_NAMES})[=:])[^&;'\"\s]+")
+_KEYS = r"(?:api|access|encryption|license|private|secret|wandb)[_-]?key"
+_NAMES = (
+    rf"pass(?:word|wd|phrase)?|loginpas(?:s|sword)?|pw|pwd|psw|token|jwt|secret|credentials?|auth(?:orization)?|{_KEYS}"
+)
 _KEY = re.compile(rf"(?i)(?:^|[_-])(?:{_NAMES})$")
+_FIELD = re.compile(rf"(?i)((?:^|[&;/_.-])(?:{_NAMES})[=:])[^&]+")
+
+_SCHEME = r"[a-z][a-z0-9+.-]+:/{1,2}"  # of two letters or more: C:/ is a disk
+_WHOLE = re.compile(rf"(?is)((?:[\w./+~@-]+=)?[\'\"]?{_SCHEME})(.*)")
+_WITHIN = re.compile(rf"(?i)\b({_SCHEME})(\S*[^\s\'\"),.;:])")
+_BARE = re.compile(r"(?s)()([^\s/@:]+:.*@[\w.-]+:\d+(?:/.*)?)")  # user:password@host:port
+_HOST = re.compile(r"[\w.-]*(?::\d+)?|\[[0-9a-f:.%]+\](?::\d+)?")
+_PAIRS = re.compile(r"[\w%.-]+=[^&]*(?:&[\w%.-]+=[^&]*)*")
+_TELLING = re.compile(
+    r"(?i)(cam(?:era)?|ch(?:annel)?|codec|fps|id|profile|resolution|stream(?:type)?|subtype|type|v)=[^&]*"
+)
+"""Of a query's values those that are no secret, and tell one camera from another."""
 
 
 def without_password(text: str) -> str:
-    """The text without user and password in its addresses, and with *** for values in them such as `password=`."""
-    text = _NEAR_USER.sub("", text)
-    return _ADDRESS.sub(lambda found: _FIELD.sub(rf"\1{MASK}", _USER.sub("", found[0])), text)
+    """The text without user and password in its addresses, and with *** for the values in their queries.
+
+    An address that is the whole text may hold spaces and quotes; within a text it ends before them.
+    """
+    whole = _WHOLE.fullmatch(text) or _BARE.fullmatch(text)
+    return _shown(whole) if whole else _WITHIN.sub(_shown, text)
 
 
 def without_secrets(value: Any) -> Any:
@@ -30,3 +44,19 @@ def without_secrets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_secrets(entry) for entry in value]
     return without_password(value) if isinstance(value, str) else value
+
+
+def _shown(address: re.Match[str]) -> str:
+    scheme, rest = address.groups()
+    path, mark, query = rest.partition("?")
+    host = re.split(r"[/#]", path, maxsplit=1)[0]
+    if "@" in query and (not _PAIRS.fullmatch(query) or not ("@" in path or _HOST.fullmatch(host))):
+        path, mark, query = rest.rpartition("@")[2].partition("?")  # the user's name and password have a ? in them
+    path = path.rpartition("@")[2]
+    fields = (field if _TELLING.fullmatch(field) else _masked(field) for field in query.split("&"))
+    return scheme + _FIELD.sub(rf"\1{MASK}", path) + mark + "&".join(fields)
+
+
+def _masked(field: str) -> str:
+    name, equals, _ = field.rpartition("=") if "=" not in field else field.partition("=")
+    return f"{name}{equals}{MASK}" if field else field

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +11,10 @@ def model_card(options: Mapping[str, Any]) -> str:
     """The card of a bundle in Markdown; `options` is what its `opts.yaml` holds."""
 
     def table(values: Mapping[str, Any]) -> str:
-        return "\n".join(["| | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in values.items())])
+        rows = (f"| {_in_one_line(key)} | {_in_one_line(value)} |" for key, value in values.items())
+        return "\n".join(["| | |", "| --- | --- |", *rows])
 
-    return f"""# Vehicle re-identification model `{options["fingerprint"]}`
+    return f"""# Vehicle re-identification model `{_in_one_line(options["fingerprint"])}`
 
 Pictures of one vehicle go in, L2-normalised embeddings of {options["embedding_dim"]} numbers come out; compare them by
 cosine similarity. Only embeddings of this very fingerprint can be compared with each other.
@@ -50,6 +52,12 @@ The figures above hold for the data named above. Measure on pictures of your own
 """
 
 
+def _in_one_line(value: object) -> str:
+    """Of names and values that may come from anywhere: without line breaks, HTML or a table's own signs."""
+    text = html.escape(" ".join(str(value).split()), quote=False)
+    return text.replace("|", "\\|").replace("`", "'")
+
+
 def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
     """What a search may take for the same vehicle, a line for each protocol."""
     if not calibration:
@@ -58,10 +66,10 @@ def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
     for name, values in calibration.items():
         bound = "at least" if values["similarity"] else "at most"
         lines.append(
-            f"- {name}: {bound} {values['threshold']:.4f} lets through "
+            f"- {_in_one_line(name)}: {bound} {values['threshold']:.4f} lets through "
             f"{values['measured_false_match_rate']:.2g} of {values['different_pairs']:,} pairs of different vehicles "
             f"and {100 * values['true_match_rate']:.1f} % of {values['same_pairs']:,} pairs of one vehicle."
-            + (f" Not to be trusted: {values['warning']}" if values["warning"] else "")
+            + (f" Not to be trusted: {_in_one_line(values['warning'])}" if values["warning"] else "")
         )
     return "\n".join(lines)
 
@@ -70,6 +78,8 @@ def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Metrics as people read them: shares in percent, a line for each rank of the CMC."""
     lines: dict[str, Any] = {}
     for name, value in metrics.items():
-        shares = {f"rank-{rank}": share for rank, share in value.items()} if name == "cmc" else {name: value}
+        shares = (
+            {f"rank-{rank}": share for rank, share in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
         lines |= {key: f"{100 * share:.1f} %" if isinstance(share, float) else share for key, share in shares.items()}
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models import ReIDModel
+from reid_lightning.torch_files import UnreadableFileError, load_torch_file
 
 RECORD = "reid"
 """The key of our part of a Lightning checkpoint."""
@@ -34,9 +37,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if reason is not None:
         raise ReIDError(f"{path} is not a readable checkpoint ({reason}); it may be cut short.")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader of pickles raises many kinds on what it does not know
-        raise ReIDError(f"{path} is not a readable checkpoint ({first_line(error)}); it may be cut short.") from error
+        checkpoint = load_torch_file(path)
+    except UnreadableFileError as error:
+        raise ReIDError(
+            f"{path} is not a readable checkpoint ({error}); expected tensors and plain values, as a training saves "
+            "them."
+        ) from error
     if not isinstance(checkpoint, dict):
         raise ReIDError(
             f"{path} holds a {type(checkpoint).__name__}; expected the dictionary of a training checkpoint."
@@ -74,24 +80,55 @@ def build_with(weights: Mapping[str, Tensor], architecture: Mapping[str, Any], *
     It is built without memory first and compared with the weights, so that no more is taken than they take.
     Raises ReIDError: it cannot be built, or the weights are others, of other types, or not finite.
     """
-    compared = False
-    try:
-        with torch.device("meta"):
-            bare = _build(architecture, source=source)
-    except ReIDError:
-        raise
-    except Exception as error:  # some networks compute with what they build, which has no values here
-        _logger.debug("not compared before it is built: %r", error)
-    else:
+    _check_stored(weights, where=where)
+    bare = _without_memory(architecture)
+    if bare is not None:
         _check_weights(bare, weights, where=where)
-        compared = True
-    try:
-        model = _build(architecture, source=source)
-    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, ValueError) as error:
-        raise ReIDError(f"the architecture in {source} cannot be built: {first_line(error)}") from error
-    _check_weights(model, weights, where=where, values=not compared)
+    else:
+        _check_reduction(architecture, weights, source=source, where=where)
+    model = _build(architecture, source=source)
+    _check_weights(model, weights, where=where, values=bare is None)
     model.load_state_dict(dict(weights))
     return model
+
+
+class _Counting(TorchFunctionMode):
+    """Keeps the numbers that a network counts with on the CPU, where they have values, while the rest has none."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.arange, torch.linspace, torch.tensor):
+            kwargs = {"device": "cpu", **kwargs}
+        return func(*args, **kwargs)
+
+
+def _without_memory(architecture: Mapping[str, Any]) -> ReIDModel | None:
+    """The network on torch's meta device, or None for the few that compute with what they build."""
+    for counting in (nullcontext(), _Counting()):
+        try:
+            with torch.device("meta"), counting:
+                return ReIDModel(**architecture)
+        except Exception as error:  # what has no values here raises many kinds; other mistakes come again
+            _logger.debug("not built without memory: %r", error)
+    return None
+
+
+def _check_reduction(
+    architecture: Mapping[str, Any], weights: Mapping[str, Tensor], *, source: str, where: str
+) -> None:
+    """ReIDError unless the one layer whose size the architecture is free to name has that size in the weights."""
+    dim = architecture.get("embedding_dim")
+    if not isinstance(dim, int):
+        return
+    width = _build({**architecture, "embedding_dim": None}, source=source).embedding_dim
+    came = weights.get("reduction.weight")
+    if came is None or came.shape != (dim, width):
+        raise ReIDError(
+            f"{where} is of another architecture than its options say: embedding_dim is {dim}, and the weights of the "
+            f"reduction are {'missing' if came is None else f'of shape {tuple(came.shape)}'}."
+        )
 
 
 def _build(architecture: Mapping[str, Any], *, source: str) -> ReIDModel:
@@ -101,6 +138,21 @@ def _build(architecture: Mapping[str, Any], *, source: str) -> ReIDModel:
         raise ReIDError(f"the architecture in {source} is not one of ours: {str(error)[:300]}") from error
     except ReIDError as error:
         raise ReIDError(f"the architecture in {source} cannot be built: {str(error)[:1000]}") from error
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, ValueError) as error:
+        raise ReIDError(f"the architecture in {source} cannot be built: {first_line(error)}") from error
+
+
+def _check_stored(weights: Mapping[str, Tensor], *, where: str) -> None:
+    """ReIDError for weights that repeat what is stored: the network would take much more memory than the file."""
+    for key, came in weights.items():
+        if came.layout != torch.strided:
+            continue
+        stored = came.untyped_storage().nbytes()
+        if came.numel() * came.element_size() > stored:
+            raise ReIDError(
+                f"{where}: the weight {key[:80]!r} of shape {tuple(came.shape)} repeats {stored:,} stored bytes; "
+                "expected all of its numbers. Save a .contiguous() copy."
+            )
 
 
 def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: str, values: bool = True) -> None:
@@ -118,7 +170,7 @@ def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: st
     for key in both:
         came, wanted = weights[key], expected[key]
         kinds = _FLOATS if wanted.is_floating_point() else _INTEGERS
-        if came.dtype not in kinds or came.layout != torch.strided:
+        if came.dtype not in kinds or came.layout != torch.strided or came.device.type != "cpu":
             raise ReIDError(f"{where}: the weight {key!r} is of type {came.dtype}; expected {wanted.dtype}.")
         if values and not torch.isfinite(came).all():
             raise ReIDError(

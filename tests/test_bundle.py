@@ -9,6 +9,7 @@ from PIL import Image
 from reid_lightning import bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import load_reid_model
 
@@ -54,7 +55,10 @@ def test_embedding_accepts_grey_and_transparent_pictures(saved, pictures):
     assert model.embed([pictures[0].convert("L"), pictures[0].convert("RGBA")]).isfinite().all()
 
 
-@pytest.mark.parametrize("images", [torch.zeros(3, 64, 48), torch.zeros(1, 3, 48, 64), ["car.jpg"]])
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(3, 64, 48), torch.zeros(1, 3, 48, 64), ["car.jpg"], [None], "car.jpg", Image.new("RGB", (9, 9)), None],
+)
 def test_embedding_names_what_it_cannot_take(saved, images):
     with pytest.raises(ReIDError, match="images"):
         load_reid_model(saved).embed(images)
@@ -190,3 +194,39 @@ def test_a_checkpoint_from_elsewhere_and_one_with_code_in_it_are_refused(tmp_pat
     )  # any class would do: nothing but tensors and plain values loads
     with pytest.raises(ReIDError, match="not a readable checkpoint"):
         bundle.open_model(foreign)
+
+
+def test_what_a_stranger_wrote_into_a_bundle_stays_in_one_line_of_the_card(saved):
+    options = yaml.safe_load((saved / "opts.yaml").read_text())
+    evil = "x |\n\n<script>alert(1)</script>\n`curl`\n#"
+    counts = {"same_pairs": 1, "different_pairs": 2, "queries": 1, "gallery": 2}
+    rates = {"false_match_rate": 0.1, "measured_false_match_rate": 0.1, "true_match_rate": 0.5}
+    texts = {"metric": "cosine", "junk": evil, "protocol": "image to image", "warning": evil}
+    calibration = {"threshold": 0.5, "similarity": True, "queries_with_false_match": 0.1, **rates, **counts, **texts}
+    options |= {"data": {"name": evil, evil: 1}, "metrics": {"cmc": 5, evil: {"1": evil}}}
+    options["calibration"] = {evil: calibration}
+    (saved / "opts.yaml").write_text(yaml.safe_dump(options))
+    card = model_card(bundle.read_options(saved).as_dict())
+    lines = [line for line in card.splitlines() if "script" in line]
+    assert lines and all(line.startswith(("| ", "- ")) for line in lines)
+    assert "<script>" not in card and "`curl`" not in card and r"x \| &lt;script&gt;" in card
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fingerprint": "\x1b]0;title\x07"}, "the fingerprint is"),
+        ({"calibration": {"p": {"same_pairs": None}}}, "calibration is not one of ours"),
+        ({"calibration": {"p": {"different_pairs": "x"}}}, "the numbers of pairs are"),
+    ],
+)
+def test_options_that_would_break_the_card_are_refused(saved, changes, words):
+    options = yaml.safe_load((saved / "opts.yaml").read_text())
+    entry = dict.fromkeys(("false_match_rate", "measured_false_match_rate", "true_match_rate"), 0.1)
+    entry |= {"threshold": 0.5, "similarity": True, "queries_with_false_match": 0.1, "queries": 1, "gallery": 1}
+    entry |= {"same_pairs": 1, "different_pairs": 1, "metric": "cosine", "junk": "none", "protocol": "p"}
+    if "calibration" in changes:
+        changes = {"calibration": {"p": entry | changes["calibration"]["p"]}}
+    (saved / "opts.yaml").write_text(yaml.safe_dump(options | changes))
+    with pytest.raises(ReIDError, match=words):
+        bundle.read_options(saved)

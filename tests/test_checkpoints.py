@@ -187,6 +187,23 @@ def test_nothing_to_go_on_from_is_said(save, tmp_path):
         choose_checkpoint(tmp_path)
 
 
+class MuchOfNothing:
+    """A few bytes of pickle that ask for 3 GB."""
+
+    def __reduce__(self):
+        return bytearray, (3_000_000_000,)
+
+
+def test_a_checkpoint_that_asks_for_more_than_it_has_is_no_checkpoint(save, tmp_path, caplog):
+    last = save(1)
+    other = last.with_name("other.ckpt")
+    torch.save({"global_step": 2, "state_dict": MuchOfNothing()}, other)
+    with pytest.raises(ReIDError, match=r"resume=.*other\.ckpt is no checkpoint of a run: it calls builtins"):
+        choose_checkpoint(other)
+    assert choose_checkpoint(tmp_path) == last
+    assert "other.ckpt: it calls builtins.bytearray" in caplog.text
+
+
 def test_auto_goes_on_or_begins_and_a_requeued_job_does_so_by_itself(save, tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     assert resume_path(None, tmp_path) is None

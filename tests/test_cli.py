@@ -1,10 +1,11 @@
 import errno
+import sys
 
 import pytest
 from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigKeyError
 
-from reid_lightning.cli import check_writable, user_message, write_atomically
+from reid_lightning.cli import check_writable, entry_point, user_message, write_atomically
 from reid_lightning.errors import ReIDError
 
 
@@ -54,6 +55,18 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
         write_atomically(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_cannot_steer_the_terminal(monkeypatch, capsys):
+    @entry_point("report")
+    def main(cfg):
+        raise ReIDError("no picture at \x1b]0;title\x07a.jpg\nsecond line")
+
+    monkeypatch.setattr(sys, "argv", ["report.py"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == "\nerror: no picture at ?]0;title?a.jpg\nsecond line\n"
 
 
 def test_secrets_stay_out_of_the_saved_configuration(tmp_path):

@@ -11,10 +11,24 @@ from reid_lightning.masking import without_password, without_secrets
         ("rtsp://admin:pw@cam/1", "rtsp://cam/1"),
         ("rtsp://admin:p'w\"@cam/1", "rtsp://cam/1"),
         ("rtsp://admin:s3/cr@et@cam/1", "rtsp://cam/1"),
-        ("rtsp://cam/st?user=admin&password=pw&channel=1", "rtsp://cam/st?user=admin&password=***&channel=1"),
+        ("rtsp://cam/st?user=admin&password=pw&channel=1", "rtsp://cam/st?user=***&password=***&channel=1"),
+        ("http://cam/v?password=a;b&pin=1&X-Amz-Signature=x", "http://cam/v?password=***&pin=***&X-Amz-Signature=***"),
+        ("http://cam/v?pass%77ord=pw", "http://cam/v?pass%77ord=***"),
+        ("http://cam/v?pw", "http://cam/v?***"),
+        ("http://cam/loginuse=admin/loginpas=pw", "http://cam/loginuse=admin/loginpas=***"),
+        ("rtsp://admin:my pass@cam/1", "rtsp://cam/1"),
+        ("rtsp:/admin:pw@cam/1", "rtsp:/cam/1"),
+        ("rtsp://admin:p/a?s@cam/1", "rtsp://cam/1"),
+        ("rtsp://admin:p?s@cam/1?channel=2", "rtsp://cam/1?channel=2"),
+        ("rtsp://admin:p'/x@cam/1", "rtsp://cam/1"),
+        ("rtsp://[::1]:554/1?user=a@b", "rtsp://[::1]:554/1?user=***"),
+        ("source=rtsp://admin:my pass@cam/1", "source=rtsp://cam/1"),
+        ("root:Milvus@host:19530", "host:19530"),
+        ("C:/clips/me@home.mp4", "C:/clips/me@home.mp4"),
+        ("see 'rtsp://a:b@c/1', then go on", "see 'rtsp://c/1', then go on"),
         ("rtsp://cam/user=admin_password=pw_channel=1", "rtsp://cam/user=admin_password=***"),
         ("http://cam/v?access_token=pw", "http://cam/v?access_token=***"),
-        ("http://cam/v?pass=x&mail=a@b", "http://cam/v?pass=***&mail=a@b"),
+        ("http://cam/v?pass=x&mail=a@b", "http://cam/v?pass=***&mail=***"),
         ("http://host:19530", "http://host:19530"),
         ("rtsp://cam/passage/1", "rtsp://cam/passage/1"),
         ("no address: token=1@2", "no address: token=1@2"),
@@ -32,10 +46,13 @@ def test_a_configuration_is_masked_at_every_depth():
         "vectors": {"uri": "http://u:p@h:1", "db_password": "long " * 40},
         "cameras": [{"passphrase": "x", "name": "north"}, "rtsp://a:b@c/1"],
         "keys": 2,
+        "wandb_key": "abc",
+        "pw": "abc",
         "tokens_per_picture": 4,
         "class_token": True,
     }
     shown = without_secrets(given)
     assert shown["vectors"] == {"uri": "http://h:1", "db_password": "***"}
     assert shown["cameras"] == [{"passphrase": "***", "name": "north"}, "rtsp://c/1"]
+    assert (shown["wandb_key"], shown["pw"]) == ("***", "***")
     assert (shown["token"], shown["api-key"], shown["keys"], shown["tokens_per_picture"]) == ("***", None, 2, 4)

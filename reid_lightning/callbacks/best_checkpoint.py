@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
+from reid_lightning.torch_files import UnreadableFileError, load_torch_file
+
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,11 @@ class BestCheckpoint(ModelCheckpoint):
     def _holds(self, path: Path, score: torch.Tensor) -> bool:
         if not path.is_file():
             return False
-        callbacks = torch.load(path, map_location="cpu", mmap=True, weights_only=True)["callbacks"]
+        try:
+            callbacks = load_torch_file(path, mmap=True)["callbacks"]
+        except UnreadableFileError as error:
+            _log.warning("%s is left where it is: %s", path, error)
+            return False
         return self.state_key in callbacks and float(callbacks[self.state_key]["best_model_score"]) == float(score)
 
 

@@ -63,7 +63,7 @@ def _held_out(images: Sequence[VehicleImage], path: Path) -> tuple[Split, Split]
     """(train, test): the test pictures are those of the identities in `path`."""
     known = {image.identity for image in images}
     chosen = set()
-    for number, identity in text_lines(path):
+    for number, identity in text_lines(path, key="data.test_identities"):
         if identity not in known:
             raise ReIDError(
                 f"{path}, line {number}: {identity!r} is not a vehicleID of train_label.xml; expected one such as "

@@ -7,8 +7,6 @@ behaviour and one set of messages.
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 import simplejpeg
 import torch
@@ -16,6 +14,8 @@ from PIL import Image
 from torch.nn import functional
 
 from reid_lightning.data.images import load_image
+from reid_lightning.data.jpeg_markers import has_many_scans, jpeg_header
+from reid_lightning.data.picture_limits import is_sensible_size
 from reid_lightning.data.records import PicturePath
 
 INTERPOLATIONS = {
@@ -60,19 +60,11 @@ def resize_exactly(image: Image.Image, height: int, width: int, *, interpolation
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether a JPEG has three components of 8 bits and sensible size, and nothing (Exif, XMP) that may turn it."""
-    if data[:2] != b"\xff\xd8":
-        return False
-    position, plain = 2, False
-    while position + 10 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xDA:  # start of scan: the compressed picture follows
-            return plain
-        if marker == 0xE1 or not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:  # these last are without a length
-            return False
-        if marker in (0xC0, 0xC1, 0xC2):
-            bits, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
-            sensible = 0 < height * width < (Image.MAX_IMAGE_PIXELS or 1 << 32)
-            plain = bits == 8 and components == 3 and sensible
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return False
+    """Whether a JPEG has three components of 8 bits and sensible cost, and nothing (Exif, XMP) that may turn it."""
+    header = jpeg_header(data)
+    return (
+        header is not None
+        and (header.bits, header.components, header.app1) == (8, 3, False)
+        and is_sensible_size(header.width, header.height)
+        and (header.one_scan or not has_many_scans(data))
+    )

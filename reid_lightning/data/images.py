@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reid_lightning.data.jpeg_markers import has_many_scans, jpeg_header
+from reid_lightning.data.picture_limits import check_costs, is_sensible_size
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
@@ -36,6 +38,7 @@ _CHUNK = 128  # pictures per task: one task per picture would cost more than loo
 _NAMED = 5  # bad files named in an error message
 _LONGEST_PATH = 400  # characters of a path in a message
 _HEAD_BYTES = 1 << 17  # of a larger file only this much, and its last two bytes, are read
+_BAND_PIXELS = 1 << 20  # of 16-bit grey that is turned into 8 bits at once
 _DECODE_ERRORS = (
     Image.DecompressionBombError,
     EOFError,
@@ -57,10 +60,12 @@ _logger = logging.getLogger(__name__)
 def load_image(path: PicturePath | str) -> Image.Image:
     """The picture in RGB, turned upright as its EXIF orientation says (a damaged EXIF block counts as none).
 
-    Raises `ReIDError` naming the file if it is missing or cannot be decoded to the last byte.
+    Raises `ReIDError` naming the file if it is missing, too costly (`picture_limits`), or cannot be decoded to the last
+    byte.
     """
     try:
         with Image.open(_for_pillow(path), formats=_FORMATS) as image:
+            check_costs(image)
             image.load()
             return in_rgb(upright(image))
     except _DECODE_ERRORS as error:
@@ -157,7 +162,7 @@ def _shown(path: PicturePath | str) -> str:
 
 
 def _look_at_chunk(paths: list[PicturePath], decode: bool) -> dict[PicturePath, str]:
-    verdicts = ((path, _quick_look(path) or (_decode(path) if decode else None)) for path in paths)
+    verdicts = ((path, _quick_look(path) or (_why_unreadable(path) if decode else None)) for path in paths)
     return {path: reason for path, reason in verdicts if reason is not None}
 
 
@@ -169,9 +174,12 @@ def _quick_look(path: PicturePath) -> str | None:
         return _reason(error)
     if not head:
         return "the file is empty"
-    if tail == b"\xff\xd9" and _has_whole_jpeg_header(head):
+    header = jpeg_header(head)
+    if tail != b"\xff\xd9" or header is None or not is_sensible_size(header.width, header.height):
+        return _why_unreadable(path)
+    if header.one_scan or (len(head) < _HEAD_BYTES and not has_many_scans(head)):
         return None
-    return _decode(path)
+    return _why_unreadable(path, decode=False)
 
 
 def _ends(path: PicturePath) -> tuple[bytes, bytes]:
@@ -192,26 +200,13 @@ def _for_pillow(path: PicturePath | str) -> Path | str | io.BytesIO:
     return io.BytesIO(path.read_bytes()) if isinstance(path, PackedPicture) else path
 
 
-def _has_whole_jpeg_header(head: bytes) -> bool:
-    """Whether a plain JPEG's markers lead from the start over a frame of sensible size to the picture's data."""
-    if head[:2] != b"\xff\xd8":
-        return False
-    position, framed = 2, False
-    while position + 4 <= len(head) and head[position] == 0xFF:
-        marker = head[position + 1]
-        if marker == 0xDA:  # start of scan: the compressed picture follows
-            return framed
-        if marker in (0xC0, 0xC1, 0xC2) and position + 9 <= len(head):
-            height, width = struct.unpack_from(">HH", head, position + 5)
-            framed = 0 < height * width < (Image.MAX_IMAGE_PIXELS or 1 << 32)
-        position += 2 + int.from_bytes(head[position + 2 : position + 4], "big")
-    return False
-
-
-def _decode(path: PicturePath) -> str | None:
+def _why_unreadable(path: PicturePath, *, decode: bool = True) -> str | None:
+    """What Pillow says; without `decode`, what it says of the header, and what the picture would cost."""
     try:
         with Image.open(_for_pillow(path), formats=_FORMATS) as image:
-            image.load()
+            check_costs(image)
+            if decode:
+                image.load()
     except _DECODE_ERRORS as error:
         return _reason(error)
     return None
@@ -220,14 +215,26 @@ def _decode(path: PicturePath) -> str | None:
 def in_rgb(image: Image.Image) -> Image.Image:
     """The picture in RGB; 16-bit grey (infrared cameras write it) keeps its upper 8 bits instead of turning white."""
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+        image = _upper_bits(image)
     return image.convert("RGB")
 
 
+def _upper_bits(image: Image.Image) -> Image.Image:
+    """Bits 8 to 15 of grey, by bands of rows: a large picture is not held once more in its own depth."""
+    width, height = image.size
+    upper = np.empty((height, width), np.uint8)
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        upper[top:bottom] = (np.asarray(image.crop((0, top, width, bottom))) >> 8).clip(0, 255)
+    return Image.fromarray(upper)
+
+
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says; a damaged EXIF block counts as none."""
+    """The picture turned as its EXIF orientation says, or itself; a damaged EXIF block counts as none."""
     try:
-        return ImageOps.exif_transpose(image)
+        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+        return ImageOps.exif_transpose(image) if turned else image  # which otherwise makes a copy
     except _DECODE_ERRORS:
         return image
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from reid_lightning.data.overlap import Content, Place, content_finder, place_finder
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -41,7 +42,7 @@ def join_datasets(*, sets: Mapping[str, VehicleDataset], validate_on: str | None
     _check_apart(parts)
     judged = [name for name, part in parts.items() if part.query and part.gallery]
     if validate_on is not None and validate_on not in judged:
-        raise ReIDError(f"data.validate_on is {validate_on!r}; expected one of {', '.join(judged) or 'no set'}.")
+        raise ReIDError(_no_judge(validate_on, parts, judged))
     main = parts[validate_on or judged[0]] if judged else VehicleDataset("none")
     return replace(
         main,
@@ -49,6 +50,16 @@ def join_datasets(*, sets: Mapping[str, VehicleDataset], validate_on: str | None
         train=tuple(image for part in parts.values() for image in part.train),
         skipped=tuple(path for part in parts.values() for path in part.skipped),
         parts=(*([main] if judged else []), *(part for part in parts.values() if part is not main)),
+    )
+
+
+def _no_judge(validate_on: str, names: Collection[str], judged: Sequence[str]) -> str:
+    what = "has no query and gallery pictures" if validate_on in names else "is no set of data.sets"
+    if judged:
+        return f"data.validate_on is {validate_on!r}, which {what}; expected one of {', '.join(judged)}."
+    return (
+        f"data.validate_on is {validate_on!r}, which {what}; no other set has query and gallery pictures either. Add "
+        "one that has, or hold some identities of a set out, such as with data.sets.<name>.test_fraction=0.2."
     )
 
 
@@ -66,16 +77,33 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
 
 def _check_apart(parts: Mapping[str, VehicleDataset]) -> None:
     """No training picture may be in another set: it would be two vehicles at once, or a test picture learnt."""
-    trained_by: dict[PicturePath, str] = {}
+    images = [image.path for part in parts.values() for image in (*part.train, *part.query, *part.gallery)]
+    place_of, content_of = place_finder(), content_finder(images)
+
+    def keys(path: PicturePath) -> list[Place | Content]:
+        content = content_of(path)
+        return [place_of(path)] if content is None else [place_of(path), content]
+
+    trained: dict[Place | Content, tuple[str, PicturePath]] = {}
     for name, part in parts.items():
         for image in part.train:
-            other = trained_by.setdefault(image.path, name)
-            if other != name:
-                raise ReIDError(f"{image.path} is a training picture of data.sets.{other} and of data.sets.{name}.")
+            for key in keys(image.path):
+                other, learnt = trained.setdefault(key, (name, image.path))
+                if other != name:
+                    raise ReIDError(
+                        f"{image.path} is a training picture of data.sets.{other} and of data.sets.{name}"
+                        f"{_spelled(learnt, image.path, other)}. Take it out of one of them."
+                    )
     for name, part in parts.items():
         for image in (*part.query, *part.gallery):
-            other = trained_by.get(image.path, name)
-            if other != name:
-                raise ReIDError(
-                    f"{image.path} is a training picture of data.sets.{other} and a test picture of data.sets.{name}."
-                )
+            for key in keys(image.path):
+                other, learnt = trained.get(key, (name, image.path))
+                if other != name:
+                    raise ReIDError(
+                        f"{image.path} is a training picture of data.sets.{other} and a test picture of "
+                        f"data.sets.{name}{_spelled(learnt, image.path, other)}. Take it out of one of them."
+                    )
+
+
+def _spelled(first: PicturePath, second: PicturePath, name: str) -> str:
+    return "" if str(first) == str(second) else f" (in data.sets.{name} as {first})"

@@ -25,6 +25,8 @@ def read_items(path: Path) -> list[dict[str, str]]:
         ReIDError: the file cannot be read or decoded, is no well-formed XML, or an item has no `imageName`.
     """
     text = _decoded(path)
+    if "\0" in text:  # in an encoding that it does not name, which expat would guess
+        raise ReIDError(f"{path} holds zero bytes; expected XML in utf-8 or gb2312. Save it as utf-8.")
     if "<!DOCTYPE" in text:
         raise ReIDError(f"{path} declares a document type; expected plain <Item .../> elements. Remove the DOCTYPE.")
     try:
@@ -42,6 +44,8 @@ def _decoded(path: Path) -> str:
     """The file's text without its XML declaration."""
     try:
         content = path.read_bytes().removeprefix(_BOM)
+    except FileNotFoundError as error:
+        raise ReIDError(f"there is no {path}; expected the labels of the data set in data.root.") from error
     except OSError as error:
         raise ReIDError(f"{path} cannot be read: {error.strerror}. Give read access to it.") from error
     declaration = _DECLARATION.match(content[:200].decode("ascii", errors="replace"))

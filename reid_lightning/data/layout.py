@@ -40,14 +40,29 @@ def check_choice(key: str, came: str, choices: Sequence[str]) -> None:
         raise ReIDError(f"data.{key} is {came!r}; expected one of {', '.join(choices)}.")
 
 
-def text_lines(path: Path) -> list[tuple[int, str]]:
-    """(number from 1, text without surrounding blanks) of every line that is not blank; utf-8."""
+def check_seed(key: str, came: object) -> None:
+    """`ReIDError` unless `came`, the value of `key`, is a whole number: text would be one more seed, for a typo."""
+    if not isinstance(came, int) or isinstance(came, bool):
+        raise ReIDError(f"{key} is {came!r}; expected a whole number such as 0.")
+
+
+def file_lines(path: Path, *, key: str | None = None) -> list[str]:
+    """The lines of a utf-8 text file. `key` is what names the file on the command line, for the message."""
+    named = f"{key}: " if key else ""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ReIDError(f"{path} is not a text file: {error}. Fetch the file again.") from error
+        raise ReIDError(f"{named}{path} is not a text file: {error}. Fetch the file again.") from error
+    except FileNotFoundError as error:
+        fix = f"set {key} to a file that is" if key else "correct the name of the file, or put it"
+        raise ReIDError(f"{named}{path} cannot be read: No such file (seen from {Path.cwd()}); {fix} there.") from error
     except OSError as error:
-        raise ReIDError(f"{path} cannot be read: {error.strerror}. Give read access to it.") from error
+        raise ReIDError(f"{named}{path} cannot be read: {error.strerror}. Give read access to it.") from error
+
+
+def text_lines(path: Path, *, key: str | None = None) -> list[tuple[int, str]]:
+    """(number from 1, text without surrounding blanks) of every line that is not blank; `file_lines`."""
+    lines = file_lines(path, key=key)
     numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
     if not numbered:
         raise ReIDError(f"{path} is empty; fetch the file again.")

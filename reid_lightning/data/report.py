@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reid_lightning.data.images import find_bad_images
+from reid_lightning.data.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 
 _NAMED = 5  # examples shown with a problem
@@ -62,20 +63,18 @@ class DatasetReport:
 def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[PicturePath, str] | None = None) -> DatasetReport:
     """Count and check `dataset` without opening a file; `unreadable` is what `find_bad_images` said about its files."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
-    test = (*dataset.query, *dataset.gallery)
     cameras_of: dict[str, set[str | None]] = defaultdict(set)
     for image in dataset.train:
         cameras_of[image.identity].add(image.camera)
     counts = Counter(image.identity for image in dataset.train)
-    train_paths = {image.path for image in dataset.train}
     repeated = (path for split in splits.values() for path, count in _count_paths(split).items() if count > 1)
     unmatched, differs = _check_queries(dataset)
     report = DatasetReport(
         name=dataset.name,
         splits=tuple(_describe_split(name, split) for name, split in splits.items()),
         unreadable=dict(unreadable or {}),
-        shared_identities=tuple(sorted(counts.keys() & {image.identity for image in test})),
-        shared_pictures=tuple(dict.fromkeys(image.path for image in test if image.path in train_paths)),
+        shared_identities=shared_identities(dataset),
+        shared_pictures=shared_pictures(dataset),
         repeated_pictures=tuple(dict.fromkeys(repeated)),
         unmatched_queries=unmatched,
         index_differs=differs,

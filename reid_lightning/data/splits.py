@@ -9,6 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
+from reid_lightning.data.layout import check_seed
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -62,8 +63,10 @@ def split_by_identity(images: Sequence[VehicleImage], *, test_fraction: float, s
     order of the pictures nor the random generators of a library version. Unless the fraction is 0 or 1, both sides
     get at least one identity.
     """
-    if not 0 <= test_fraction <= 1:
-        raise ReIDError(f"data.test_fraction is {test_fraction}; expected a number from 0 to 1, such as 0.5.")
+    number = isinstance(test_fraction, int | float) and not isinstance(test_fraction, bool)
+    if not number or not 0 <= test_fraction <= 1:
+        raise ReIDError(f"data.test_fraction is {test_fraction!r}; expected a number from 0 to 1, such as 0.5.")
+    check_seed("data.seed", seed)
     identities = sorted({image.identity for image in images}, key=lambda identity: (_draw(identity, seed), identity))
     count = round(test_fraction * len(identities))
     if 0 < test_fraction < 1:

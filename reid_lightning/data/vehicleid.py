@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import check_choice, data_folder, matched_lines
+from reid_lightning.data.layout import check_choice, check_seed, data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -43,6 +43,7 @@ def read_vehicleid(
     check_choice("split", split, tuple(LISTS))
     if not isinstance(repeats, int) or repeats < 1:
         raise ReIDError(f"data.repeats is {repeats!r}; expected a whole number of 1 or more, such as 10.")
+    check_seed("data.seed", seed)
     lists = [f"train_test_split/{name}" for name in ("train_list.txt", LISTS[split])]
     root = data_folder(root, needed=("image/", *lists), name="VehicleID")
     train, test = (_listed(root / name, root / "image") for name in lists)

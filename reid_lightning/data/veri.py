@@ -13,6 +13,7 @@ from typing import Literal
 
 from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
 from reid_lightning.data.label_xml import read_items
+from reid_lightning.data.layout import file_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
 
@@ -104,7 +105,7 @@ def parse_name(name: str, folder: Path) -> tuple[str, str]:
 
 def read_name_list(path: Path) -> tuple[str, ...]:
     """The first word of every line that is not blank: some copies carry a class number behind the name."""
-    return tuple(line.split()[0] for line in _lines(path) if line.strip())
+    return tuple(line.split()[0] for line in file_lines(path) if line.strip())
 
 
 def read_labels(path: Path) -> Labels:
@@ -120,7 +121,7 @@ def read_tracks(path: Path) -> dict[str, str]:
     """
     tracks: dict[str, str] = {}
     taken: set[str] = set()
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(file_lines(path), start=1):
         words = line.split()
         pictures = [word for word in words if word.lower().endswith(IMAGE_SUFFIXES)]
         if not words:
@@ -144,7 +145,7 @@ def read_viewpoints(path: Path) -> dict[str, str]:
     pairs of coordinates, one of 8 orientations; Wang et al., "Orientation Invariant Feature Embedding", ICCV 2017).
     """
     sides: dict[str, str] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(file_lines(path, key="data.viewpoints"), start=1):
         words = line.split()
         if len(words) == 1:
             raise ReIDError(f"{path}, line {number}: {line.strip()[:80]!r}; expected a picture and its viewpoint.")
@@ -159,7 +160,7 @@ def read_index(path: Path, *, queries: int, gallery: int) -> Index:
     Line i belongs to query i, a blank line is an empty row. Raises `ReIDError` unless there are `queries` lines of
     numbers in 1 to `gallery`.
     """
-    lines = _lines(path)
+    lines = file_lines(path)
     while len(lines) > queries and not lines[-1].strip():
         lines.pop()
     if len(lines) != queries:
@@ -241,14 +242,5 @@ def _id_names(path: Path, published: Sequence[str]) -> dict[str, str]:
     """Id -> name, from lines such as "3 van", or as published where the file is absent."""
     if not path.exists():
         return {str(number): name for number, name in enumerate(published, start=1)}
-    pairs = (line.split(maxsplit=1) for line in _lines(path) if line.strip())
+    pairs = (line.split(maxsplit=1) for line in file_lines(path) if line.strip())
     return {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2}
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ReIDError(f"{path} is not a text file: {error}. Fetch the file again.") from error
-    except OSError as error:
-        raise ReIDError(f"{path} cannot be read: {error.strerror}. Give read access to it.") from error

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, ibn_net_url
 from reid_lightning.models.torchvision_networks import torchvision_weights_url
 from reid_lightning.models.weight_names import common_prefix, translated
+from reid_lightning.torch_files import load_torch_file
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +33,6 @@ _CLASSIFIER = re.compile(
     r"(.*\.)?(fc|classifier(_\w+)?(\.\d+)?|head(_dist)?(\.fc|\.l)?|heads(\.head)?)\.(weight|bias)"
     r"|(.*\.)?(AuxLogits|aux[12])\..*"
 )
-# torchreid keeps a rank-1 rate beside the weights: a numpy number, plain data that weights_only does not know.
-_NUMPY_NUMBERS = [
-    np.dtype,
-    type(np.dtype("float32")),
-    type(np.dtype("float64")),
-    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -208,9 +203,8 @@ def _read(path: Path) -> Mapping[str, object]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling a damaged file raises anything
+        content = load_torch_file(path)
+    except (ReIDError, SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ReIDError(
             f"{path} holds no plain weights ({first_line(error)}); expected a state dict saved by torch.save or "
             "safetensors"

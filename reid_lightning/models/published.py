@@ -17,6 +17,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import nn
 
 from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.torch_files import UnreadableFileError, check_torch_file
 
 TIMM = "timm"
 TORCHVISION = "torchvision"
@@ -59,8 +60,10 @@ def download(url: str, *, source: str, check_hash: bool) -> Mapping[str, object]
     limit = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_S)
     try:
+        if _torch_hub_file(url).is_file():
+            check_torch_file(_torch_hub_file(url))
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True, check_hash=check_hash)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:  # URLError is an OSError
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, UnreadableFileError) as error:  # URLError: OSError
         raise ReIDError(
             f"pretrained={source}: {url} could not be had ({first_line(error)}); download it elsewhere and put it at "
             f"{_torch_hub_file(url)}, or {OTHER_WAYS}"

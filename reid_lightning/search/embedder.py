@@ -136,9 +136,11 @@ class Embedder(ABC):
                     f"images has shape {tuple(images.shape)}; expected (N, {', '.join(map(str, expected))})."
                 )
             return
-        wrong = next((image for image in images if not is_picture(image)), None)
-        if isinstance(images, Image.Image) or wrong is not None:
-            came = describe(images if wrong is None else wrong)
+        listed = isinstance(images, Sequence) and not isinstance(images, str | bytes)
+        listed = listed or (isinstance(images, np.ndarray) and images.ndim == 4)
+        wrong = [image for image in images if not is_picture(image)] if listed else [images]
+        if wrong:
+            came = describe(wrong[0])
             raise ReIDError(
                 f"images holds {came}; expected a list of PIL pictures or of uint8 arrays (H, W, 3), or a tensor "
                 "(N, 3, H, W)."

@@ -151,7 +151,7 @@ def print_found(matches: Sequence[Match], decisions: Sequence[TrackDecision], *,
     for _, found in frames[:_ROWS]:
         for match in found:
             cells = (str(match.frame), time_code(match.seconds), plain_text(match.vehicle))
-            table.add_row(*map(escape, cells), f"{match.score:.3f}", escape(match.camera or ""))
+            table.add_row(*map(escape, cells), f"{match.score:.3f}", escape(plain_text(match.camera or "")))
     console.print(table)
     if len(frames) > _ROWS:
         console.print(f"and {len(frames) - _ROWS:,} more frames")

@@ -55,7 +55,8 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
         return VideoSource(address, every=every, timeout=timeout, threads=threads)
     path = Path(address)
     if not path.exists():
-        raise ReIDError(f"source is {path}, which does not exist; expected a picture, a folder, a video or a URL.")
+        shown = without_password(address)  # an address with a slash too few is taken for a path
+        raise ReIDError(f"source is {shown}, which does not exist; expected a picture, a folder, a video or a URL.")
     if path.is_dir():
         return PictureSource(path, every=every)
     if path.suffix.lower() in IMAGE_SUFFIXES:

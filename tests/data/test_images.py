@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from reid_lightning.data.images import check_images, find_bad_images, load_image
+from reid_lightning.data import images
+from reid_lightning.data.images import check_images, find_bad_images, in_rgb, load_image, upright
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -110,6 +111,41 @@ def test_load_image_gives_rgb_for_every_mode(tmp_path):
         Image.new("RGB", (6, 4), (200, 30, 60)).convert(mode).save(path)
         image = load_image(path)
         assert (image.mode, image.size) == ("RGB", (6, 4))
+
+
+DEEP = np.array([[-70_000, -1, 0, 255, 256, 511], [25_600, 65_279, 65_280, 65_535, 65_536, 1 << 30]], np.int32)
+UPPER = np.array([[0, 0, 0, 0, 1, 1], [100, 254, 255, 255, 255, 255]], np.uint8)
+
+
+@pytest.mark.parametrize("band", [1 << 20, 13, 1])
+@pytest.mark.parametrize("kind", ["<u2", ">u2", "<i4"])
+def test_deep_grey_keeps_its_upper_bits(tmp_path, monkeypatch, kind, band):
+    monkeypatch.setattr(images, "_BAND_PIXELS", band)
+    levels = DEEP if kind == "<i4" else DEEP.clip(0, 65_535)
+    picture = np.tile(levels.astype(kind), (5, 1))
+    for suffix in ("tif", "png") if kind == "<u2" else ("tif",):
+        path = tmp_path / f"deep.{suffix}"
+        Image.fromarray(picture).save(path)
+        with Image.open(path) as stored:
+            assert stored.mode.startswith("I")
+        shown = np.asarray(load_image(path))
+        assert np.array_equal(shown, np.tile(UPPER, (5, 1))[..., None].repeat(3, axis=2))
+
+
+def test_deep_grey_is_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    levels = DEEP.clip(0, 65_535).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(load_image(tmp_path / "turned.png"))[..., 0], np.rot90(UPPER, -1))
+
+
+def test_a_picture_that_is_given_stays_as_it_is():
+    for mode in ("RGB", "L", "I;16"):
+        given = Image.new(mode, (6, 4))
+        shown = in_rgb(upright(given))
+        shown.paste((255, 255, 255), (0, 0, 6, 4))
+        assert given.mode == mode and not np.asarray(given).any()
 
 
 def test_load_image_turns_the_picture_upright(tmp_path):

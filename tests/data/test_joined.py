@@ -6,16 +6,19 @@ import runpy
 import sys
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from layouts import draw_cityflow, draw_vehicleid, draw_vehiclex, draw_veri_wild
+from layouts import draw_cityflow, draw_vehicleid, draw_vehiclex, draw_veri_wild, picture
 
 from reid_lightning.data.cityflow import read_cityflow
 from reid_lightning.data.joined import join_datasets
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.report import describe_dataset
 from reid_lightning.data.samplers import PKBatchSampler
+from reid_lightning.data.shards.reading import read_shards
+from reid_lightning.data.shards.writing import write_shards
 from reid_lightning.data.vehicleid import read_vehicleid
 from reid_lightning.data.vehiclex import read_vehiclex
 from reid_lightning.data.veri_wild import read_veri_wild
@@ -73,8 +76,14 @@ def test_each_set_keeps_its_protocol_and_the_first_with_queries_validates(sets):
     other = join_datasets(sets=sets, validate_on="vid")
     assert (other.query, other.gallery_draws) == (other.parts[0].query, sets["vid"].gallery_draws)
     assert other.train == joined.train
-    with pytest.raises(ReIDError, match=r"validate_on is 'sim'; expected one of wild, city, vid"):
+    with pytest.raises(
+        ReIDError, match=r"'sim', which has no query and gallery pictures; expected one of wild, city, vid"
+    ):
         join_datasets(sets=sets, validate_on="sim")
+    with pytest.raises(ReIDError, match=r"'veri', which is no set of data.sets; expected one of wild, city, vid"):
+        join_datasets(sets=sets, validate_on="veri")
+    with pytest.raises(ReIDError, match=r"'sim', which has no .*; no other set has .*test_fraction=0\.2"):
+        join_datasets(sets={"sim": sets["sim"]}, validate_on="sim")
 
 
 def test_skipped_pictures_are_those_of_all_sets(tmp_path):
@@ -150,6 +159,75 @@ def test_a_picture_may_be_learnt_once_and_never_tested(tmp_path):
     medium = read_veri_wild(root=root, split="medium")
     tests = VehicleDataset("medium", query=medium.query, gallery=medium.gallery)
     assert len(join_datasets(sets={"small": wild, "medium": tests}).parts) == 2, "one test in two sizes is fine"
+
+
+def spellings(root: Path) -> dict[str, Path]:
+    """Other ways to name the folder `root`, which is that of the process."""
+    (root.parent / "link").symlink_to(root)
+    (root / "inner").mkdir()
+    return {"relative": Path("."), "link": root.parent / "link", "dots": root / "inner" / ".."}
+
+
+def moved(split, root: Path):
+    """The same pictures, found below another name of their folder."""
+    return tuple(replace(image, path=root / image.path.relative_to(Path.cwd())) for image in split)
+
+
+@pytest.mark.parametrize("spelling", ["relative", "link", "dots"])
+def test_another_name_of_a_folder_does_not_hide_its_pictures(tmp_path, monkeypatch, spelling):
+    root = draw_veri_wild(tmp_path / "w")
+    wild = read_veri_wild(root=root)
+    monkeypatch.chdir(root)
+    other = spellings(root)[spelling]
+    trained = VehicleDataset("again", train=moved(wild.train, other))
+    with pytest.raises(
+        ReIDError, match=r"of data.sets.a and of data.sets.b \(in data.sets.a as .*/w/images/00001/000001\.jpg\)"
+    ):
+        join_datasets(sets={"a": wild, "b": trained})
+    learnt = VehicleDataset("learnt", train=moved(wild.gallery, other))
+    with pytest.raises(ReIDError, match=r"training picture of data.sets.b and a test picture of data.sets.a"):
+        join_datasets(sets={"a": wild, "b": learnt})
+    tests = VehicleDataset("tests", query=moved(wild.query, other), gallery=moved(wild.gallery, other))
+    assert len(join_datasets(sets={"a": wild, "b": tests}).parts) == 2
+
+
+def test_a_link_to_a_single_picture_is_that_picture(tmp_path):
+    wild = read_veri_wild(root=draw_veri_wild(tmp_path / "w"))
+    link = tmp_path / "mine.jpg"
+    link.symlink_to(wild.query[0].path)
+    mine = VehicleDataset("mine", train=(VehicleImage(link, "car"),))
+    with pytest.raises(ReIDError, match=r"training picture of data.sets.mine and a test picture of data.sets.wild"):
+        join_datasets(sets={"wild": wild, "mine": mine})
+
+
+def packed(dataset: VehicleDataset, folder: Path) -> VehicleDataset:
+    """The same in shards."""
+    write_shards(dataset, folder, shard_mib=1)
+    return read_shards(root=folder)
+
+
+def test_shards_are_known_beside_the_files_and_the_shards_that_they_were_made_of(tmp_path):
+    wild = read_veri_wild(root=draw_veri_wild(tmp_path / "w"))
+    learnt = VehicleDataset("learnt", train=wild.query)
+    shards, again = packed(learnt, tmp_path / "s"), packed(wild, tmp_path / "t")
+    twice = packed(shards, tmp_path / "u")
+    for train, test in ((shards, wild), (learnt, again), (shards, again), (twice, wild), (twice, again)):
+        for sets in ({"a": train, "b": test}, {"b": test, "a": train}):
+            with pytest.raises(ReIDError, match=r"training picture of data.sets.a and a test picture of data.sets.b"):
+                join_datasets(sets=sets)
+    (tmp_path / "x").symlink_to(tmp_path / "t")
+    with pytest.raises(ReIDError, match=r"training picture of data.sets.a and of data.sets.b"):
+        join_datasets(sets={"a": again, "b": read_shards(root=tmp_path / "x")})
+
+
+def test_shards_beside_other_pictures_of_the_same_names_are_fine(tmp_path):
+    wild = read_veri_wild(root=draw_veri_wild(tmp_path / "w"))
+    shards = packed(wild, tmp_path / "s")
+    files = [tmp_path / "o" / image.path.name for image in wild.train]
+    for number, file in enumerate(files):
+        picture(file, shade=77 + number)
+    other = VehicleDataset("other", train=tuple(VehicleImage(file, "car") for file in files))
+    assert len(join_datasets(sets={"a": shards, "b": other}).train) == len(wild.train) + len(files)
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-a", "a b", "ä"])

@@ -37,6 +37,7 @@ def test_items_are_read_in_whatever_encoding(tmp_path, declared, written):
         (ITEMS.encode()[:-9], "is not well-formed XML"),
         (b"", "is not well-formed XML"),
         (b"<Items><Item vehicleID='1'/></Items>", r"no imageName; its attributes are \['vehicleID'\]"),
+        ("<Items><Item imageName='a.jpg'/></Items>".encode("utf-16-le"), "holds zero bytes"),
         (b"<Items>\xff\xff\xff</Items>", "cannot be decoded as utf-8"),
     ],
 )

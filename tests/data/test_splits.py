@@ -67,6 +67,18 @@ def test_a_fraction_outside_0_to_1_is_an_error(fraction):
         split_by_identity(MANY, test_fraction=fraction, seed=0)
 
 
+@pytest.mark.parametrize("fraction", ["abc", "0.5", None, True, [0.5], float("nan")])
+def test_a_fraction_that_is_no_number_is_an_error(fraction):
+    with pytest.raises(ReIDError, match=r"data\.test_fraction is .*; expected a number from 0 to 1"):
+        split_by_identity(MANY, test_fraction=fraction, seed=0)
+
+
+@pytest.mark.parametrize("seed", ["abc", "0", None, 1.0, True])
+def test_a_seed_that_is_no_whole_number_is_an_error(seed):
+    with pytest.raises(ReIDError, match=r"data\.seed is .*; expected a whole number"):
+        split_by_identity(MANY, test_fraction=0.5, seed=seed)
+
+
 TEST = pictures("x/1/a", "x/1/b", "x/2/a", "y/1/a", "y/3/a", "y/3/b", "lone/2/a", "still/2/a", "still/2/b")
 
 

@@ -336,3 +336,8 @@ def test_viewpoints_come_from_the_key_point_files_that_are_named(tree):
         read_veri(root=tree, viewpoints=["keypoint_test.txt"])
     with pytest.raises(ReIDError, match="cannot be read"):
         read_veri(root=tree, viewpoints=["missing.txt"])
+
+
+def test_a_list_of_viewpoints_that_is_not_there_is_named_with_its_key(tree):
+    with pytest.raises(ReIDError, match=r"data\.viewpoints: .*nope\.txt cannot be read: No such file .*seen from"):
+        read_veri(root=tree, viewpoints=["nope.txt"])

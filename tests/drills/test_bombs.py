@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from reid_lightning import bundle
+from reid_lightning.app.uploads import Uploads
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
 from reid_lightning.data.label_xml import read_items
@@ -100,6 +102,56 @@ def test_pictures_of_huge_dimensions(read: Callable[[Path], object], huge_png: b
             read(tmp_path / name)
 
 
+def tile_tiff(side: int) -> bytes:
+    """A picture of 64 x 64 in one tile of `side` x `side`."""
+    packer = zlib.compressobj(1)
+    packed = b"".join(packer.compress(bytes(side) * 100) for _ in range(side // 100)) + packer.flush()
+    long = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in long.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(long)) + entries + bytes(4)
+
+
+def many_scans() -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (3_000, 3_000), 128).save(file, "JPEG", progressive=True)
+    data = file.getvalue()[:-2]
+    return data + data[data.rindex(b"\xff\xda") :] * 1_000 + b"\xff\xd9"
+
+
+COSTLY = [
+    (lambda: tile_tiff(15_000), "its tiles of 15000 x 15000 pixels"),
+    (lambda: png(12_000), "it has 12000 x 12000 pixels"),
+    (many_scans, "it is a JPEG of more than 50 scans"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's, of what is refused right after
+@pytest.mark.parametrize(("make", "message"), COSTLY, ids=["tile", "pixels", "scans"])
+def test_pictures_that_pillow_would_decode(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
+    content = make()
+    assert len(content) < MIB
+    (tmp_path / "a.jpg").write_bytes(content)
+    for read in READERS:
+        with refused(f"a.jpg cannot be read: {message}", mib=100):
+            read(tmp_path / "a.jpg")
+    with refused(f"a.jpg cannot be read: {message}", mib=100):
+        Uploads(max_bytes=MIB, max_pictures=1).keep([Upload("a.jpg", content)])
+    assert message in find_bad_images([tmp_path / "a.jpg"])[tmp_path / "a.jpg"]
+
+
+@dataclass
+class Upload:
+    name: str
+    content: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def getbuffer(self) -> memoryview:
+        return memoryview(self.content)
+
+
 @pytest.mark.parametrize("in_full", [False, True])
 def test_the_check_before_training_names_huge_pictures(in_full: bool, huge_png: bytes, tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "b.jpg"]
@@ -142,6 +194,18 @@ def test_a_huge_picture_in_an_archive(huge_png: bytes, tmp_path: Path) -> None:
     assert peak() - before < 200 * MIB
     assert (report.added, report.left_out) == (0, 1)
     assert "60000 x 60000 pixels" in report.problems[0] or "no whole picture" in report.problems[0]
+
+
+@pytest.mark.filterwarnings("ignore:Image size")  # Pillow's, of what is refused right after
+@pytest.mark.parametrize(("make", "message"), COSTLY, ids=["tile", "pixels", "scans"])
+def test_costly_pictures_in_an_archive(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "g.zip", "w") as archive:
+        archive.writestr("manifest.json", json.dumps({"format": 1, "kind": "reid_lightning gallery"}))
+        archive.writestr("V1/a.png", make())
+    before = peak(reset=True)
+    report = import_gallery(Gallery(tmp_path / "gallery"), tmp_path / "g.zip")
+    assert peak() - before < 100 * MIB
+    assert (report.added, report.left_out) == (0, 1) and message in report.problems[0]
 
 
 def claims(shape: list[int], *, header: int | None = None) -> bytes:
@@ -299,7 +363,7 @@ def test_a_checkpoint_of_which_a_byte_has_changed(tmp_path: Path) -> None:
     [
         (torch.full((8, 256), float("nan")), "'reduction.weight' holds NaN or infinity"),
         (torch.full((8, 256), 1, dtype=torch.int64), r"'reduction.weight' is of type torch.int64"),
-        (torch.zeros(1).expand(1 << 16, 1 << 14), "of another shape"),
+        (torch.zeros(1).expand(1 << 16, 1 << 14), "of another shape|not stored but repeated"),
         ("text", "holds a str as weight 'reduction.weight'"),
     ],
 )

@@ -95,6 +95,22 @@ class Unsafe:
     """Something that only a pickle with code can hold."""
 
 
+class MuchOfNothing:
+    """A few bytes of pickle that ask for 3 GB."""
+
+    def __reduce__(self) -> tuple:
+        return bytearray, (3_000_000_000,)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_small_file_that_asks_for_much_is_refused(
+    tmp_path: Path, weights: dict[str, torch.Tensor], new_format: bool
+) -> None:
+    torch.save(weights | {"x": MuchOfNothing()}, tmp_path / "x.pth", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(ReIDError, match=r"x\.pth holds no plain weights \(it calls builtins\.bytearray"):
+        make(tmp_path / "x.pth")
+
+
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net' or null"
@@ -144,6 +160,9 @@ def test_the_published_release_is_taken_from_the_hub_folder(
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.save(weights, tmp_path / "hub" / "checkpoints" / "resnet18_ibn_a-2f571257.pth")
     assert same(make("ibn_net"), weights)
+    torch.save(weights | {"x": MuchOfNothing()}, tmp_path / "hub" / "checkpoints" / "resnet18_ibn_a-2f571257.pth")
+    with pytest.raises(ReIDError, match=r"could not be had \(it calls builtins\.bytearray"):
+        make("ibn_net")
 
 
 def test_a_missing_network_says_what_was_tried_and_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

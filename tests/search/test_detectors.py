@@ -240,6 +240,13 @@ class TestYolox:
         assert overlap_of(found.boxes[large[0]], np.array([220, 215, 630, 430])) > 0.7  # by eye
 
 
+class MuchOfNothing:
+    """A few bytes of pickle that ask for 3 GB."""
+
+    def __reduce__(self) -> tuple:
+        return bytearray, (3_000_000_000,)
+
+
 class TestTorchvision:
     def test_random_weights_run(self):
         torch.manual_seed(0)
@@ -291,6 +298,12 @@ class TestTorchvision:
             assert torch.equal(one, other)
         torch.save({"other": torch.zeros(1)}, tmp_path / "weights.pth")
         with pytest.raises(ReIDError, match="does not hold the weights"):
+            TorchvisionDetector(weights=tmp_path / "weights.pth")
+        torch.save([1], tmp_path / "weights.pth")
+        with pytest.raises(ReIDError, match="does not hold the weights"):
+            TorchvisionDetector(weights=tmp_path / "weights.pth")
+        torch.save(MuchOfNothing(), tmp_path / "weights.pth")
+        with pytest.raises(ReIDError, match=r"does not hold the weights.*calls builtins\.bytearray"):
             TorchvisionDetector(weights=tmp_path / "weights.pth")
         with pytest.raises(ReIDError, match="which is no file"):
             TorchvisionDetector(weights=tmp_path / "none.pth")

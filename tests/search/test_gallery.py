@@ -18,6 +18,7 @@ from toy_run import child
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, changes, checking, files
+from reid_lightning.search.gallery.changes import NotRemovedError
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Crop, Sighting
 
@@ -494,11 +495,32 @@ def test_sightings_of_a_source(gallery: Gallery) -> None:
 
 def test_a_gallery_that_is_no_folder_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    for root in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(ReIDError, match=f"{root} cannot be read: Not a directory. Expected a folder"):
-            Gallery(root).vehicle_names()
-        with pytest.raises(ReIDError, match="cannot be read"):
-            list(Gallery(root).sightings())
+    with pytest.raises(ReIDError, match=f"the gallery {tmp_path / 'file'} is a file; expected a folder"):
+        Gallery(tmp_path / "file")
+    below = tmp_path / "file/below"
+    with pytest.raises(ReIDError, match=f"{below} cannot be read: Not a directory. Expected a folder"):
+        Gallery(below).vehicle_names()
+    with pytest.raises(ReIDError, match="cannot be read"):
+        list(Gallery(below).sightings())
+
+
+@pytest.mark.parametrize("name", [".deleted", ".sources", ".index"])
+def test_hidden_folders_that_are_links_are_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim/precious").write_text("mine")
+    (tmp_path / "gallery").mkdir()
+    (tmp_path / "gallery" / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(ReIDError, match=rf"gallery/\{name} is a link, and links in a gallery are not followed"):
+        Gallery(tmp_path / "gallery").repair(older_than=-1)
+    assert (tmp_path / "victim/precious").read_text() == "mine"
+
+
+def test_a_deletion_that_leaves_files_says_where(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.add(sighting("a1", "V1"), pictures())
+    monkeypatch.setattr("shutil.rmtree", lambda path, **_: None)  # as where a folder in it may not be changed
+    with pytest.raises(NotRemovedError, match=r"V1 is out of the gallery, but 3 of its files .*\.deleted"):
+        gallery.delete("V1")
+    assert gallery.vehicle_names() == []
 
 
 def test_a_folder_that_may_not_be_read_is_named(gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:

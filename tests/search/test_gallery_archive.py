@@ -7,6 +7,7 @@ import json
 import stat
 import struct
 import zipfile
+import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -41,6 +42,21 @@ def jpeg(level: int = 90, size: tuple[int, int] = (32, 24), kind: str = "JPEG") 
     buffer = io.BytesIO()
     Image.new("RGB", size, (level, 20, 60)).save(buffer, kind)
     return buffer.getvalue()
+
+
+def tiled_tiff(*, side: int) -> bytes:
+    """A picture of 16 x 16 in one tile of `side` x `side`."""
+    packed = zlib.compress(bytes(side * side))
+    values = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: len(packed)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(values)) + entries + bytes(4)
+
+
+def scanned_again(times: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()[:-2]
+    return data + data[data.rindex(b"\xff\xda") :] * times + b"\xff\xd9"
 
 
 def sidecar(identifier: str = "a1", vehicle: str = "V1", **changes: object) -> bytes:
@@ -305,6 +321,7 @@ def test_other_packings_and_encryption_are_refused(other: Gallery, tmp_path: Pat
         (sidecar(plate_confidence="much"), "plate_confidence is 'much'"),
         (sidecar(camera="x" * 2000), "has more than 1024 bytes"),
         (sidecar(camera="\ud800"), "is no valid text"),
+        (sidecar(camera="\x1b]0;title\x07"), "holds control characters"),
         (sidecar(source="", detector=""), "neither a source nor a detector"),
         (sidecar(crops=[{**asdict(sighting().crops[0]), "file": "../a.jpg"}]), "without a folder"),
         (sidecar(crops=[{**asdict(sighting().crops[0]), "file": "gone.jpg"}]), "its crop 'gone.jpg' is missing"),
@@ -332,6 +349,8 @@ def test_a_name_of_a_vehicle_in_which_nothing_is_a_letter(other: Gallery, tmp_pa
         (b"GIF89a", "no whole picture"),
         (jpeg()[:-40], "no whole picture"),
         (jpeg(size=(200, 200)), "200 x 200 pixels, at most 1,000"),
+        (tiled_tiff(side=48), "its tiles of 48 x 48 pixels have 48 x 48 together, at most 1,000"),
+        (scanned_again(60), "a JPEG of more than 50 scans"),
     ],
 )
 def test_crops_must_decode_and_be_small(

@@ -216,7 +216,7 @@ def test_commands(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[st
     for number, vehicle in enumerate("ABC"):
         gallery.add(sighting(number, vehicle), pictures(number))
     assert main(["rename", "A", "A2", *at]) == 0  # without an index
-    assert "done; no vectors followed" in capsys.readouterr().out
+    assert "rename: A is A2 now; no vectors followed" in capsys.readouterr().out
     assert main(["sync", *at]) == 1 and "--bundle" in capsys.readouterr().err
     assert main(["sync", *at, "--bundle", str(bundle)]) == 0
     assert "6 vectors: 6 embedded" in capsys.readouterr().out
@@ -237,6 +237,33 @@ def test_commands(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[st
     assert main(["rebuild", *at, "--bundle", str(bundle)]) == 0
     output = capsys.readouterr().out
     assert "left out" in output and "2 vectors: 2 embedded" in output
+
+
+def test_a_deletion_that_leaves_files_fails_and_takes_the_vectors(tmp_path, bundle, capsys, monkeypatch) -> None:
+    gallery = Gallery(tmp_path / "gallery")
+    for number, vehicle in enumerate("AB"):
+        gallery.add(sighting(number, vehicle), pictures(number))
+    at = ["--gallery", str(gallery.root)]
+    assert main(["sync", *at, "--bundle", str(bundle)]) == 0
+    assert main(["sync", *at, "--bundle", str(bundle), "--name", "other"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda path, **_: None)
+        assert main(["delete", "A", *at]) == 1
+    assert "A is out of the gallery, but" in capsys.readouterr().err.replace("\n", " ")
+    assert open_store(gallery.root / ".index").count(Filter(vehicles=("A",))) == 0
+    assert main(["delete", "B", *at]) == 0
+    assert "not those of other, which follow at their next `sync --name`" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_a_list_can_be_piped_and_cannot_steer_the_terminal(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    gallery = Gallery(tmp_path / "gallery")
+    for number in range(3):
+        gallery.add(sighting(number, "A", camera=f"\x1b[2J{'long name ' * 4}{number}"), pictures(number))
+    assert main(["list", "--gallery", str(gallery.root)]) == 0
+    output = capsys.readouterr().out
+    (row,) = [line for line in output.splitlines() if "│ A " in line]
+    assert "\x1b" not in output and "?[2Jlong name" in row and "long name 2" in row
 
 
 def test_a_command_that_is_wrong_stops_at_once(capsys: pytest.CaptureFixture[str]) -> None:

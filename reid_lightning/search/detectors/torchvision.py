@@ -16,6 +16,7 @@ from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.detectors.duplicates import clean
 from reid_lightning.search.embedder import usable_device
 from reid_lightning.search.records import Detections
+from reid_lightning.torch_files import load_torch_file
 
 VEHICLE_LABELS = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}
 """COCO's 91 labels, counted from 1 as torchvision does."""
@@ -94,8 +95,8 @@ def _load(model: str, weights: str | Path | None) -> torch.nn.Module:
     if not path.is_file():
         raise ReIDError(f'detector.weights is {path}, which is no file; expected one, "DEFAULT" or null.')
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # unpickling a stranger's file raises anything
+        network.load_state_dict(load_torch_file(path))
+    except (ReIDError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ReIDError(
             f"detector.weights is {path}, which does not hold the weights of {model}: {first_line(error)}"
         ) from error

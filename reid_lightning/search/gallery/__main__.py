@@ -11,20 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, printable
 from reid_lightning.masking import without_password
 from reid_lightning.search.embedder import load_reid_model
+from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
+from reid_lightning.search.gallery.changes import NotRemovedError
+from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.stores import VectorStore, open_store
 from reid_lightning.search.opening import seconds_since_1970
+from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
-
-INDEX_FOLDER = ".index"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         status: int = options.run(gallery, options, console)
         return status
     except (ReIDError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        _say(Console(stderr=True, soft_wrap=True, highlight=False), str(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -88,11 +91,11 @@ def _embed(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
         work = index.rebuild if options.command == "rebuild" else index.sync
         report: IndexReport = work(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
     for problem in report.problems:
-        console.print(f"left out: {problem}", markup=False)
-    console.print(
+        _say(console, f"left out: {problem}")
+    _say(
+        console,
         f"{report.total} vectors: {report.embedded} embedded, {report.changed} changed, {report.removed} removed; "
         f"{len(removed)} leftover files removed",
-        markup=False,
     )
     return 0
 
@@ -102,34 +105,54 @@ def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
         task = progress.add_task("checking", total=None)
         problems = gallery.check(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
     for problem in problems:
-        console.print(problem, markup=False)
-    console.print(f"{len(problems)} problems", markup=False)
+        _say(console, problem)
+    _say(console, f"{len(problems)} problems")
     return 1 if problems else 0
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(printable(text), markup=False)
 
 
 def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     problems: list[str] = []
     table = Table()
     for column in ("vehicle", "sightings", "crops", "cameras", "types", "first (UTC)", "last (UTC)"):
-        table.add_column(column, no_wrap=column == "vehicle", overflow="fold")  # names are there to be copied
+        table.add_column(column, no_wrap=column not in ("cameras", "types"), overflow="fold")  # to be copied, read, cut
     for vehicle in gallery.vehicles(on_problem=problems.append):
-        lists = (", ".join(vehicle.cameras), ", ".join(vehicle.types))
+        lists = (plain_text(", ".join(vehicle.cameras)), plain_text(", ".join(vehicle.types)))
         table.add_row(
-            vehicle.id, str(vehicle.sightings), str(vehicle.crops), *lists, _date(vehicle.first), _date(vehicle.last)
+            plain_text(vehicle.id),
+            str(vehicle.sightings),
+            str(vehicle.crops),
+            *lists,
+            _date(vehicle.first),
+            _date(vehicle.last),
         )
-    console.print(table, markup=False)
+    if not console.is_terminal:
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        )
+    console.print(table)
     for problem in problems:
-        console.print(f"left out: {problem}", markup=False)
+        _say(console, f"left out: {problem}")
     return 0
 
 
 def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     target, followed = _with_vectors(gallery, options)
     names = [getattr(options, name) for name in options.names]
-    {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
+    left: NotRemovedError | None = None
+    try:
+        {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
+    except NotRemovedError as error:
+        left = error
     if options.command == "delete" and isinstance(target, GalleryIndex):
         target.store.purge()
-    console.print(f"{options.command}: done; {followed}", markup=False)
+    if left is not None:
+        raise left
+    done = f"{names[0]} is {folder_name(names[1])} now" if options.command == "rename" else "done"
+    _say(console, f"{options.command}: {done}; {followed}")
     return 0
 
 
@@ -143,8 +166,8 @@ def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     if old and isinstance(target, GalleryIndex):
         target.store.purge()
     for problem in problems:
-        console.print(f"left out: {problem}", markup=False)
-    console.print(f"forget: {len(old)} sightings removed, {len(problems)} left out; {followed}", markup=False)
+        _say(console, f"left out: {problem}")
+    _say(console, f"forget: {len(old)} sightings removed, {len(problems)} left out; {followed}")
     return 1 if problems else 0
 
 
@@ -161,6 +184,9 @@ def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Galler
     if options.uri is None and not (gallery.root / INDEX_FOLDER).is_dir():
         return gallery, f"no vectors followed: there are none at {gallery.root / INDEX_FOLDER}{others}"
     where = without_password(options.uri) if options.uri else gallery.root / INDEX_FOLDER
+    tables = {path.stem for path in (gallery.root / INDEX_FOLDER).glob("*.lance")} - {options.name}
+    if tables and options.uri is None:
+        others = f"; not those of {', '.join(sorted(tables))}, which follow at their next `sync --name`{others}"
     return GalleryIndex(gallery, _store(options)), f"the vectors at {where} followed{others}"
 
 
@@ -174,9 +200,9 @@ def _export(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     for problem in report.problems:
-        console.print(f"left out: {problem}", markup=False)
+        _say(console, f"left out: {problem}")
     counts = f"{report.vehicles} vehicles, {report.sightings} sightings, {report.crops} crops"
-    console.print(f"{options.file}: {counts}; {len(report.problems)} left out", markup=False)
+    _say(console, f"{options.file}: {counts}; {len(report.problems)} left out")
     return 0
 
 
@@ -191,15 +217,13 @@ def _import(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     for problem in report.problems:
-        console.print(f"left out: {problem}", markup=False)
-    console.print(
-        f"{report.added} sightings added, {report.known} were known, {report.left_out} files left out", markup=False
-    )
+        _say(console, f"left out: {problem}")
+    _say(console, f"{report.added} sightings added, {report.known} were known, {report.left_out} files left out")
     if options.bundle is not None:
         return _embed(gallery, options, console)
     if report.added:
         command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
-        console.print(f"what was added cannot be searched until it is embedded: {command}", markup=False)
+        _say(console, f"what was added cannot be searched until it is embedded: {command}")
     return 0
 
 

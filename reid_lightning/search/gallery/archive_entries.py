@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from reid_lightning.data.images import in_rgb, upright
+from reid_lightning.data.picture_limits import TooCostlyError, check_costs
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import is_plain_name
 
@@ -125,13 +126,11 @@ class Entries:
         content = self.read(name, at_most=LARGEST_PICTURE)
         try:
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ReIDError(f"it has {width} x {height} pixels, at most {MAX_PIXELS:,} are read")
+                check_costs(image, max_pixels=MAX_PIXELS)
                 image.load()
                 return content, np.asarray(in_rgb(upright(image)))
-        except ReIDError:
-            raise
+        except TooCostlyError as error:
+            raise ReIDError(str(error)) from error
         except Exception as error:  # Pillow's plugins raise whatever they like on damaged bytes
             raise ReIDError("it is no whole picture") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,7 +16,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.files import flush_folder, save
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, recorded, vehicle_folders
+from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, recorded, sighting_of, vehicle_folders
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
@@ -41,19 +42,19 @@ class SightingImporter:
             ReIDError: the gallery cannot be written, or the zip unpacks to too much.
         """
         claimed = {name for name in names if name.endswith(SUFFIX)}
-        damaged: list[str] = []
+        damaged: set[str] = set()
         for name in sorted(claimed):
             sighting = None
             with self._named(vehicle, name):
                 sighting = self._sidecar(vehicle, name)
                 claimed.update(crop.file for crop in sighting.crops)
             if sighting is None:
-                damaged.append(f"{name.removesuffix(SUFFIX)}-")
+                damaged.add(name.removesuffix(SUFFIX))
                 yield None
             else:
                 yield self._add(sighting, name)
         for name in names:
-            if name not in claimed and not name.startswith(tuple(damaged)):  # whose sidecar was named already
+            if name not in claimed and sighting_of(name) not in damaged:  # whose sidecar was named already
                 yield self._add_picture(vehicle, name)
 
     def _add(self, sighting: Sighting, name: str) -> bool | None:
@@ -154,5 +155,7 @@ def _check_text(text: str) -> None:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         raise ReIDError(f"{shown(text)} in it is no valid text") from error
+    if any(unicodedata.category(sign) == "Cc" for sign in text):  # a terminal would obey them
+        raise ReIDError(f"{shown(text)} in it holds control characters")
     if size > _LONGEST_TEXT:
         raise ReIDError(f"{shown(text)} in it has more than {_LONGEST_TEXT} bytes")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 TRASH = ".deleted"
 
 
+class NotRemovedError(ReIDError):
+    """What was deleted is no longer in the gallery, but still on the disk."""
+
+
 def rename(gallery: Gallery, vehicle: str, new: str) -> dict[str, str]:
     """See `Gallery.rename`."""
     with _changing(gallery):
@@ -62,6 +66,12 @@ def delete(gallery: Gallery, vehicle: str) -> None:
         source.rename(away)
         flush_folder(gallery.root)
     shutil.rmtree(away, ignore_errors=True)
+    left = sum(path.is_file() for path in away.rglob("*"))
+    if left:
+        raise NotRemovedError(
+            f"{vehicle} is out of the gallery, but {left} of its files could not be removed and lie in {away}. Remove "
+            "that folder with the rights that it takes."
+        )
 
 
 def delete_sighting(gallery: Gallery, sighting: Sighting) -> None:

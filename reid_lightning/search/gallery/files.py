@@ -13,6 +13,8 @@ from filelock import FileLock, Timeout
 
 from reid_lightning.errors import ReIDError
 
+INDEX_FOLDER = ".index"
+"""The vectors of a gallery, unless they are kept elsewhere."""
 UNFINISHED = ".part"
 _LOCK_SECONDS = 600.0  # a killed process lets go of it; rewriting a large store takes a while
 

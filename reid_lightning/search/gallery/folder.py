@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import changes, checking
+from reid_lightning.search.gallery import changes, checking, marks
 from reid_lightning.search.gallery.crop_files import CropFiles
-from reid_lightning.search.gallery.files import flush_folder, save
+from reid_lightning.search.gallery.files import INDEX_FOLDER, flush_folder, save
 from reid_lightning.search.gallery.listing import encode_crop, read_folder, recorded, vehicle_folders
 from reid_lightning.search.gallery.marks import SourceMark, change_mark, read_mark
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar, to_json
@@ -27,6 +27,7 @@ from reid_lightning.search.records import Sighting
 
 OnProblem = Callable[[str], None]
 
+_HIDDEN = (changes.TRASH, marks.FOLDER, INDEX_FOLDER)
 _ATTEMPTS = 3
 _LONGEST_ID = 100
 
@@ -35,10 +36,18 @@ class Gallery:
     """Reads and writes the folder `root`, which is made when the first sighting is added.
 
     Several processes may add at the same time, while others rename, merge, delete and read.
+
+    Raises:
+        ReIDError: `root` is no folder, or its own hidden folders are links, which may lead anywhere.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        if self.root.exists() and not self.root.is_dir():
+            raise ReIDError(f"the gallery {self.root} is a file; expected a folder, or a name for a new one.")
+        for name in _HIDDEN:
+            if (self.root / name).is_symlink():
+                raise ReIDError(f"{self.root / name} is a link, and links in a gallery are not followed. Remove it.")
         self._places: dict[str, str] | None = None  # sighting -> folder, as last seen
         self._crop_files = CropFiles(self.root)
 

@@ -146,9 +146,11 @@ class GalleryIndex:
     def delete(self, vehicle: str) -> None:
         """`Gallery.delete`, here too."""
         folder = self.gallery.folder_of(vehicle)
-        self.gallery.delete(vehicle)
-        if folder is not None:
-            self._remove(Filter(vehicles=(folder.name,)))
+        try:
+            self.gallery.delete(vehicle)
+        finally:
+            if folder is not None and not folder.exists():
+                self._remove(Filter(vehicles=(folder.name,)))
 
     def delete_sighting(self, sighting: Sighting) -> None:
         """`Gallery.delete_sighting`, here too."""

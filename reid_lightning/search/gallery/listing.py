@@ -39,22 +39,21 @@ def read_folder(folder: Path) -> FolderContent:
     except ReIDError as error:
         return FolderContent((), (), (str(error),))
     sightings, leftovers, problems = [], [], []
-    claimed: set[str] = set()
-    damaged: list[str] = []
+    present, claimed, damaged = set(names), set[str](), set[str]()
     for name in (name for name in names if name.endswith(SUFFIX)):
         try:
             sighting = read_sidecar(folder / name)
             claimed.update(crop.file for crop in sighting.crops)
-            missing = next((crop.file for crop in sighting.crops if crop.file not in names), None)
+            missing = next((crop.file for crop in sighting.crops if crop.file not in present), None)
             if missing is not None:
                 raise ReIDError(f"The crop {folder / missing} is missing; {name} names it. Restore it, or delete both.")
             sightings.append(sighting)
         except ReIDError as error:
             if (folder / name).exists():
                 problems.append(str(error))
-                damaged.append(f"{name.removesuffix(SUFFIX)}-")
+                damaged.add(name.removesuffix(SUFFIX))
     for name in names:
-        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed or name.startswith(tuple(damaged)):
+        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed or sighting_of(name) in damaged:
             continue
         try:
             content = (folder / name).read_bytes()
@@ -68,6 +67,11 @@ def read_folder(folder: Path) -> FolderContent:
         else:
             sightings.append(_of_picture(folder / name, content))
     return FolderContent(tuple(sightings), () if damaged else tuple(leftovers), tuple(problems))
+
+
+def sighting_of(crop: str) -> str:
+    """The id of the sighting whose crop has this name, `<id>-<number>.<ending>`, if it is a crop."""
+    return crop.rpartition("-")[0]
 
 
 def vehicle_folders(root: Path) -> tuple[list[str], list[str]]:
