@@ -515,4 +515,4 @@ def test_a_gallery_that_is_a_file_is_one_error(open_page, tmp_path, screen):
     at = open_page().switch_page(f"screens/{screen}.py").run()
     assert not at.exception and len(at.error) == 1
     message = at.error[0].value.replace("\\", "")
-    assert f"{tmp_path / 'gallery'} cannot be read: Not a directory" in message
+    assert f"the gallery {tmp_path / 'gallery'} is a file; expected a folder" in message
