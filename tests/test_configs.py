@@ -1,8 +1,5 @@
 """Every YAML file composes, and what it names can be built."""
 
-import re
-import shlex
-
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
@@ -87,27 +84,6 @@ def test_every_choice_composes_and_resolves(choice):
 )
 def test_the_other_entry_points_compose(name, overrides):
     assert not OmegaConf.missing_keys(composed(name, overrides))
-
-
-def documented_commands(project):
-    """The arguments of every `python <entry point>.py ...` in README and docs, filled in."""
-    for document in ("README.md", "docs/data.md", "docs/training.md", "docs/search.md"):
-        text = (project / document).read_text().replace("\\\n", " ")
-        for line in text.splitlines():
-            if match := re.match(r"python (train|evaluate|export|register|search)\.py (.*)", line):
-                words = shlex.split(re.sub("<(run|VeRi|name|.onnx)>", "x", match[2]), comments=True)
-                yield match[1], words
-
-
-def test_every_documented_command_composes(project):
-    commands = list(documented_commands(project))
-    assert len(commands) > 10
-    for name, words in commands:
-        if "--help" in words:
-            continue
-        sweep = "-m" in words
-        overrides = [word.split(",")[0] if sweep else word for word in words if word != "-m"]
-        composed(name, overrides)
 
 
 def test_entry_points_stay_short(project):

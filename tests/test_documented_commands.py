@@ -38,7 +38,16 @@ SMALL = [
 ]
 DOCS = ("README.md", "docs/training.md", "docs/search.md", "docs/data.md", "docs/protocols.md", "docs/app.md")
 WITH_HYDRA = ("train.py", "evaluate.py", "export.py", "register.py", "search.py")
-LASTING = ("trainer=ddp_cpu", "experiment=", "sweep=optuna", "-m loss=", "convnext_tiny", "logger=wandb")
+LASTING = (
+    "trainer=ddp_cpu",
+    "experiment=",
+    "sweep=optuna",
+    "-m loss=",
+    "convnext_tiny",
+    "logger=wandb",
+    "resnet50",
+    "callbacks=[ema",
+)
 ELSEWHERE = {
     "streamlit run": "tests/app/test_browser.py starts it",
     "torchrun": "tests/test_distributed.py starts it",
@@ -131,6 +140,10 @@ def small(given: list[str]) -> list[str]:
     program, *rest = given
     if program == "train.py" and "--help" not in rest:
         rest += SMALL
+    if program == "train.py" and rest != SMALL and "--help" not in rest:
+        rest += ["evaluation.pictures=false"]
+    if program == "evaluate.py" and any(one.startswith(("protocol", "data=veri")) for one in rest):
+        rest += ["evaluation.pictures=false"]
     if "experiment=latent_spaces" in rest:
         rest += ["input.height=96", "input.width=96"]  # Inception and AlexNet take no less
     if program in ("train.py", "evaluate.py") and not any(

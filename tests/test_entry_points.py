@@ -80,15 +80,13 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert again["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
     assert (tmp_path / "evaluated/pictures/ranked_lists.png").is_file()
 
-    exported = run_command(
-        "export.py", "checkpoint=run/bundle", "formats=[safetensors,onnx,pt2]", "hydra.run.dir=exported"
-    )
+    exported = run_command("export.py", "checkpoint=run/bundle", "formats=[safetensors]", "hydra.run.dir=exported")
     assert exported.returncode == 0, exported.stderr
     report = json.loads((tmp_path / "exported/bundle/exports.json").read_text())
     assert report["fingerprint"] == metrics["model"]
-    assert set(report["largest_difference_to_eager"]) == {"safetensors", "onnx", "pt2"}
+    assert set(report["largest_difference_to_eager"]) == {"safetensors"}  # others: test_exporters
     assert all(difference <= 1e-4 for difference in report["largest_difference_to_eager"].values())
-    for name in ("model.onnx", "model.pt2", "model.safetensors", "opts.yaml"):
+    for name in ("model.safetensors", "opts.yaml"):
         assert (tmp_path / "exported/bundle" / name).is_file()
 
     other = train("hydra.run.dir=other", "resume=run/checkpoints/last.ckpt", "model.ibn=b")
@@ -109,7 +107,7 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
 
 @pytest.mark.parametrize("loss", ["id", "contrastive", "circle", "triplet", "id_triplet"])
 def test_every_loss_trains_and_logs_its_terms(train, tmp_path, loss):
-    finished = train(f"loss={loss}", "hydra.run.dir=run")
+    finished = train(f"loss={loss}", "hydra.run.dir=run", "evaluation.pictures=false", "~callbacks.ranked_lists")
     assert finished.returncode == 0, finished.stderr
     header, *rows = (tmp_path / "run/logs/metrics.csv").read_text().splitlines()
     for term in loss.split("_"):
@@ -118,6 +116,7 @@ def test_every_loss_trains_and_logs_its_terms(train, tmp_path, loss):
         assert values and all(math.isfinite(value) for value in values)
 
 
+@pytest.mark.slow  # test_loggers has an offline run in this process
 def test_wandb_works_offline_without_a_key(train_process, tmp_path):
     finished = train_process("logger=wandb", "hydra.run.dir=run", WANDB_MODE="", WANDB_API_KEY="", HOME=str(tmp_path))
     assert finished.returncode == 0, finished.stderr
@@ -139,6 +138,7 @@ def test_tensorboard_gets_metrics_and_pictures(train, tmp_path):
     assert "val/ranked_lists" in events.Tags()["images"]
 
 
+@pytest.mark.slow  # test_ddp has the parts, in one start of two processes
 def test_two_processes_train_and_score_what_one_process_scores(train_process, tmp_path):
     finished = train_process("trainer=ddp_cpu", "loader.identities_per_batch=2", "hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr
@@ -149,6 +149,7 @@ def test_two_processes_train_and_score_what_one_process_scores(train_process, tm
     assert finished.stdout.count("wrote ") == len(set(finished.stdout.split("wrote "))) - 1  # printed by one rank only
 
 
+@pytest.mark.slow  # test_loggers and test_evaluation have sweeps
 def test_a_sweep_trains_once_for_each_choice(run_command, tiny, tmp_path):
     finished = run_command("train.py", "-m", *tiny, *FAST, "loss=id,circle", "hydra.sweep.dir=sweep")
     assert finished.returncode == 0, finished.stderr

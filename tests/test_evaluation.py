@@ -16,6 +16,8 @@ from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.files import read_embeddings
 from reid_lightning.search import load_reid_model
 
+NO_PICTURES = "evaluation.pictures=false"
+
 
 @pytest.fixture
 def saved(small_model, tmp_path):
@@ -134,10 +136,10 @@ def test_a_data_sets_own_tracks_are_ranked(evaluate, saved, fleet_root, tmp_path
     finished = evaluate("checkpoint=bundle", f"protocol={protocol}", "protocol.metric=med")
     metrics = metrics_of(finished, tmp_path / "run")
     dataset = read_synthetic(root=fleet_root, size="tiny")
-    embeddings = {}
+    embeddings, model = {}, load_reid_model(saved)
     for image in (*dataset.query, *dataset.gallery):
         with Image.open(image.path) as picture:
-            embeddings[image.path] = load_reid_model(saved).embed([picture.convert("RGB")], normalize=False)[0]
+            embeddings[image.path] = model.embed([picture.convert("RGB")], normalize=False)[0]
     tracks = {}
     for image in dataset.gallery:
         tracks.setdefault((image.identity, image.camera, image.track), []).append(embeddings[image.path])
@@ -162,21 +164,23 @@ def test_a_data_sets_own_tracks_are_ranked(evaluate, saved, fleet_root, tmp_path
 
 
 def test_reranking_and_expansion_are_chosen_on_the_command_line(evaluate, saved, tmp_path):
-    finished = evaluate("checkpoint=bundle", "protocol/rerank=k_reciprocal", "protocol/expansion=alpha")
+    chosen = ("protocol/rerank=k_reciprocal", "protocol/expansion=alpha", NO_PICTURES)
+    finished = evaluate("checkpoint=bundle", *chosen)
     metrics = metrics_of(finished, tmp_path / "run")
     assert "k-reciprocal re-ranking (k1=20, k2=6, lambda=0.3)" in metrics["metric"]
     assert "alpha" in metrics["metric"]
     assert metrics["calibration"] is None
-    plain = metrics_of(evaluate("checkpoint=bundle", "hydra.run.dir=plain"), tmp_path / "plain")
+    plain = metrics_of(evaluate("checkpoint=bundle", "hydra.run.dir=plain", NO_PICTURES), tmp_path / "plain")
     assert plain["mAP"] != metrics["mAP"]
 
 
 def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_path):
     assert load_reid_model(saved).threshold is None
     before = load_reid_model(saved).options.fingerprint
-    metrics_of(evaluate("checkpoint=bundle"), tmp_path / "run")
+    metrics_of(evaluate("checkpoint=bundle", NO_PICTURES), tmp_path / "run")
     assert load_reid_model(saved).threshold is None
-    finished = evaluate("checkpoint=bundle", "store_threshold=true", "evaluation.false_match_rate=0.05")
+    storing = ("store_threshold=true", NO_PICTURES)
+    finished = evaluate("checkpoint=bundle", *storing, "evaluation.false_match_rate=0.05")
     metrics = metrics_of(finished, tmp_path / "run")
     came = load_reid_model(saved)
     assert came.threshold == metrics["calibration"]["threshold"]
@@ -188,7 +192,7 @@ def test_the_threshold_is_stored_in_the_bundle_when_asked(evaluate, saved, tmp_p
         assert sum(stored["histogram"][pairs]) == sum(true) == metrics["open_set"][f"{pairs}_pairs"]
     text = (saved / "opts.yaml").read_text()
     assert "different: [" in text and len(text.splitlines()) < 120  # numbers side by side
-    metrics_of(evaluate("checkpoint=bundle", "store_threshold=true", "protocol.metric=euclidean"), tmp_path / "run")
+    metrics_of(evaluate("checkpoint=bundle", *storing, "protocol.metric=euclidean"), tmp_path / "run")
     assert load_reid_model(saved).threshold == came.threshold
     assert f"{came.threshold:.4f}" in (saved / "model_card.md").read_text()
     assert metrics["calibration"]["measured_false_match_rate"] <= 0.05
