@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import open_regular
 
 LARGEST = 1 << 18
 """Bytes; the options of a bundle take some thousands."""
@@ -34,7 +35,7 @@ def read_plain_yaml(path: Path) -> Any:
         ReIDError: it cannot be read, is larger than LARGEST, is no YAML, or has tags, aliases or a key twice.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(LARGEST + 1)
     except OSError as error:
         raise ReIDError(f"{path} cannot be read: {error.strerror or error}.") from error

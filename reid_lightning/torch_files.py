@@ -14,6 +14,7 @@ import torch
 from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError, first_line, shortened
 from reid_lightning.pickle_calls import Claims, RefusedPickleError, follow
+from reid_lightning.regular_files import check_regular
 
 TIED = 4
 """How many times the size of a file its tensors may claim together: tied ones share their storage."""
@@ -50,6 +51,7 @@ def check_torch_file(path: Path) -> None:
     """UnreadableFileError when a file of `torch.save` holds anything but tensors, no larger than what is stored of
     them, and plain values. Checksums are not compared, see `damage`."""
     try:
+        check_regular(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             is_zip = file.read(len(_ZIP)) == _ZIP

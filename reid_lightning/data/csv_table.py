@@ -16,6 +16,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.regular_files import read_text
 
 REQUIRED = ("path", "identity")
 OPTIONAL = ("camera", "track", "split", "colour", "type", "viewpoint")
@@ -130,7 +131,7 @@ def _listed(header: Sequence[str]) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path)
     except UnicodeDecodeError as error:
         raise ReIDError(f"{path} is not utf-8 text: {error}. Save the table as CSV in utf-8.") from error
     except OSError as error:

@@ -17,6 +17,8 @@ from reid_lightning.data.images import load_image
 from reid_lightning.data.jpeg_markers import has_many_scans, jpeg_header
 from reid_lightning.data.picture_limits import is_sensible_size
 from reid_lightning.data.records import PicturePath
+from reid_lightning.data.shards.picture import PackedPicture
+from reid_lightning.regular_files import read_regular
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -30,7 +32,7 @@ _IN_TORCH = ("bilinear", "bicubic")
 def decode(path: PicturePath) -> np.ndarray:
     """The file's picture, upright, uint8 (H, W, 3) in RGB; the pixels and the errors of `load_image`."""
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if isinstance(path, PackedPicture) else read_regular(path)
         if _is_plain_jpeg(data):
             return simplejpeg.decode_jpeg(data)  # strict: whatever Pillow might see differently is an error here
     except (OSError, ValueError):

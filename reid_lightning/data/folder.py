@@ -24,6 +24,7 @@ from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_text
 
 GROUPS = ("identity", "camera", "track", "split", "colour", "type", "viewpoint")
 """Names a pattern's groups may have; identity is required."""
@@ -163,7 +164,7 @@ def _read_lists(root: Path, names: Sequence[str], train_list: str | None, test_l
 
 def _read_list(path: Path, names: Sequence[str], *, setting: str) -> set[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ReIDError(
             f"{setting}: {path} cannot be read: {error}. Expected a text file below data.root with a picture a line."

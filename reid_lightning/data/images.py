@@ -27,6 +27,7 @@ from reid_lightning.data.picture_limits import check_costs, is_sensible_size
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.regular_files import check_regular, open_regular
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """Lower-case endings by which readers tell pictures from other files."""
@@ -187,7 +188,7 @@ def _ends(path: PicturePath) -> tuple[bytes, bytes]:
     if isinstance(path, PackedPicture):
         content = path.read_bytes()
         return content[:_HEAD_BYTES], content[-2:]
-    with open(path, "rb", buffering=0) as file:
+    with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(_HEAD_BYTES)
         if size <= len(head):
@@ -197,7 +198,10 @@ def _ends(path: PicturePath) -> tuple[bytes, bytes]:
 
 
 def _for_pillow(path: PicturePath | str) -> Path | str | io.BytesIO:
-    return io.BytesIO(path.read_bytes()) if isinstance(path, PackedPicture) else path
+    if isinstance(path, PackedPicture):
+        return io.BytesIO(path.read_bytes())
+    check_regular(path)
+    return path
 
 
 def _why_unreadable(path: PicturePath, *, decode: bool = True) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_regular
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(r"""encoding\s*=\s*["']([^"']+)["']""")
@@ -43,7 +44,7 @@ def read_items(path: Path) -> list[dict[str, str]]:
 def _decoded(path: Path) -> str:
     """The file's text without its XML declaration."""
     try:
-        content = path.read_bytes().removeprefix(_BOM)
+        content = read_regular(path).removeprefix(_BOM)
     except FileNotFoundError as error:
         raise ReIDError(f"there is no {path}; expected the labels of the data set in data.root.") from error
     except OSError as error:

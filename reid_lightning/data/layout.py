@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reid_lightning.data.images import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_text
 
 
 def data_folder(root: Path | str, *, needed: Sequence[str], name: str) -> Path:
@@ -50,7 +51,7 @@ def file_lines(path: Path, *, key: str | None = None) -> list[str]:
     """The lines of a utf-8 text file. `key` is what names the file on the command line, for the message."""
     named = f"{key}: " if key else ""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path).splitlines()
     except UnicodeDecodeError as error:
         raise ReIDError(f"{named}{path} is not a text file: {error}. Fetch the file again.") from error
     except FileNotFoundError as error:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import open_regular
 from reid_lightning.search.records import Frame
 
 
@@ -57,7 +58,7 @@ class Source(ABC):
 def file_fingerprint(path: Path) -> str:
     digest = blake2b(digest_size=8)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from reid_lightning.data.images import IMAGE_SUFFIXES, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
+from reid_lightning.regular_files import check_regular
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_source import VideoSource
@@ -57,6 +58,11 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
     if not path.exists():
         shown = without_password(address)  # an address with a slash too few is taken for a path
         raise ReIDError(f"source is {shown}, which does not exist; expected a picture, a folder, a video or a URL.")
+    try:
+        check_regular(path)
+    except OSError as error:
+        what = f"source is {path}: {error.strerror}"
+        raise ReIDError(f"{what}; expected a picture, a folder, a video or a URL.") from error
     if path.is_dir():
         return PictureSource(path, every=every)
     if path.suffix.lower() in IMAGE_SUFFIXES:

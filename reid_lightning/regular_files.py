@@ -1,0 +1,53 @@
+"""Only what lies on a disk is opened: a pipe that is called car.jpg would be waited for without end, a device obeys."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO, cast
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+class SpecialFileError(OSError):
+    """A pipe, a socket or a device where a file belongs; `strerror` says which, without a full stop."""
+
+
+def check_regular(path: str | Path) -> None:
+    """To be called before a file that somebody named is opened, by ourselves or by a library.
+
+    Links are followed. Files, folders, and names under which there is nothing, pass: whoever opens them says the rest.
+
+    Raises:
+        SpecialFileError: it is a pipe, a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return
+    if kind := _KINDS.get(stat.S_IFMT(mode)):
+        raise SpecialFileError(errno.EINVAL, f"it is {kind} and no file", str(path))
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """The file, to be read without a buffer. OSError: it cannot be opened, or is no file (`SpecialFileError`)."""
+    check_regular(path)
+    return cast(BinaryIO, open(path, "rb", buffering=0))
+
+
+def read_regular(path: Path) -> bytes:
+    """All bytes of the file. OSError: as `open_regular`."""
+    check_regular(path)
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file in utf-8, with or without a mark in front. OSError: as `open_regular`; UnicodeDecodeError."""
+    return read_regular(path).decode("utf-8-sig")
