@@ -14,13 +14,12 @@ from typing import Literal
 
 import av
 import av.error
-import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
+from reid_lightning.search.video_display import VideoDisplay, progressive, shown_stream
 
 MAX_PIXELS = 100_000_000
 """A video's frames may be no larger: a damaged header can promise any size."""
@@ -35,7 +34,10 @@ _TOLERATED = 0.02  # share of frames that a container may promise too many witho
 
 
 class VideoSource(Source):
-    """A video file, or what a camera or a server sends. Frames are turned upright as the container says."""
+    """A video file, or what a camera or a server sends, as a player shows it (see `video_display`).
+
+    Seconds count from where a player's clock begins: at the first frame, or at an earlier beginning of the sound.
+    """
 
     def __init__(self, address: Path | str, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> None:
         self._path = None if isinstance(address, str) else address
@@ -60,9 +62,11 @@ class VideoSource(Source):
             raise
 
     def _prepare(self, threads: int) -> None:
-        if not self._container.streams.video:
-            raise ReIDError(f"{self._where} holds no video; expected a video or a picture.")
-        self._stream = self._container.streams.video[0]
+        stream = shown_stream(self._container)
+        if stream is None:
+            cover = " but a cover picture" if self._container.streams.video else ""
+            raise ReIDError(f"{self._where} holds no video{cover}; expected a video or a picture.")
+        self._stream = stream
         if self._stream.codec_context is None:
             raise ReIDError(f"{self._where} holds a video in a format that nothing here decodes, or is damaged.")
         self._check_size(self._stream.width, self._stream.height)  # 0 where libav has refused it already
@@ -70,12 +74,13 @@ class VideoSource(Source):
         self._stream.thread_count = threads
         self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._damage: str | None = None
-        self._reformatter = VideoReformatter()
+        still = self._container.format.name == "image2" or self._container.format.name.endswith("_pipe")
+        self._display = VideoDisplay(stream, max_pixels=MAX_PIXELS, square=not still)
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
         frames = self._stream.frames or round((self._duration() or 0.0) * (self.frames_per_second or 0.0))
         self.length = math.ceil(frames / self.every) if frames > 0 else None
-        decoded = self._decode()
+        decoded = progressive(self._decode(), codec=stream.codec_context.name)
         try:
             first = next(decoded)
         except StopIteration:
@@ -84,8 +89,12 @@ class VideoSource(Source):
                 f"{self._where} holds not a single frame that can be decoded{reason}. Expected a whole "
                 f"video, with frames of {MAX_PIXELS / 1e6:g} megapixels at most."
             ) from None
+        try:
+            self._display.check(first)
+        except ReIDError as error:
+            raise ReIDError(f"{self._where}: {error}") from error
         self._frames = chain([first], decoded)
-        self.kind = "video" if self._path is not None else self._remote_kind(first, decoded)
+        self.kind = "video" if self._path is not None else self._remote_kind(first, decoded, still=still)
         self.start = _creation_time(self._container) or (self._opened if self.kind == "stream" else None)
         if self.kind == "picture":
             self.length, self.frames_per_second = 1, None
@@ -93,14 +102,14 @@ class VideoSource(Source):
                 raise ReIDError(f"{self._where} is a picture that cannot be read to its end: {self._damage}.")
 
     def _remote_kind(
-        self, first: av.VideoFrame, decoded: Iterator[av.VideoFrame]
+        self, first: av.VideoFrame, decoded: Iterator[av.VideoFrame], *, still: bool
     ) -> Literal["picture", "video", "stream"]:
-        """What an address gives; sets `_identity`, by which it is told from others."""
-        name = self._container.format.name
-        if name == "image2" or name.endswith("_pipe"):  # one picture, or a camera's endless row of them
+        """What an address gives; sets `_identity`, by which it is told from others. `still`: one picture, or a camera's
+        endless row of them."""
+        if still:
             second = next(decoded, None)
             if second is None:
-                pixels = self._pixels(first)
+                pixels = self._display.picture(first)
                 self._identity = f"{pixels.shape} {blake2b(pixels.data).hexdigest()}"
                 return "picture"
             self._frames = chain([first, second], decoded)
@@ -127,14 +136,15 @@ class VideoSource(Source):
             if frame.time is None:
                 seconds = number * period
             elif origin is None:
-                origin = frame.time
+                origin = self._clock_begins(frame.time)
+                seconds = frame.time - origin
             elif frame.time - origin > seconds:
                 seconds = frame.time - origin
             else:  # some cameras' clocks stand still, and those of others are put back
                 seconds += period
                 origin = frame.time - seconds
             if number % self.every == 0:
-                yield Frame(self._pixels(frame), number, seconds)
+                yield Frame(self._display.picture(frame), number, seconds)
         self._note_damage(number, seconds, damaged_after)
 
     def close(self) -> None:
@@ -169,13 +179,18 @@ class VideoSource(Source):
                 "megapixels. Scale the video down."
             )
 
-    def _pixels(self, frame: av.VideoFrame) -> np.ndarray:
-        picture = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        turns = round(frame.rotation / 90) % 4  # counter-clockwise, like numpy's
-        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    def _clock_begins(self, first: float) -> float:
+        """Where the clock of a player stands at 0, on the clock of the frames, of which this is the first one's time.
+
+        A sound that begins below zero is only what its decoder needs to get going.
+        """
+        start = self._container.start_time
+        if self.kind != "video" or start is None:
+            return first
+        return min(first, max(start / av.time_base, 0.0))
 
     def _note_damage(self, last: int, seconds: float, damaged_after: tuple[int, float] | None) -> None:
-        """Set `warning` if something was left out, or if frames are missing at the end."""
+        """Set `warning` if something was left out or shown otherwise, or if frames are missing at the end."""
         promised, duration = self._stream.frames, self._duration()
         missing = promised - (last + 1) if promised else 0
         if self._damage:
@@ -189,6 +204,8 @@ class VideoSource(Source):
             self.warning = f"{self.name} ends after frame {last} ({seconds:.1f} s) and promised {duration:.1f} s."
         elif self.kind == "stream" and duration is None:
             self.warning = f"{self.name} stopped sending after frame {last} ({seconds:.1f} s)."
+        notes = [f"{self.name} {note}." for note in self._display.notes]
+        self.warning = " ".join([*([self.warning] if self.warning else []), *notes]) or None
 
     def _duration(self) -> float | None:
         """Seconds of video that the container promises."""
