@@ -24,7 +24,7 @@ from omegaconf import OmegaConf
 from rich.progress import track
 
 from reid_lightning.bundle import save_bundle
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.exporters import export_file
 from reid_lightning.models import ReIDModel

@@ -14,7 +14,7 @@ from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import VIDEO_SUFFIXES, Upload
 from reid_lightning.app.widgets import keep_fields
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.search import Embedder
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery import VectorStore

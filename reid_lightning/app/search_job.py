@@ -13,7 +13,7 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job, counting
 from reid_lightning.app.search_found import Found
 from reid_lightning.app.uploads import check_pictures
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
 from reid_lightning.search.following import Step

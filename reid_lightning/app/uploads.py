@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from reid_lightning.data.images import IMAGE_SUFFIXES, load_image
+from reid_lightning.data.images import load_image
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.sources import open_source
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
-from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from reid_lightning.callbacks.retrieval_metrics import RetrievalMetrics
+from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.pictures import draw_ranked_lists
 from reid_lightning.ranked_lists import PicturedRanking
@@ -53,6 +53,4 @@ class RankedLists(pl.Callback):
             if isinstance(logger, WandbLogger):
                 logger.log_image(_TAG, [str(path)], step=step)
             elif isinstance(logger, TensorBoardLogger):
-                with Image.open(path) as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
-                logger.experiment.add_image(_TAG, pixels, step, dataformats="HWC")
+                logger.experiment.add_image(_TAG, np.asarray(load_image(path)), step, dataformats="HWC")

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from reid_lightning.data.images import IMAGE_SUFFIXES, check_images
+from reid_lightning.data.images import check_images
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError

@@ -5,72 +5,62 @@ A truncated crop otherwise shows up in the third epoch, inside a worker process 
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import struct
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
 from itertools import repeat
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.data.jpeg_markers import has_many_scans, jpeg_header
-from reid_lightning.data.picture_limits import check_costs, is_sensible_size
+from reid_lightning.data.picture_colours import as_seen, upright
+from reid_lightning.data.picture_formats import DECODE_ERRORS, opened, reason
+from reid_lightning.data.picture_limits import is_sensible_size
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.regular_files import check_regular, open_regular
+from reid_lightning.regular_files import open_regular
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""Lower-case endings by which readers tell pictures from other files."""
-
-# Whatever their files are called. Pillow knows many more formats, some of which start other programs (EPS).
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 _PROGRESS_FROM = 5_000  # pictures; fewer are checked before a bar could be read
 _CHUNK = 128  # pictures per task: one task per picture would cost more than looking at it
 _NAMED = 5  # bad files named in an error message
 _LONGEST_PATH = 400  # characters of a path in a message
 _HEAD_BYTES = 1 << 17  # of a larger file only this much, and its last two bytes, are read
-_BAND_PIXELS = 1 << 20  # of 16-bit grey that is turned into 8 bits at once
-_DECODE_ERRORS = (
-    Image.DecompressionBombError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)  # all of these come out of Pillow's plugins on damaged bytes
+
+__all__ = ["check_images", "find_bad_images", "in_rgb", "load_image", "upright"]
 
 _logger = logging.getLogger(__name__)
 
 
 def load_image(path: PicturePath | str) -> Image.Image:
-    """The picture in RGB, turned upright as its EXIF orientation says (a damaged EXIF block counts as none).
+    """The picture of a file as a person sees it (`as_seen`), in RGB.
 
-    Raises `ReIDError` naming the file if it is missing, too costly (`picture_limits`), or cannot be decoded to the last
-    byte.
+    Raises `ReIDError` naming the file if it is missing, too costly (`picture_limits`), cannot be decoded to the last
+    byte, or stores numbers of which nobody knows which one is white.
     """
     try:
-        with Image.open(_for_pillow(path), formats=_FORMATS) as image:
-            check_costs(image)
-            image.load()
-            return in_rgb(upright(image))
-    except _DECODE_ERRORS as error:
-        raise ReIDError(f"The picture {_shown(path)} cannot be read: {_reason(error)}. Replace the file.") from error
+        with opened(_for_pillow(path)) as image:
+            return as_seen(image)
+    except DECODE_ERRORS as error:
+        raise ReIDError(f"The picture {_shown(path)} cannot be read: {reason(error)}. Replace the file.") from error
+
+
+def in_rgb(image: Image.Image) -> Image.Image:
+    """A picture that is open already, as `load_image` gives that of a file; the one that came is not changed.
+
+    Raises `ReIDError` that calls it "the picture".
+    """
+    try:
+        return as_seen(image)
+    except DECODE_ERRORS as error:
+        raise ReIDError(f"the picture cannot be read: {reason(error)}.") from error
 
 
 def find_bad_images(paths: Sequence[PicturePath], *, decode: bool = False) -> dict[PicturePath, str]:
@@ -172,11 +162,11 @@ def _quick_look(path: PicturePath) -> str | None:
     try:
         head, tail = _ends(path)
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
-        return _reason(error)
+        return reason(error)
     if not head:
         return "the file is empty"
     header = jpeg_header(head)
-    if tail != b"\xff\xd9" or header is None or not is_sensible_size(header.width, header.height):
+    if tail != b"\xff\xd9" or header is None or header.bits != 8 or not is_sensible_size(header.width, header.height):
         return _why_unreadable(path)
     if header.one_scan or (len(head) < _HEAD_BYTES and not has_many_scans(head)):
         return None
@@ -197,58 +187,16 @@ def _ends(path: PicturePath) -> tuple[bytes, bytes]:
         return head, file.read(2)
 
 
-def _for_pillow(path: PicturePath | str) -> Path | str | io.BytesIO:
-    if isinstance(path, PackedPicture):
-        return io.BytesIO(path.read_bytes())
-    check_regular(path)
-    return path
+def _for_pillow(path: PicturePath | str) -> Path | str | BytesIO:
+    return BytesIO(path.read_bytes()) if isinstance(path, PackedPicture) else path
 
 
 def _why_unreadable(path: PicturePath, *, decode: bool = True) -> str | None:
-    """What Pillow says; without `decode`, what it says of the header, and what the picture would cost."""
+    """What reading it says; without `decode`, what is said of the header, and what the picture would cost."""
     try:
-        with Image.open(_for_pillow(path), formats=_FORMATS) as image:
-            check_costs(image)
+        with opened(_for_pillow(path)) as image:
             if decode:
-                image.load()
-    except _DECODE_ERRORS as error:
-        return _reason(error)
+                as_seen(image)
+    except DECODE_ERRORS as error:
+        return reason(error)
     return None
-
-
-def in_rgb(image: Image.Image) -> Image.Image:
-    """The picture in RGB; 16-bit grey (infrared cameras write it) keeps its upper 8 bits instead of turning white."""
-    if image.mode.startswith("I"):
-        image = _upper_bits(image)
-    return image.convert("RGB")
-
-
-def _upper_bits(image: Image.Image) -> Image.Image:
-    """Bits 8 to 15 of grey, by bands of rows: a large picture is not held once more in its own depth."""
-    width, height = image.size
-    upper = np.empty((height, width), np.uint8)
-    rows = max(1, _BAND_PIXELS // max(1, width))
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        upper[top:bottom] = (np.asarray(image.crop((0, top, width, bottom))) >> 8).clip(0, 255)
-    return Image.fromarray(upper)
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF orientation says, or itself; a damaged EXIF block counts as none."""
-    try:
-        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-        return ImageOps.exif_transpose(image) if turned else image  # which otherwise makes a copy
-    except _DECODE_ERRORS:
-        return image
-
-
-def _reason(error: BaseException) -> str:
-    """One line without the path, which the caller prints."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file"
-    if isinstance(error, UnidentifiedImageError):
-        return f"it is not a picture in a format that is read ({', '.join(_FORMATS)})"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__

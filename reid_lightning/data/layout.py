@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.regular_files import read_text
 

@@ -19,7 +19,7 @@ from reid_lightning.data.cache import PictureCache
 from reid_lightning.data.decoding import INTERPOLATIONS, decode, resize, resize_exactly
 from reid_lightning.data.device_constants import constant
 from reid_lightning.data.host_memory import batch_memory
-from reid_lightning.data.images import in_rgb, load_image, upright
+from reid_lightning.data.images import in_rgb, load_image
 from reid_lightning.data.records import PicturePath
 from reid_lightning.errors import ReIDError
 
@@ -84,7 +84,7 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """A picture of any size, mode and EXIF orientation -> float32 (3, height, width): the numbers of its file."""
-        pixels = self._resized(in_rgb(upright(image)))
+        pixels = self._resized(in_rgb(image))
         return self.finish(torch.from_numpy(pixels)[None])[0].contiguous()
 
     def as_dict(self) -> dict[str, object]:

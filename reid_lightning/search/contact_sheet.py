@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images import in_rgb, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, TEXT
 from reid_lightning.search.annotate import colour_of
@@ -71,7 +71,7 @@ def contact_sheet(
 
 def thumbnail(picture: np.ndarray | Image.Image) -> Image.Image:
     """A picture, fitted into the square that a sheet has for it: drawn or fitted again it stays as it is."""
-    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture.convert("RGB")
+    image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else in_rgb(picture)
     return ImageOps.pad(image, (CELL, CELL), color=_EMPTY)
 
 

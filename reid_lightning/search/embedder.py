@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from reid_lightning.bundle import BundleOptions, LoadedModel, load
 from reid_lightning.data.decoding import resize, resize_exactly
-from reid_lightning.data.images import in_rgb, upright
+from reid_lightning.data.images import in_rgb
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.reid_model import ReIDOutput
@@ -253,7 +253,7 @@ def usable_device(device: str | torch.device) -> torch.device:
 
 def _levels(image: Image.Image | np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """A picture -> uint8 (height, width, 3), as `Preprocessing.__call__` has it before normalising."""
-    image = Image.fromarray(image) if isinstance(image, np.ndarray) else in_rgb(upright(image))
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else in_rgb(image)
     height, width, interpolation = preprocessing.height, preprocessing.width, preprocessing.interpolation
     if preprocessing.resize == "fast":
         return resize(np.array(image), height, width, interpolation=interpolation)

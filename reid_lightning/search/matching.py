@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from reid_lightning.data.images import in_rgb, upright
+from reid_lightning.data.images import in_rgb
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.expansion import QueryExpansion
 from reid_lightning.ranking.rerank import KReciprocal
@@ -185,7 +185,10 @@ def _candidate(number: int, candidate: Candidate | Image.Image | np.ndarray) -> 
     """A candidate with an RGB array; mere pictures get their place as the number of their frame."""
     picture = candidate.picture if isinstance(candidate, Candidate) else candidate
     if isinstance(picture, Image.Image):
-        picture = np.asarray(in_rgb(upright(picture)))
+        try:
+            picture = np.asarray(in_rgb(picture))
+        except ReIDError as error:
+            raise ReIDError(f"candidate {number}: {error}") from error
     if not is_picture(picture):
         raise ReIDError(
             f"candidate {number} is {describe(picture)}; expected a Candidate, a PIL picture or a uint8 array "

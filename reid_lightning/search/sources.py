@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.data.images import IMAGE_SUFFIXES, load_image
+from reid_lightning.data.images import load_image
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
 from reid_lightning.regular_files import check_regular

@@ -16,7 +16,7 @@ from reid_lightning.app.register_job import Findings, Saved, find_vehicles, save
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import VIDEO_SUFFIXES
 from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.opening import name_of, seconds_since_1970
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from reid_lightning.atomic import save_picture
+from reid_lightning.data.images import load_image
 from reid_lightning.data.synthetic.layout import FOLDERS
 from reid_lightning.data.synthetic.look import fleet_looks
 from reid_lightning.data.synthetic.plan import TEST, plan_fleet
@@ -32,8 +33,7 @@ def write_sheet(path: Path, folder: Path, spec: FleetSpec, *, rows: int = 24, ce
     for track in plan.tracks:
         if track.split != TEST or track.identity not in identities:
             continue
-        with Image.open(folder / FOLDERS[TEST] / track.images[0]) as file:
-            picture = file.convert("RGB")
+        picture = load_image(folder / FOLDERS[TEST] / track.images[0])
         scale = (cell - 4) / max(picture.size)
         picture = picture.resize((round(picture.width * scale), round(picture.height * scale)))
         sheet.paste(picture, ((track.camera - 1) * cell + 2, identities.index(track.identity) * cell + 2))

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from PIL import Image
 
-from reid_lightning.data.images import in_rgb, upright
-from reid_lightning.data.picture_limits import TooCostlyError, check_costs
+from reid_lightning.data.picture_colours import as_seen
+from reid_lightning.data.picture_formats import DECODE_ERRORS, opened, reason
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import is_plain_name
 
@@ -28,7 +27,6 @@ MOST_PROBLEMS = 1000
 
 _LARGEST_READ = 1 << 26  # bytes at once: the zip's table of contents, which says itself how long it is
 _PIECE = 1 << 16
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack any amount at once
 _LONGEST_NAME = 120  # signs, in messages
 _LONGEST_FILE = 200  # bytes
@@ -125,14 +123,10 @@ class Entries:
         """A picture's file and its pixels, (height, width, 3) uint8 RGB. ReIDError: says why it is none."""
         content = self.read(name, at_most=LARGEST_PICTURE)
         try:
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-                check_costs(image, max_pixels=MAX_PIXELS)
-                image.load()
-                return content, np.asarray(in_rgb(upright(image)))
-        except TooCostlyError as error:
-            raise ReIDError(str(error)) from error
-        except Exception as error:  # Pillow's plugins raise whatever they like on damaged bytes
-            raise ReIDError("it is no whole picture") from error
+            with opened(io.BytesIO(content), max_pixels=MAX_PIXELS) as image:
+                return content, np.asarray(as_seen(image))
+        except DECODE_ERRORS as error:
+            raise ReIDError(f"it is no whole picture that can be read: {reason(error)}") from error
 
     def _plain_ones(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()

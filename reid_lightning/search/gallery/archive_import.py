@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from reid_lightning.data.images import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.files import flush_folder, save

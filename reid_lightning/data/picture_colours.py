@@ -1,0 +1,200 @@
+"""A picture as a person sees it: upright, 8 bits a channel, and what is transparent laid on one colour.
+
+What is hidden does not count: under a transparent part there may be anything. And black and white follow from how a
+file stores its numbers, never from what this one picture shows, so that pictures stay comparable; where nothing says
+which number is white, the picture is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+from PIL.TiffImagePlugin import TiffImageFile
+
+from reid_lightning.data.picture_formats import DECODE_ERRORS
+
+BACKGROUND = (128, 128, 128)
+"""Of what is transparent: near the mean that networks take off, so that a cut-out car is little but the car."""
+
+_BAND_PIXELS = 1 << 20  # of deep grey that is turned into 8 bits at once
+_LEAST_USED = 1 << 14  # the brightest value of a picture of 16 bits, unless it is black
+_WHITES = tuple((1 << bits) - 1 for bits in range(8, 17))
+_SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _DNG = 254, 258, 262, 284, 339, 50706  # numbers of TIFF tags
+_MAX_SAMPLE_VALUES = (341, 281)  # SMaxSampleValue, MaxSampleValue
+_SHALLOW = {"L;2": 85, "L;4": 17}  # levels between two values of grey PNGs
+_DEEP_COLOURS = re.compile("(RGB|CMYK|LA).?;16")
+_FIX = "save it with 8 bits a channel"
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """The picture in RGB; the one that came is not changed.
+
+    Grey of 16 bits keeps its upper 8, grey of fewer in 16 is stretched where a TIFF names its white (4095 for 12
+    bits), and real numbers count from 0 (black) to 1 (white).
+
+    Raises:
+        ValueError: nothing says which number is white: 32 bits, signed numbers, values of 14 bits or fewer in 16, real
+            numbers beyond 0 and 1; or it is a camera's raw file. The message says so without a full stop.
+        One of `DECODE_ERRORS`: it is loaded only now, and damaged.
+    """
+    stored = _raw_mode(image)  # of a picture that is not loaded yet; afterwards Pillow knows no more
+    deep = _DEEP_COLOURS.match(stored) is not None
+    _check_tiff(image)
+    turned = upright(image)
+    if turned.mode == "RGB" and "transparency" not in turned.info and not deep:
+        return turned.convert("RGB")
+    if turned.mode == "I":
+        raise ValueError(f"its numbers have a sign or 32 bits, so that nobody knows which one is white; {_FIX}")
+    if turned.mode == "F" or turned.mode.startswith("I;"):
+        return _deep_grey(turned, image, stored)
+    if deep:
+        _check_upper_bits(turned, image)
+    if "transparency" in turned.info:
+        turned = _with_scaled_transparency(turned, stored, deep=deep)
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    return _laid_on_background(turned)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF orientation says, or itself; a damaged EXIF block counts as none."""
+    image.load()
+    try:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
+        return ImageOps.exif_transpose(image) if turned else image  # which otherwise makes a copy
+    except DECODE_ERRORS:
+        return image
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How the file stores its pixels, in Pillow's words such as "RGB;16B"; "" for a picture that is loaded."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0][3] if tiles else ""
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
+
+
+def _tags(image: Image.Image) -> dict[int, Any]:
+    return image.tag_v2 if isinstance(image, TiffImageFile) else {}
+
+
+def _check_tiff(image: Image.Image) -> None:
+    """Refuse what Pillow takes for something else: a preview for the picture, numbers with a sign for others, planes of
+    16 bits for planes of 8."""
+    tags = _tags(image)
+    if not tags:
+        return
+    if tags.get(_SUBFILE, 0) & 1 or _DNG in tags:
+        raise ValueError("it is a camera's raw file, of which only a preview could be read; save it as JPEG")
+    formats = tags.get(_SAMPLE_FORMAT, (1,))
+    if 2 in (formats if isinstance(formats, tuple) else (formats,)):
+        raise ValueError(f"its numbers have a sign, so that nobody knows which one is white; {_FIX}")
+    bits = tags.get(_BITS, (1,))
+    if tags.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
+        raise ValueError(f"its channels of more than 8 bits lie in separate planes, which are not read; {_FIX}")
+    if _raw_mode(image) == "F;32BF" and image.tile[0][0] == "libtiff":  # whose bytes it would turn round twice
+        raise ValueError(f"its real numbers are compressed with their first byte in front, which is not read; {_FIX}")
+
+
+def _deep_grey(turned: Image.Image, opened: Image.Image, stored: str) -> Image.Image:
+    """Grey of 9 to 16 bits or of real numbers in 8 bits, by bands of rows: it is never held once more in its depth."""
+    if turned.mode == "F":
+        low, high = turned.getextrema()
+        if not (low >= -1 / 255 and high <= 1 + 1 / 255):
+            raise ValueError(
+                f"its real numbers go from {low:g} to {high:g}, and only 0 (black) to 1 (white) are read; {_FIX}"
+            )
+        grey = _by_bands(turned, lambda band: np.rint(band.clip(0, 1) * 255))
+    elif (white := _white(turned, opened, stored)) == 65_535:
+        grey = _by_bands(turned, lambda band: band >> 8)
+    else:
+        grey = _by_bands(turned, lambda band: (band.astype(np.uint32) * 255 + white // 2) // white)
+    if isinstance(opened, TiffImageFile) and _tags(opened).get(_PHOTOMETRIC, 0) == 0:  # white is zero
+        grey = 255 - grey
+    shown = Image.fromarray(grey)
+    hidden = turned.info.get("transparency")
+    if not isinstance(hidden, int):
+        return shown.convert("RGB")
+    shown.putalpha(Image.fromarray(_by_bands(turned, lambda band: np.where(band == hidden, 0, 255))))
+    return _laid_on_background(shown)
+
+
+def _white(turned: Image.Image, opened: Image.Image, stored: str) -> int:
+    brightest = max((int(band.max(initial=0)) for _, band in _bands(turned)), default=0)
+    white = 4095 if stored == "I;12" else _named_white(opened)
+    if white is None and 0 < brightest < _LEAST_USED:
+        raise ValueError(
+            f"none of its values of 16 bits is above {brightest:,}, as from a camera of {brightest.bit_length()} bits "
+            f"or fewer, so that nobody knows which one is white; {_FIX}, or name the white in the TIFF tag "
+            "SMaxSampleValue"
+        )
+    if white is not None and brightest > white:
+        raise ValueError(f"it has values up to {brightest:,}, above the white of {white:,} that it names; {_FIX}")
+    return white or 65_535
+
+
+def _named_white(opened: Image.Image) -> int | None:
+    """What a TIFF names as its largest value, where that is the largest of some number of bits: others write here what
+    is the largest in this picture."""
+    tags = _tags(opened)
+    for tag in _MAX_SAMPLE_VALUES:
+        value = tags.get(tag)
+        value = max(value, default=None) if isinstance(value, tuple) else value
+        if value in _WHITES:
+            return int(value)
+    return None
+
+
+def _check_upper_bits(turned: Image.Image, opened: Image.Image) -> None:
+    """Of colours of 16 bits Pillow keeps the upper 8, in which those of a camera of 14 bits or fewer are nearly
+    black."""
+    extrema = turned.getextrema()
+    alpha = turned.mode in ("RGBA", "LA", "RGBa", "La")
+    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    colours = channels[: len(channels) - alpha]
+    brightest = [max(high for _, high in colours), *([channels[-1][1]] if alpha else [])]
+    if _named_white(opened) not in (None, 65_535) or any(0 < high < _LEAST_USED >> 8 for high in brightest):
+        raise ValueError(f"its values of 16 bits use 14 or fewer, so that nobody knows which one is white; {_FIX}")
+
+
+def _with_scaled_transparency(turned: Image.Image, stored: str, *, deep: bool) -> Image.Image:
+    """The colour that counts as transparent, in the depth that Pillow has turned the picture into."""
+    hidden = turned.info["transparency"]
+    if isinstance(hidden, int) and stored in _SHALLOW:
+        scaled: Any = hidden * _SHALLOW[stored]
+    elif isinstance(hidden, tuple) and deep:
+        scaled = tuple(value >> 8 for value in hidden)
+    else:
+        return turned
+    changed = turned.copy()
+    changed.info["transparency"] = scaled
+    return changed
+
+
+def _laid_on_background(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # which Pillow turns into nothing else
+        image = image.convert("LA")
+    coloured = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, BACKGROUND)
+    canvas.paste(coloured, mask=coloured)
+    return canvas
+
+
+def _by_bands(image: Image.Image, levels: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """uint8 (height, width): what `levels` gives for each band of rows."""
+    changed = np.empty((image.height, image.width), np.uint8)
+    for top, band in _bands(image):
+        changed[top : top + len(band)] = levels(band)
+    return changed
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, np.ndarray]]:
+    """(first row, numbers of some rows)."""
+    width, height = image.size
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        yield top, np.asarray(image.crop((0, top, width, min(top + rows, height))))
