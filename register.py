@@ -45,25 +45,28 @@ def register(cfg: DictConfig) -> int:
     registrar = Registrar(gallery, finder, index=index, settings=settings_of(cfg))
     save_config(cfg, run_dir)
     files, empty, stopped = RegisteredFiles(run_dir, gallery.root), [], False
-    for name in names:
-        if cfg.again:
-            with open_source(name) as source:
-                registrar.forget(source, camera=camera)
-        with open_source(name, every=cfg.every) as source:
-            known = registrar.is_done(source, camera=camera)
-            files.begin(source, camera=camera, known=known)
-            try:
-                with watching(source) as on_step:
-                    for one in () if known else registrar.register(source, camera=camera, start=start, on_step=on_step):
-                        files.add(one)
-            except ReIDError as error:
-                empty.append(str(error))  # the others may hold vehicles
-            except KeyboardInterrupt:
-                stopped = True
-            files.end(source)
-        if stopped:
-            break
-    files.write()
+    try:
+        for name in names:
+            if cfg.again:
+                with open_source(name) as source:
+                    registrar.forget(source, camera=camera)
+            with open_source(name, every=cfg.every) as source:
+                known = registrar.is_done(source, camera=camera)
+                files.begin(source, camera=camera, known=known)
+                try:
+                    with watching(source) as on_step:
+                        when = {"start": start, "on_step": on_step}
+                        for one in () if known else registrar.register(source, camera=camera, **when):
+                            files.add(one)
+                except ReIDError as error:
+                    empty.append(str(error))  # the others may hold vehicles
+                except KeyboardInterrupt:
+                    stopped = True
+                files.end(source, finder.counts)
+            if stopped:
+                break
+    finally:  # whatever ends it: what was saved is told
+        files.write()
     if index is not None and files.new and not stopped:
         index.tidy()
     if empty:

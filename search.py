@@ -12,9 +12,10 @@ from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.opening import best_device, find_bundle, name_of, seconds_since_1970, threshold_of, where_of
 from reid_lightning.search.search_files import SearchFiles
-from reid_lightning.search.showing import print_found, print_warning, watching
+from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.sources import open_source
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.tables import print_written
 
 
 @entry_point("search", sweeps=False)
@@ -45,11 +46,13 @@ def search(cfg: DictConfig) -> int:
         build_tracker=build(cfg, "tracker"),
         options=options,
     )
+    threshold = options.threshold(embedder)
     save_config(cfg, run_dir)
-    stopped = False
+    print_threshold(threshold, pictures=finder.registered)
+    stopped, failure = False, None
     with (
         open_source(name_of(cfg.query, key="query"), every=cfg.every) as source,
-        SearchFiles(run_dir, source, gallery, draw=cfg.draw) as files,
+        SearchFiles(run_dir, source, gallery, draw=cfg.draw, threshold=threshold) as files,
     ):
         try:
             with watching(source) as on_step:
@@ -57,11 +60,19 @@ def search(cfg: DictConfig) -> int:
                     files.add(searched)
         except KeyboardInterrupt:  # what was found so far is written
             stopped = True
+        except Exception as error:
+            if not files.frames:
+                raise
+            failure = error  # likewise
         decisions = finder.decisions()
         query = {"query": source.name, "min_score": options.min_score, "bundle": store.fingerprint}
         files.finish(decisions, query=query)
-    print_found(files.matches, decisions, min_score=options.min_score)
+    told = {"threshold": threshold, "tracks": finder.tracks, "one_vehicle": options.one_vehicle}
+    print_found(source, files.matches, decisions, **told)
     print_warning(source)
+    print_written(console(), files.written())
+    if failure is not None:
+        raise failure
     if stopped:
         sys.exit(130)
     return len({match.vehicle for match in files.matches})

@@ -66,7 +66,7 @@ def draw_lists(lists: Sequence[RankedList], *, title: str, subtitle: str, column
     right_edge = GAP + (columns + 1) * step + GAP
     width = right_edge + answers * (step + GAP)
     font = own_font(11)
-    lines = [part for line in subtitle.splitlines() for part in _broken(line, font, width - 2 * GAP)]
+    lines = [part for line in subtitle.splitlines() for part in broken(line, font, width - 2 * GAP)]
     header = TITLE + (max(2, len(lines)) - 2) * LINE
     canvas = Image.new("RGB", (width, header + len(lists) * row_height + GAP), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
@@ -99,7 +99,7 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     draw.text((left, top + side + LINE), shortened(_name(image), font, side), fill=FAINT, font=font)
 
 
-def _broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     """The text in lines of at most `width` pixels, broken between words."""
     lines: list[str] = []
     for word in text.split():

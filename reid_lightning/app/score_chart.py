@@ -6,19 +6,12 @@ import altair as alt
 import pandas as pd
 
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
-from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
-from reid_lightning.search import Embedder
+from reid_lightning.search.threshold import share_in_words
 
 NO_CALIBRATION = 0.6
 """The min_score where a model has no threshold to trust."""
 SAME, DIFFERENT = "the same vehicle", "different vehicles"
 _LINE, _COLOURS = "#8a8a8a", ["#3f86c6", "#e0823a"]  # seen on white and on black
-
-
-def calibration_of(embedder: Embedder) -> Calibration | None:
-    """What the model's bundle says of pairs of pictures; None: nothing."""
-    values = embedder.options.calibration.get(f"{IMAGE_TO_IMAGE}, cosine")
-    return None if values is None else Calibration(**values)
 
 
 def default_min_score(calibration: Calibration | None) -> tuple[float, str]:
@@ -35,8 +28,8 @@ def in_words(histogram: CompactHistogram, min_score: float) -> str:
     """What is found and what is wrongly found from `min_score` on, among the pairs that were measured."""
     same, different = histogram.shares_from(min_score)
     return (
-        f"From {min_score:.2f} on, {_share(same)} of the pairs of pictures of {SAME} are found, "
-        f"and {_share(different)} of the pairs of {DIFFERENT} are taken for one."
+        f"From {min_score:.2f} on, {share_in_words(same)} of the pairs of pictures of {SAME} are found, "
+        f"and {share_in_words(different)} of the pairs of {DIFFERENT} are taken for one."
     )
 
 
@@ -81,11 +74,3 @@ def score_chart(histogram: CompactHistogram, min_score: float) -> alt.LayerChart
         x="score:Q", y=alt.value(-3)
     )
     return alt.layer(bars, line, name).properties(height=220)
-
-
-def _share(share: float) -> str:
-    """`24 %`, `0.1 % (1 in 1,000)`."""
-    percent = 100 * share
-    if percent >= 10 or share == 0:
-        return f"about {percent:.0f} %" if share else "none"
-    return f"about {percent:.2g} % (1 in {float(f'{1 / share:.2g}'):,.0f})"

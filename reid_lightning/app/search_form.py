@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import streamlit as st
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.score_chart import calibration_of, default_min_score, in_words, score_chart
+from reid_lightning.app.score_chart import default_min_score, in_words, score_chart
 from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import VIDEO_SUFFIXES, Upload
@@ -19,6 +19,7 @@ from reid_lightning.search import Embedder
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.records import Filter
+from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.vehicle_search import SearchOptions
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
@@ -120,13 +121,17 @@ def _ask_source(*, optional: bool) -> tuple[list[Upload], str]:
 
 
 def _ask_min_score(embedder: Embedder) -> float:
-    calibration = calibration_of(embedder)
+    calibration = embedder.calibration
     start, why = default_min_score(calibration)
     key = f"{_MIN_SCORE}_{embedder.options.fingerprint}"  # another model, another default
     st.session_state.setdefault(key, start)
     min_score = st.slider("min_score: the least score of a match", 0.0, 1.0, step=0.01, key=key)
+    threshold = Threshold(min_score, calibration)
+    if calibration is not None:
+        st.caption(f"Matches {threshold.describe()}.")
     if calibration is None or calibration.histogram is None:
         st.caption(f"{why} A stored threshold brings a chart of scores: `evaluate.py ... store_threshold=true`.")
+        _warn(threshold)
         return min_score
     st.altair_chart(score_chart(calibration.histogram, min_score), width="stretch")
     st.write(in_words(calibration.histogram, min_score))
@@ -134,7 +139,14 @@ def _ask_min_score(embedder: Embedder) -> float:
         f"{why} Measured on {calibration.same_pairs:,} pairs of one vehicle and {calibration.different_pairs:,} of "
         "different ones when the model was evaluated; your cameras may differ."
     )
+    _warn(threshold)
     return min_score
+
+
+def _warn(threshold: Threshold) -> None:
+    if threshold.is_below:
+        remedy = f"move the slider to {threshold.calibrated:.2f} for fewer"
+        st.warning(threshold.warning(remedy=remedy), icon=":material/warning:")
 
 
 @st.cache_data(ttl=_FILTERS_LIVE, max_entries=8, show_spinner=False)

@@ -117,7 +117,7 @@ def search(
         with (
             context.search(embedder, replace(options, min_score=-1.0)) as finder,  # the best is told, passed or not
             open_source(request.source, every=request.every) as source,
-            SearchFiles(run.folder, source, context.gallery) as files,
+            SearchFiles(run.folder, source, context.gallery, threshold=options.threshold(embedder)) as files,
         ):
             run.in_video = source.kind in ("video", "stream")
             try:
@@ -133,10 +133,7 @@ def search(
             except Cancelled as error:
                 stopped = error
             job.note = "writing the files"
-            decisions = [
-                replace(one, accepted=one.similarity >= options.min_score)
-                for one in finder.decisions()  # which were judged by the score of -1
-            ]
+            decisions = [one.judged(options.min_score) for one in finder.decisions()]  # which were by the score of -1
             query = {"query": source.name, "min_score": options.min_score, "bundle": embedder.options.fingerprint}
             ended = {"cancelled": True} if stopped else {} if run.limit is None else {"limit": run.limit}
             files.finish(decisions, query=query | ended)

@@ -21,7 +21,7 @@ from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.fonts import font_for, plain_text
 from reid_lightning.search.records import Box, Frame, Match
-from reid_lightning.search.results import time_code
+from reid_lightning.search.results import score_in_words, time_code
 
 COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
 _DARK, _LIGHT = "#222222", "white"
@@ -43,14 +43,16 @@ class AnnotatedVideo:
         path: a name that ends in a container's ending, such as `.mp4`.
         width, height: of the frames, in pixels.
         frames_per_second: of the video; of a source read with `every=n` its own divided by n. Below 0.1 it becomes 0.1.
+        note: stands beside the time code of every frame.
     """
 
-    def __init__(self, path: str | Path, width: int, height: int, frames_per_second: float) -> None:
+    def __init__(self, path: str | Path, width: int, height: int, frames_per_second: float, *, note: str = "") -> None:
         if width < 2 or height < 2:
             raise ReIDError(f"a video of {width} x {height} pixels was asked for; expected at least 2 x 2.")
         if not 0 < frames_per_second <= 1000:
             raise ReIDError(f"frames_per_second is {frames_per_second}; expected more than 0, at most 1000.")
         self.path = Path(path)
+        self._note = note
         self._size = width, height
         self._rate = Fraction(max(frames_per_second, _SLOWEST)).limit_denominator(1001)
         self._stack = ExitStack()
@@ -80,7 +82,7 @@ class AnnotatedVideo:
         width, height = self._size
         if frame.picture.shape != (height, width, 3):
             raise ReIDError(f"frame {frame.number} is {frame.picture.shape}; expected {(height, width, 3)}.")
-        drawn = np.asarray(annotate(frame, matches))[: height - height % 2, : width - width % 2]
+        drawn = np.asarray(annotate(frame, matches, note=self._note))[: height - height % 2, : width - width % 2]
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")
         picture.pts = self._frames
         picture.time_base = 1 / self._rate
@@ -124,9 +126,9 @@ class AnnotatedVideo:
             self._stack.__exit__(type(error), error, None)
 
 
-def annotate(frame: Frame, matches: Sequence[Match]) -> Image.Image:
-    """The frame as a picture: a box wherever something was found, its matches above it, best first; the time code in
-    a corner. A vehicle has the same colour everywhere."""
+def annotate(frame: Frame, matches: Sequence[Match], *, note: str = "") -> Image.Image:
+    """The frame as a picture: a box wherever something was found, its matches above it, best first; the time code and
+    the note in a corner. A vehicle has the same colour everywhere."""
     canvas = Image.fromarray(frame.picture)
     draw = ImageDraw.Draw(canvas)
     size = max(11, round(min(canvas.size) / 40))
@@ -135,13 +137,13 @@ def annotate(frame: Frame, matches: Sequence[Match]) -> Image.Image:
         of_box.setdefault(match.box, []).append(match)
     for box, found in of_box.items():
         found = sorted(found, key=lambda match: (-match.score, match.vehicle))
-        lines = [(f"{plain_text(match.vehicle)} {match.score:.2f}", colour_of(match.vehicle)) for match in found]
+        lines = [(f"{plain_text(match.vehicle)} {score_in_words(match)}", colour_of(match.vehicle)) for match in found]
         if box is None:
             _label(draw, (0, canvas.height), lines, size, canvas.size)
             continue
         draw.rectangle(_inside(box, canvas.size), outline=lines[0][1], width=max(2, size // 6))
         _label(draw, (box[0], box[1]), lines, size, canvas.size)
-    _label(draw, (0, 0), [(time_code(frame.seconds), _DARK)], size, canvas.size)
+    _label(draw, (0, 0), [(f"{time_code(frame.seconds)}  {note}".rstrip(), _DARK)], size, canvas.size)
     return canvas
 
 

@@ -19,6 +19,7 @@ from reid_lightning.data.images import in_rgb
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.reid_model import ReIDOutput
+from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
 Backend = Literal["torch", "onnx"]
@@ -45,17 +46,25 @@ class Embedder(ABC):
         return self.options.embedding_dim
 
     @property
+    def calibration(self) -> Calibration | None:
+        """What was measured on pairs of pictures, image to image: the threshold, its rates of false and of true
+        matches, and how the pairs scored; None: none was stored."""
+        return self._calibration("cosine")
+
+    @property
     def threshold(self) -> float | None:
         """The calibrated cosine similarity from which on two pictures count as one vehicle; None: none was stored."""
-        return self._threshold("cosine")
+        return None if self.calibration is None else self.calibration.threshold
 
     @property
     def flip_threshold(self) -> float | None:
         """The same for pictures embedded with `flip=True`, whose similarities are others."""
-        return self._threshold(with_flip("cosine"))
+        calibration = self._calibration(with_flip("cosine"))
+        return None if calibration is None else calibration.threshold
 
-    def _threshold(self, metric: str) -> float | None:
-        return self.options.calibration.get(f"{IMAGE_TO_IMAGE}, {metric}", {}).get("threshold")
+    def _calibration(self, metric: str) -> Calibration | None:
+        values = self.options.calibration.get(f"{IMAGE_TO_IMAGE}, {metric}")
+        return None if values is None else Calibration(**values)
 
     @torch.inference_mode()
     def embed(

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from PIL import ImageFont
 
-from reid_lightning.pictures import own_font, shortened
+from reid_lightning.pictures import own_font
 
 _WITH_MANY_SCRIPTS = (  # Linux, Windows, macOS; Pillow looks for them where the system keeps its fonts
     "NotoSansCJK-Regular.ttc",
@@ -28,8 +28,13 @@ def font_for(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def fitted(text: str, size: int, width: float) -> str:
-    """The text, or as much of its beginning as fits into `width` pixels, with dots."""
-    return shortened(text, font_for(text, size), width)
+    """The text, or as much of its beginning and its end as fits into `width` pixels, with dots between."""
+    font, kept = font_for(text, size), len(text)
+    shown = text
+    while kept > 0 and font.getlength(shown) > width:
+        kept -= 1
+        shown = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def plain_text(text: str) -> str:

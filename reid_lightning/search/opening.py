@@ -55,7 +55,7 @@ def threshold_of(min_score: float | str, embedder: Embedder) -> float:
             "min_score=calibrated: this bundle has no calibrated threshold. Put one into it: "
             "python evaluate.py checkpoint=<bundle> data=<your pictures> store_threshold=true; or give a number."
         )
-    return embedder.threshold
+    return min(embedder.threshold, 1.0)  # where no score kept the rate, it lies above all of them
 
 
 def seconds_since_1970(time: object, *, key: str) -> float | None:

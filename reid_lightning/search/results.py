@@ -47,7 +47,8 @@ def write_json(
     """Write a JSON object; the file appears whole or not at all. Its keys:
 
     - `format`: 1.
-    - `query`: what was searched and how, plain values, as given here.
+    - `query`: what was searched and how, plain values, as given here; of a search `threshold` says what `min_score`
+      means, see `Threshold.as_dict`.
     - `matches`: in their order, each with `frame` (from 0), `time_code` ("00:01:23.450" since the start), `seconds`,
       `box` ([x1, y1, x2, y2] in pixels), `track`, `type`, `vehicle`, `score` (4 digits), `picture`, `camera` and `time`
       (seconds since 1970) of the registered picture, `details` (numbers by name, such as `cosine` and `prior`); what is
@@ -86,6 +87,12 @@ def time_code(seconds: float) -> str:
     minutes, rest = divmod(thousandths, 60_000)
     sign = "-" if seconds < 0 and thousandths else ""
     return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def score_in_words(match: Match) -> str:
+    """The score; where re-ranking or a prior made it of a cosine similarity, that as well."""
+    cosine = match.details.get("cosine")
+    return f"{match.score:.2f}" if cosine is None else f"{match.score:.2f} (cosine {cosine:.2f})"
 
 
 def _match_values(match: Match) -> dict[str, Any]:

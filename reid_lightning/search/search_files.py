@@ -21,6 +21,7 @@ from reid_lightning.search.match_spool import MatchSpool
 from reid_lightning.search.records import Frame, Match, box_of
 from reid_lightning.search.results import write_csv, write_json, write_tracks_csv
 from reid_lightning.search.sources import Source
+from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_search import SearchedFrame
 
@@ -44,18 +45,25 @@ class SearchFiles:
         source: what is searched.
         gallery: names the registered pictures, relative to its root.
         draw: False: no pictures.
+        threshold: what the least score means; it stands in `matches.json`, on the sheet and in the video. None: not.
     """
 
-    def __init__(self, folder: Path, source: Source, gallery: Gallery, *, draw: bool = True) -> None:
+    def __init__(
+        self, folder: Path, source: Source, gallery: Gallery, *, draw: bool = True, threshold: Threshold | None = None
+    ) -> None:
         self.matches = MatchSpool(folder)
         """All so far."""
         self._folder = folder
         self._source = source
         self._gallery = gallery
         self._draw = draw
+        self._threshold = threshold
+        self._note = "" if threshold is None else threshold.short()
         self._video: AnnotatedVideo | None = None
         self._size = (0, 0)  # of the video
         self._stack = ExitStack()
+        self.frames = 0
+        """How many were added."""
         self._best: dict[tuple[int | None, str], tuple[Image.Image, Match]] = {}
 
     def __enter__(self) -> SearchFiles:
@@ -70,6 +78,7 @@ class SearchFiles:
         """A frame and its matches. A video's frames of another size than its first are drawn in the size of that."""
         matches = [replace(match, picture=self._path(match)) for match in searched.matches]
         self.matches.extend(matches)
+        self.frames += 1
         if not self._draw:
             return
         frame = searched.frame
@@ -79,18 +88,25 @@ class SearchFiles:
             if self._video is None:
                 height, width = frame.picture.shape[:2]
                 rate = (self._source.frames_per_second or 25.0) / self._source.every
-                self._video = self._stack.enter_context(AnnotatedVideo(self._folder / VIDEO, width, height, rate))
+                self._video = self._stack.enter_context(
+                    AnnotatedVideo(self._folder / VIDEO, width, height, rate, note=self._note)
+                )
                 self._size = width, height
             self._video.add(*_scaled(frame, matches, self._size))
         elif matches:
             pictures = self._folder / PICTURES
             pictures.mkdir(exist_ok=True)
             name = "picture" if frame.path is None else frame.path.stem[:_STEM]
-            save_picture(annotate(frame, matches), pictures / f"{frame.number:06d}_{name}.jpg")
+            picture = annotate(frame, matches, note=self._note)
+            save_picture(picture, pictures / f"{frame.number:06d}_{name}.jpg")
 
     def finish(self, decisions: Sequence[TrackDecision], *, query: Mapping[str, Any]) -> None:
         """Everything was searched: write the tables and the sheet. What could not be read of the source stands in
         `matches.json` as the `warning` of the query."""
+        notes = []
+        if self._threshold is not None:
+            query = {**query, "threshold": self._threshold.as_dict()}
+            notes = [f"Scores {self._threshold.describe()}.", self._threshold.warning()]
         if self._source.warning is not None:
             query = {**query, "warning": self._source.warning}
         write_json(self._folder / "matches.json", self.matches, decisions=decisions, query=query)
@@ -101,9 +117,17 @@ class SearchFiles:
                 self._folder / SHEET,
                 self._best_rows(),
                 gallery=self._gallery.root,
+                decisions=decisions,
                 title=self._source.name,
+                notes=notes,
+                in_video=self._source.kind in ("video", "stream"),
                 total=len({(match.track, match.vehicle) for match in self.matches}),
             )
+
+    def written(self) -> list[Path]:
+        """What there is of these files now."""
+        names = ("matches.json", "matches.csv", "tracks.csv", VIDEO, PICTURES, SHEET)
+        return [self._folder / name for name in names if (self._folder / name).exists()]
 
     def _keep_best(self, frame: Frame, match: Match) -> None:
         key = match.track, match.vehicle

@@ -15,19 +15,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from reid_lightning.atomic import replacing
-from reid_lightning.search.contact_sheet import contact_sheet
+from reid_lightning.search.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
 from reid_lightning.search.following import Step
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.records import Match, by_frame
 from reid_lightning.search.registration import Registered
 from reid_lightning.search.results import time_code
 from reid_lightning.search.sources import Source
+from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision
+from reid_lightning.search.vehicle_finder import TrackCounts
+from reid_lightning.tables import Name, middle_shortened, new_table, print_written
 
 _ROWS = 20
 """Rows of a printed table."""
-_PICTURES, _SIDE = 200, 128
-"""Vehicles on the sheet, and pixels of the pictures held for it."""
+_NAME = 24
+"""Cells of a source's name beside a bar."""
+_NEXT = 3
+"""Tracks without an answer that are shown where no track has one."""
+
+
+def console(*, stderr: bool = False) -> Console:
+    """One that shows texts as they are, and paths in one piece."""
+    return Console(stderr=stderr, highlight=False, markup=False)
+
+
+def say(text: str, *, stderr: bool = False, style: str = "") -> None:
+    """A line, in one piece."""
+    console(stderr=stderr).print(plain_text(text), style=style, soft_wrap=True)
 
 
 @contextmanager
@@ -35,14 +50,15 @@ def watching(source: Source) -> Iterator[Callable[[Step], None]]:
     """A bar on the terminal while the body reads the source: give it every step."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        name = escape(plain_text(source.name))
+        name = escape(middle_shortened(plain_text(source.name), _NAME))
         task = progress.add_task(name, total=source.length)
+        unit = "tracks" if _has_time(source) else "vehicles"
         tracks = 0
 
         def on_step(step: Step) -> None:
             nonlocal tracks
             tracks = max([tracks, *(box.track for box in step.boxes)])
-            said = f"{name} {time_code(step.frame.seconds)}, {tracks} vehicles"
+            said = f"{name} {time_code(step.frame.seconds)[:-4]}, {tracks:,} {unit}"
             progress.update(task, advance=1, description=said)
 
         yield on_step
@@ -57,8 +73,9 @@ class RegisteredFiles:
         self._folder = folder
         self._gallery = gallery
         self._sources: list[dict[str, object]] = []
-        self._rows: list[tuple[Image.Image, Match]] = []
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._pictures: list[RegisteredPicture] = []
+        self._vehicles: set[str] = set()
+        self._all = 0
         self.new = 0
         """Sightings that the gallery did not have."""
 
@@ -67,91 +84,169 @@ class RegisteredFiles:
         said = {"source": source.name, "fingerprint": source.fingerprint, "camera": camera, "known": known}
         self._sightings: list[dict[str, object]] = []  # of this source
         self._sources.append({**said, "sightings": self._sightings})
-        name = escape(plain_text(source.name))
-        self._table = Table(title=f"{name}, camera {escape(camera)}")
-        for column in ("vehicle", "plate read", "type", "time", "pictures", ""):
-            self._table.add_column(column, no_wrap=column == "vehicle", overflow="fold")
+        self._title = f"{plain_text(source.name)}, camera {plain_text(camera)}"
+        names = ("vehicle", "plate read", "")
+        self._table = new_table("vehicle", "plate read", "type", "time", "crops", "", names=names)
         if known:
-            self._console.print(f"{name} was registered for camera {escape(camera)} before: nothing to add.")
+            say(f"{source.name} was registered for camera {camera} before: nothing to add.")
 
     def add(self, one: Registered) -> None:
         """A vehicle of the source."""
         sighting = one.sighting
         self.new += one.is_new
+        self._all += 1
+        self._vehicles.add(sighting.vehicle)
         self._sightings.append(asdict(sighting) | {"is_new": one.is_new})
         if len(self._sightings) <= _ROWS:
             plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
-            span = f"{time_code(one.found.first)} - {time_code(one.found.last)}"
-            cells = (plain_text(sighting.vehicle), plate, sighting.type, span, str(len(sighting.crops)))
-            self._table.add_row(*map(escape, cells), "" if one.is_new else "known")
-        if len(self._rows) < _PICTURES:
-            self._rows.append(_pictured(one))
+            span = _span(one.found.first, one.found.last)
+            cells = (sighting.type, span, str(len(sighting.crops)), "" if one.is_new else "known")
+            self._table.add_row(Name(plain_text(sighting.vehicle)), Name(plate), *cells)
+        if len(self._pictures) < ROWS:
+            self._pictures.append(_pictured(one))
 
-    def end(self, source: Source) -> None:
-        """The source was read to its end."""
+    def end(self, source: Source, counts: TrackCounts) -> None:
+        """The source was read to its end, or as far as somebody wished."""
         if self._sightings:
-            self._console.print(self._table)
+            console().print(self._title)
+            console().print(self._table)
             if len(self._sightings) > _ROWS:
-                self._console.print(f"and {len(self._sightings) - _ROWS:,} more")
-        self._sources[-1]["warning"] = source.warning
+                say(f"and {len(self._sightings) - _ROWS:,} more")
+        last = self._sources[-1]
+        if not last["known"]:
+            say(f"{source.name}, {counts.describe('registered')}")
+            last["tracks"] = asdict(counts)
+        last["warning"] = source.warning
         print_warning(source)
 
     def write(self) -> None:
-        """Write both files."""
+        """Write both files, and say what is where now."""
         with replacing(self._folder / "registered.json") as unfinished:
             unfinished.write_text(json.dumps(self._sources, indent=2) + "\n", encoding="utf-8")
-        if self._rows:
-            title = "Registered vehicles; the number is the confidence of the plate"
-            contact_sheet(self._folder / "registered.jpg", self._rows, gallery=self._gallery, title=title)
+        if self._pictures:
+            shown = "" if self._all == len(self._pictures) else f"The first {len(self._pictures):,} of them."
+            explained = "Each with its best picture, the plate that was read (and how sure that is), camera and time."
+            title = f"Registered: {self._counted()}"
+            registered_sheet(self._folder / "registered.jpg", self._pictures, title=title, notes=[explained, shown])
+            say(f"{self._counted()} in {self._gallery}, {self.new:,} of them new")
+        print_written(console(), [self._folder / name for name in ("registered.json", "registered.jpg")])
+
+    def _counted(self) -> str:
+        vehicles = f"{len(self._vehicles):,} vehicle{'' if len(self._vehicles) == 1 else 's'}"
+        return vehicles if self._all == len(self._vehicles) else f"{self._all:,} sightings of {vehicles}"
 
 
-def _pictured(one: Registered) -> tuple[Image.Image, Match]:
-    """For `contact_sheet`: the best picture, small, with the confidence of the plate as the score."""
+def _pictured(one: Registered) -> RegisteredPicture:
+    """The best picture, small."""
     best = max(one.found.crops, key=lambda crop: crop.quality)
     picture = Image.fromarray(best.picture)
-    picture.thumbnail((_SIDE, _SIDE))
-    sighting = one.sighting
-    match = Match(
-        sighting.vehicle,
-        sighting.plate_confidence,
-        best.frame,
-        best.seconds,
-        track=sighting.track,
-        camera=sighting.camera,
-        picture=str(Path(sighting.vehicle) / sighting.crops[0].file),
-    )
-    return picture, match
+    picture.thumbnail((REGISTERED_SIDE, REGISTERED_SIDE))
+    return RegisteredPicture(picture, one.sighting, best.seconds, one.is_new)
 
 
 def print_warning(source: Source) -> None:
     """What could not be read of a source, if anything."""
     if source.warning is not None:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"[yellow]{escape(source.warning)}[/yellow]")
+        say(source.warning, stderr=True, style="yellow")
 
 
-def print_found(matches: Sequence[Match], decisions: Sequence[TrackDecision], *, min_score: float) -> None:
-    """The vehicles of each track, and the best match of each frame where there are few."""
-    console = Console(soft_wrap=True, highlight=False)
-    table = Table(
-        "track", "vehicle", "similarity", "time", "crops", title=f"whole tracks (from {min_score:.2f} on: found)"
+def print_threshold(threshold: Threshold, *, pictures: int) -> None:
+    """Before the work begins: the least score, what it means, and what speaks against it."""
+    say(f"Matches {threshold.describe()}.", stderr=True)
+    if warning := threshold.warning(pictures=pictures):
+        say(warning, stderr=True, style="yellow")
+
+
+def print_found(
+    source: Source,
+    matches: Sequence[Match],
+    decisions: Sequence[TrackDecision],
+    *,
+    threshold: Threshold,
+    tracks: int,
+    one_vehicle: bool = False,
+) -> None:
+    """What each track is (of pictures: each vehicle in one), and the matches of single frames, as far as there is room.
+
+    `tracks` were seen, with and without a decision; `one_vehicle`: all pictures are one track, of which all vehicles
+    are named.
+    """
+    shown = console()
+    for table in (
+        _all_pictures(decisions) if one_vehicle else _tracks(source, decisions, threshold, tracks),
+        _frames(source, matches, threshold),
+    ):
+        if table is not None:
+            shown.print(table)
+    frames = len({match.frame for match in matches})
+    unit = "frame" if _has_time(source) else "picture"
+    if not frames:
+        say(f"no {unit} shows a registered vehicle with a score of {threshold.used:.2f} or more.")
+    elif frames > _ROWS:
+        say(f"and {frames - _ROWS:,} more {unit}s")
+    say(f"Scores {threshold.describe()}.")
+
+
+def _tracks(source: Source, decisions: Sequence[TrackDecision], threshold: Threshold, tracks: int) -> Table | None:
+    """The tracks that are a registered vehicle, else those that come closest."""
+    first = [one for one in decisions if one.place == 1]
+    if not first:
+        return None
+    accepted = [one for one in first if one.accepted]
+    video = _has_time(source)
+    title = f"{'Whole tracks' if video else 'Vehicles on pictures'}: {len(accepted):,} of {len(first):,} are registered"
+    title += f", the first {_ROWS} of them" if len(accepted) > _ROWS else ""
+    if tracks > len(first):
+        title += f" ({tracks:,} seen, {tracks - len(first):,} left out: poor pictures)"
+    table = new_table(
+        *("track" if video else "picture", "vehicle", "similarity", *(("time", "crops") if video else ()), ""),
+        title=title,
+        names=("vehicle",),
     )
-    accepted = [one for one in decisions if one.accepted]
-    for one in accepted[:_ROWS] or [one for one in decisions if one.place == 1][:3]:
-        span = f"{time_code(one.first_seconds)} - {time_code(one.last_seconds)}"
-        name = escape(plain_text(one.vehicle))
-        verdict = f"{one.similarity:.3f}" if one.accepted else f"[dim]{one.similarity:.3f} (below)[/dim]"
-        table.add_row(str(one.track), name, verdict, span, str(one.crops))
-    if decisions:
-        console.print(table)
-    frames = list(by_frame(list(matches)))
+    for one in accepted[:_ROWS] or sorted(first, key=lambda one: -one.similarity)[:_NEXT]:
+        where = (_span(one.first_seconds, one.last_seconds), str(one.crops)) if video else ()
+        number = str(one.track if video else one.first_frame)
+        verdict = "" if one.accepted else f"below {threshold.used:.2f}"
+        table.add_row(number, Name(plain_text(one.vehicle)), f"{one.similarity:.3f}", *where, verdict)
+    return table
+
+
+def _all_pictures(decisions: Sequence[TrackDecision]) -> Table | None:
+    """One track that all pictures belong to: its vehicles, and which one is the answer."""
+    if not decisions:
+        return None
+    answer = next((plain_text(one.vehicle) for one in decisions if one.accepted), "no registered vehicle")
+    title = f"All pictures together: {answer}"
+    table = new_table("rank", "vehicle", "similarity", "crops", "", title=title, names=("vehicle",))
+    for one in decisions[:_ROWS]:
+        verdict = "the answer" if one.accepted else ""
+        name = Name(plain_text(one.vehicle))
+        table.add_row(str(one.place), name, f"{one.similarity:.3f}", str(one.crops), verdict)
+    return table
+
+
+def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> Table | None:
+    """The first frames with matches. Where a score is no cosine similarity, that stands beside it."""
     if not matches:
-        console.print(f"no frame shows a registered vehicle with a score of {min_score:.2f} or more.")
-        return
-    table = Table("frame", "time", "vehicle", "score", "seen by", title="single frames")
-    for _, found in frames[:_ROWS]:
+        return None
+    video, compared = _has_time(source), threshold.reranked or bool(threshold.weighed)
+    scores = ("re-ranked" if threshold.reranked else "score", *(("cosine",) if compared else ()))
+    where = ("frame", "time") if video else ("picture",)
+    title = "Single frames" if video else "Single pictures"
+    table = new_table(*where, "vehicle", *scores, "registered by", title=title, names=("vehicle", "registered by"))
+    for _, found in list(by_frame(list(matches)))[:_ROWS]:
         for match in found:
-            cells = (str(match.frame), time_code(match.seconds), plain_text(match.vehicle))
-            table.add_row(*map(escape, cells), f"{match.score:.3f}", escape(plain_text(match.camera or "")))
-    console.print(table)
-    if len(frames) > _ROWS:
-        console.print(f"and {len(frames) - _ROWS:,} more frames")
+            time = (time_code(match.seconds),) if video else ()
+            cosine = (f"{match.details.get('cosine', match.score):.3f}",) if compared else ()
+            camera = Name(plain_text(match.camera or ""))
+            name = Name(plain_text(match.vehicle))
+            table.add_row(str(match.frame), *time, name, f"{match.score:.3f}", *cosine, camera)
+    return table
+
+
+def _has_time(source: Source) -> bool:
+    return source.kind in ("video", "stream")
+
+
+def _span(first: float, last: float) -> str:
+    return f"{time_code(first)[:-4]} - {time_code(last)[:-4]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ from reid_lightning.search.records import Candidate
 class TrackDecision:
     """A track of the query and a registered vehicle, by the most similar of its sightings.
 
-    `similarity` is 1 - the distance of the two tracks, at most 1, or what a prior left of it; `accepted` says that it
-    reaches the threshold; `place` counts the track's vehicles from 1, most similar first. Seconds are since the query's
-    start, `crops` is the number of pictures that decided, `type` what the detector took most of them for.
+    `similarity` is 1 - the distance of the two tracks, at most 1, or what a prior left of it; `place` is the vehicle's
+    rank among the track's, from 1, most similar first. `accepted`: this is the track's answer, the vehicle at place 1
+    if its similarity reaches the threshold. A track has one answer or none; what comes after place 1 is there to be
+    looked at. Seconds are since the query's start, `crops` is the number of pictures that decided, `type` what the
+    detector took most of them for.
     """
 
     track: int
@@ -34,6 +36,10 @@ class TrackDecision:
     last_frame: int
     crops: int
     type: str
+
+    def judged(self, min_score: float) -> TrackDecision:
+        """The same, accepted or not by this threshold."""
+        return replace(self, accepted=self.place == 1 and self.similarity >= min_score)
 
 
 def decide_tracks(
@@ -55,8 +61,8 @@ def decide_tracks(
         candidates: the query's crops; those without a track are left out.
         embeddings: (candidates, dim), as they come from the embedder.
         gallery: (vehicle, sighting) -> embeddings (pictures, dim), such as `GalleryEmbeddings.tracks()`.
-        min_score: the least similarity of an accepted vehicle, on the scale of the cosine.
-        top_k: vehicles named for a track, accepted or not.
+        min_score: the least similarity of a track's answer, on the scale of the cosine.
+        top_k: vehicles named for a track: its answer, if it has one, and the next ones.
         aggregation: another one of the paper's.
         prior: the weight, from 0 to 1, of a sighting (its key in `gallery`) for a track whose middle is at so many
             seconds; similarities above 0 are multiplied by it before they are ranked.
@@ -99,8 +105,7 @@ def decide_tracks(
         seen = [candidates[row] for row in rows[track]]
         best = _best_sightings(keys, of_track)
         for place, (similarity, vehicle, sighting) in enumerate(best[:top_k], start=1):
-            accepted = similarity >= min_score
-            decisions.append(_decision(track, vehicle, sighting, similarity, accepted, place, seen))
+            decisions.append(_decision(track, vehicle, sighting, similarity, place, seen).judged(min_score))
     return decisions
 
 
@@ -121,7 +126,7 @@ def _best_sightings(keys: Sequence[tuple[str, str]], similarities: Sequence[floa
 
 
 def _decision(
-    track: int, vehicle: str, sighting: str, similarity: float, accepted: bool, place: int, seen: Sequence[Candidate]
+    track: int, vehicle: str, sighting: str, similarity: float, place: int, seen: Sequence[Candidate]
 ) -> TrackDecision:
     types = sorted(candidate.type for candidate in seen)
     return TrackDecision(
@@ -129,7 +134,7 @@ def _decision(
         vehicle=vehicle,
         sighting=sighting,
         similarity=similarity,
-        accepted=accepted,
+        accepted=False,
         place=place,
         first_seconds=min(candidate.seconds for candidate in seen),
         last_seconds=max(candidate.seconds for candidate in seen),

@@ -41,6 +41,29 @@ class FoundVehicle:
 
 
 @dataclass
+class TrackCounts:
+    """How many tracks of a source have ended, and what became of them: `found`, or left out for one of the reasons."""
+
+    found: int = 0
+    small: int = 0
+    """Every box below `min_side`."""
+    short: int = 0
+    """Seen in fewer frames than `min_frames`."""
+    poor: int = 0
+    """The best picture below `min_quality`."""
+
+    def describe(self, found: str) -> str:
+        """`28 tracks: 23 registered, 5 left out: 3 too short, 2 poor pictures`; `found` is the word for those found."""
+        reasons = ((self.small, "too small"), (self.short, "too short"), (self.poor, "poor pictures"))
+        left = sum(number for number, _ in reasons)
+        tracks = self.found + left
+        said = f"{tracks:,} track{'' if tracks == 1 else 's'}: {self.found:,} {found}"
+        if left:
+            said += f", {left:,} left out: {', '.join(f'{number:,} {why}' for number, why in reasons if number)}"
+        return said
+
+
+@dataclass
 class _Growing:
     crops: BestCrops
     first: float
@@ -84,6 +107,8 @@ class VehicleFinder:
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
                 raise ReIDError(f"{name} is {share!r}; expected a number from 0 to 1.")
         self.detector = detector
+        self.counts = TrackCounts()
+        """Of the source that is looked through, or was last; of still pictures every vehicle counts as a track."""
         self._plate_reader = plate_reader
         self._build_tracker = build_tracker
         self._min_plate_confidence = min_plate_confidence
@@ -96,6 +121,7 @@ class VehicleFinder:
     def find(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[FoundVehicle]:
         """Each vehicle as soon as its track has ended; `on_step` is called with every frame."""
         growing: dict[int, _Growing] = {}
+        counts = self.counts = TrackCounts()
         still = source.kind in ("picture", "folder")
         for step in follow(source, self.detector, self._build_tracker, pictures=self._pictures):
             for box in step.boxes:
@@ -104,13 +130,20 @@ class VehicleFinder:
                 on_step(step)
             for track in step.ended:
                 ended = growing.pop(track, None)
-                if ended is None or (not still and ended.frames < self._min_frames):
+                if ended is None:
+                    counts.small += 1
+                    continue
+                if not still and ended.frames < self._min_frames:
+                    counts.short += 1
                     continue
                 crops = ended.crops.best()
                 best = max(crop.quality for crop in crops)
-                if still or best >= self._min_quality:
-                    good = [crop for crop in crops if crop.quality >= WORTH_KEEPING * best]
-                    yield self._finish(track, ended, good, step.frame if still else None)
+                if not still and best < self._min_quality:
+                    counts.poor += 1
+                    continue
+                counts.found += 1
+                good = [crop for crop in crops if crop.quality >= WORTH_KEEPING * best]
+                yield self._finish(track, ended, good, step.frame if still else None)
 
     def _grow(self, growing: dict[int, _Growing], step: Step, box: TrackedBox) -> None:
         x1, y1, x2, y2 = box.box

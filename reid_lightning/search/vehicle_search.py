@@ -28,6 +28,7 @@ from reid_lightning.search.matching import (
 )
 from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord, box_of
 from reid_lightning.search.sources import Source
+from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
 from reid_lightning.search.tracking import VehicleTracker
 from reid_lightning.search.travel_times import TravelTimes
@@ -78,6 +79,11 @@ class SearchOptions:
     pictures: Pictures = "auto"
     min_quality: float = 0.05
     batch_size: int = 32
+
+    def threshold(self, embedder: Embedder) -> Threshold:
+        """What `min_score` means for a model: what is compared with it, and what the model's calibration says."""
+        weighed = "" if self.travel_times is None else "the plausibility of its travel time"
+        return Threshold(self.min_score, embedder.calibration, weighed=weighed, reranked=self.rerank is not None)
 
     def __post_init__(self) -> None:
         filter_matches([], min_score=self.min_score, top_k=self.top_k)  # refuses what is out of range
@@ -157,6 +163,10 @@ class VehicleSearch:
         self._whole: GalleryEmbeddings | None = None
         self._start: float | None = None
         self._in_video = False
+        self.registered = self._hits.registered
+        """Pictures that each vehicle is compared with."""
+        self.tracks = 0
+        """Tracks seen so far; those without a picture of `min_quality` are not compared and not decided about."""
         self.candidates = 0
         """Vehicles looked at so far, one for each frame that shows it."""
 
@@ -166,7 +176,7 @@ class VehicleSearch:
         Raises:
             ReIDError: there are travel times, and nobody says when the source began.
         """
-        self._tracks, self._decided, self.candidates = {}, [], 0
+        self._tracks, self._decided, self.tracks, self.candidates = {}, [], 0, 0
         self._in_video = source.kind in ("video", "stream")
         self._start = source.start if self._options.start is None else self._options.start
         if self._options.travel_times is not None and self._start is None:
@@ -180,6 +190,7 @@ class VehicleSearch:
             if on_step is not None:
                 on_step(step)
             steps.append(step)
+            self.tracks = max([self.tracks, *(box.track for box in step.boxes)])
             if len(steps) >= FRAMES_AT_ONCE:
                 yield from self._search(steps)
                 steps = []

@@ -1,18 +1,24 @@
 """The annotated video and the contact sheet: read back, looked at pixel by pixel."""
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.pictures import RIGHT
 from reid_lightning.search import annotate as annotation
+from reid_lightning.search import contact_sheet as contact_sheet_module
 from reid_lightning.search.annotate import AnnotatedVideo, annotate, colour_of
-from reid_lightning.search.contact_sheet import contact_sheet, thumbnail
+from reid_lightning.search.contact_sheet import RegisteredPicture, contact_sheet, registered_sheet, thumbnail
 from reid_lightning.search.fonts import fitted, font_for
-from reid_lightning.search.records import Frame, Match
+from reid_lightning.search.records import Frame, Match, Sighting
+from reid_lightning.search.track_decisions import TrackDecision
 
 GREY = 90
+GREY_FRAME = (168, 168, 168)
 
 
 def frame(number=0, width=320, height=240):
@@ -152,8 +158,47 @@ def test_a_contact_sheet_shows_query_and_registered_picture_side_by_side(tmp_pat
     assert len(reds[0]) == len(greens[0]) == 96 * 96
     assert reds[1].max() < greens[1].min()
     assert reds[0].min() == greens[0].min()
-    frame_colour = ImageColor.getrgb(colour_of("51G12345"))
-    assert tuple(drawn[reds[0].min() - 2, reds[1].min()]) == frame_colour
+    corner = reds[0].min() - 2, reds[1].min()
+    assert tuple(drawn[corner]) == GREY_FRAME
+    decision = TrackDecision(3, "51G12345", "s", 0.7, True, 1, 0.0, 1.0, 0, 9, 3, "car")
+    colours = {}
+    for name, decided in (
+        ("answer", decision),
+        ("another", replace(decision, vehicle="X")),
+        ("none", decision.judged(0.9)),
+        ("other track", replace(decision, track=4)),
+        ("all pictures", replace(decision, track=0)),
+    ):
+        rows = [(red, match(picture="a.png", track=3, camera="north"))]
+        contact_sheet(path, rows, gallery=tmp_path, decisions=[decided])
+        drawn = np.array(Image.open(path)).astype(int)
+        found = (abs(drawn - (200, 10, 10)).max(axis=2) < 10).nonzero()
+        colours[name] = tuple(drawn[found[0].min() - 2, found[1].min()]) == ImageColor.getrgb(RIGHT)
+    assert colours == {"answer": True, "another": False, "none": False, "other track": False, "all pictures": True}
+
+
+def test_the_sheet_of_registered_vehicles_shows_one_picture_of_each_and_no_colours(tmp_path, monkeypatch):
+    texts = []
+    draw = contact_sheet_module._text
+    monkeypatch.setattr(
+        contact_sheet_module, "_text", lambda *given, **more: (texts.append(given[2]), draw(*given, **more))
+    )
+    read = Sighting("a" * 16, "AB12CDE", "north", "f" * 16, "clip.mp4", 1, "car", "motion", (), plate="AB12CDE")
+    unread = replace(read, vehicle="unknown-0123456789abcdef", plate=None)
+    picture = Image.new("RGB", (50, 50), (10, 200, 10))
+    rows = [
+        RegisteredPicture(picture, replace(read, plate_confidence=0.87), 2.5),
+        RegisteredPicture(picture, unread, 7.25, is_new=False),
+    ]
+    path = registered_sheet(tmp_path / "sheet.png", rows, title="Registered: 2 vehicles")
+    assert texts[0] == "Registered: 2 vehicles"
+    assert {"AB12CDE", "plate AB12CDE (0.87)", "north, 00:00:02.500"} <= set(texts)
+    assert {unread.vehicle, "no plate read", "north, 00:00:07.250", "was registered before"} <= set(texts)
+    assert not any("0.00" in text for text in texts)
+    drawn = np.array(Image.open(path)).astype(int)
+    colourful = np.ptp(drawn, axis=2) > 20
+    green = abs(drawn - (10, 200, 10)).max(axis=2) < 10
+    assert green.sum() == 2 * 144 * 144 and (colourful == green).all()
 
 
 def test_contact_sheets_of_nothing_of_much_and_with_missing_pictures(tmp_path):
@@ -182,4 +227,7 @@ def test_thumbnails_are_drawn_as_the_pictures_themselves_and_the_title_counts_al
 def test_long_texts_are_cut_to_fit():
     assert fitted("short", 11, 200) == "short"
     cut = fitted("a very long name of a vehicle", 11, 60)
-    assert cut.endswith("...") and font_for(cut, 11).getlength(cut) <= 60
+    start, end = cut.split("...")
+    assert font_for(cut, 11).getlength(cut) <= 60
+    assert start and "a very long name".startswith(start) and end and "a vehicle".endswith(end)
+    assert fitted("AB", 11, 1) in ("", "...")

@@ -65,9 +65,23 @@ def test_vehicles_are_ranked_by_their_best_sighting():
         expected += [(track, vehicle, sighting, value) for vehicle, (value, sighting) in ranked]
     assert [(one.track, one.vehicle, one.sighting) for one in decisions] == [entry[:3] for entry in expected]
     assert [one.similarity for one in decisions] == pytest.approx([entry[3] for entry in expected], abs=1e-6)
-    assert [one.accepted for one in decisions] == [entry[3] >= 0.2 for entry in expected]
+    assert [one.accepted for one in decisions] == [one.place == 1 and one.similarity >= 0.2 for one in decisions]
     assert [one.place for one in decisions] == [1, 2, 3] * 2
     assert decide_tracks(candidates, embeddings, gallery, top_k=1)[1].vehicle == expected[3][1]
+
+
+def test_a_track_has_one_answer_however_many_vehicles_reach_the_threshold():
+    gallery = {(name, "1"): torch.tensor([unit(cosine)]) for name, cosine in (("A", 0.7), ("B", 0.9), ("C", 0.8))}
+    decisions = decide_tracks([seen(1)], torch.tensor([[1.0, 0.0]]), gallery, min_score=0.6)
+    assert [(one.vehicle, one.place, one.accepted) for one in decisions] == [
+        ("B", 1, True),
+        ("C", 2, False),
+        ("A", 3, False),
+    ]
+    assert [one.accepted for one in (decision.judged(0.95) for decision in decisions)] == [False] * 3
+    assert [one.judged(-1).accepted for one in decisions] == [True, False, False]
+    equal = {("B", "1"): torch.eye(2), ("A", "2"): torch.eye(2)}
+    assert [one.accepted for one in decide_tracks([seen(1)], torch.tensor([[1.0, 0.0]]), equal)] == [True, False]
 
 
 def test_ties_go_by_name():

@@ -1,0 +1,72 @@
+"""Tables and closing lines on a terminal of 80 columns: names give way, numbers never; what was written is named.
+
+A terminal that says no width, a pipe or a file, counts as 80 columns wide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+_DOTS = "..."
+_LEAST = 12  # cells that a name keeps while there is anything else to take from
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text in a cell of a table that is shortened in its middle where there is no room for all of it: beginnings and
+    ends tell names apart. Never interpreted as markup."""
+
+    text: str
+    style: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(middle_shortened(self.text, options.max_width), style=self.style, no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        width = cell_len(self.text)
+        return Measurement(min(width, _LEAST), width).with_maximum(options.max_width)
+
+
+def middle_shortened(text: str, width: int) -> str:
+    """The text, or its beginning and its end with dots between, in at most `width` cells of a terminal."""
+    if cell_len(text) <= width:
+        return text
+    if width <= len(_DOTS):
+        return set_cell_size(text, width)
+    kept = width - len(_DOTS)
+    start = set_cell_size(text, kept - kept // 2)
+    return start + _DOTS + set_cell_size(text[::-1], kept // 2)[::-1]
+
+
+def new_table(*columns: str, title: str = "", caption: str = "", names: Iterable[str] = ()) -> Table:
+    """A table whose columns hold numbers, right-aligned and never broken or cut; but for those of `names`, whose cells
+    are `Name`s or words that may go over several lines. Title and caption are shown as they are."""
+    table = Table(
+        title=Text(title) if title else None,
+        caption=Text(caption) if caption else None,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    names = set(names)
+    for column in columns:
+        table.add_column(Text(column), justify="left" if column in names else "right", no_wrap=column not in names)
+    return table
+
+
+def print_written(console: Console, paths: Iterable[Path]) -> None:
+    """A line for each of the files and folders that are there."""
+    for path in paths:
+        if path.exists():
+            console.print(Text("wrote ", style="dim") + Text(str(path)), soft_wrap=True, highlight=False)
