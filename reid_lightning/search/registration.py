@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.following import Step
 from reid_lightning.search.gallery import Gallery, GalleryIndex
+from reid_lightning.search.gallery.index import NotInGalleryError
 from reid_lightning.search.plates import folder_name, unknown_name
 from reid_lightning.search.records import Crop, Sighting, box_of
 from reid_lightning.search.sources import Source
@@ -149,7 +151,8 @@ class Registrar:
         )
         is_new = self._gallery.add(sighting, [crop.picture for crop in found.crops])
         if self._index is not None:
-            self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
+            with suppress(NotInGalleryError):  # somebody has deleted it meanwhile
+                self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
         return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
 
     def _begin(self, fingerprint: str, camera: str, name: str, *, clear: bool = True) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from reid_lightning.bundle import save_bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import Gallery, archive_entries, archive_import, open_store
+from reid_lightning.search.gallery import Gallery, adding, archive_entries, archive_import, open_store
 from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.records import Crop, Sighting
@@ -76,7 +76,8 @@ def zipped(
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    found = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 @pytest.fixture
@@ -400,18 +401,16 @@ def test_very_many_problems_are_counted_but_not_all_told(other: Gallery, tmp_pat
 
 
 def test_a_full_disk_stops_the_import_and_leaves_whole_sightings(gallery, other, tmp_path, monkeypatch) -> None:
-    from reid_lightning.search.gallery import folder
-
     export_gallery(gallery, tmp_path / "g.zip")
-    real, left = folder.save, [4]
+    real, left = adding.staged, [1]
 
-    def full(path: Path, content: bytes) -> None:
+    def full(folder: Path, contents: list[bytes]):
         left[0] -= 1
         if left[0] < 0:
             raise OSError(28, "No space left on device")
-        real(path, content)
+        return real(folder, contents)
 
-    monkeypatch.setattr(folder, "save", full)
+    monkeypatch.setattr(adding, "staged", full)
     with pytest.raises(ReIDError, match="No space left"):
         import_gallery(other, tmp_path / "g.zip")
     monkeypatch.undo()

@@ -7,16 +7,16 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import numpy as np
 
 from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
-from reid_lightning.search.gallery.files import flush_folder, save
+from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, recorded, sighting_of, vehicle_folders
+from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, sighting_of
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
@@ -33,7 +33,6 @@ class SightingImporter:
     def __init__(self, gallery: Gallery, entries: Entries) -> None:
         self._gallery = gallery
         self._entries = entries
-        self._known = recorded(gallery.root, vehicle_folders(gallery.root)[0])
 
     def add_vehicle(self, vehicle: str, names: Sequence[str]) -> Iterator[bool | None]:
         """For each sighting among the files of a vehicle: whether it was new; None: it was left out.
@@ -58,7 +57,7 @@ class SightingImporter:
                 yield self._add_picture(vehicle, name)
 
     def _add(self, sighting: Sighting, name: str) -> bool | None:
-        if sighting.id in self._known:
+        if self._gallery.places.known(sighting.id) is not None:
             return False
         with self._named(sighting.vehicle, name):
             folder_name(sighting.vehicle)
@@ -79,11 +78,28 @@ class SightingImporter:
             content, _ = self._entries.picture(f"{vehicle}/{name}")
             if holds_crop_mark(content):
                 raise ReIDError("it is a crop of a sighting that is not in the zip")
-            folder = self._gallery.folder_of(vehicle) or self._gallery.root / folder_name(vehicle)
-            if folder.is_symlink():
-                raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
-            return _keep_picture(folder, name, content)
+            return self._keep_picture(vehicle, name, content)
         return None
+
+    def _keep_picture(self, vehicle: str, name: str, content: bytes) -> bool:
+        root = self._gallery.root
+        if self._gallery.folder_of(vehicle) is None:
+            folder_name(vehicle)  # says what is wrong with a name, before anything is made
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with staged(root, [content]) as (file,), locked(root / LOCK):
+                folder = self._gallery.folder_of(vehicle) or root / folder_name(vehicle)
+                if folder.is_symlink():
+                    raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
+                path = _free_or_same(folder / name, content)
+                if path is None:
+                    return False
+                folder.mkdir(exist_ok=True)
+                file.replace(path)
+                flush_folder(folder)
+                return True
+        except OSError as error:
+            raise NotWritable(f"{root / vehicle / name} cannot be written: {error.strerror or error}.") from error
 
     @contextmanager
     def _named(self, vehicle: str, name: str) -> Iterator[None]:
@@ -132,21 +148,15 @@ class NotWritable(ReIDError):
     """The gallery's disk refuses: nothing more can be imported."""
 
 
-def _keep_picture(folder: Path, name: str, content: bytes) -> bool:
-    stem, suffix, number = PurePath(name).stem, PurePath(name).suffix, 1
-    path = folder / name
-    try:
-        while path.exists() or path.is_symlink():
-            if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
-                return False
-            number += 1
-            path = folder / f"{stem} ({number}){suffix}"
-        folder.mkdir(parents=True, exist_ok=True)
-        save(path, content)
-    except OSError as error:
-        raise NotWritable(f"{path} cannot be written: {error.strerror or error}.") from error
-    flush_folder(folder)
-    return True
+def _free_or_same(path: Path, content: bytes) -> Path | None:
+    """A name that no other picture has; None: this very picture is there."""
+    stem, suffix, number = path.stem, path.suffix, 1
+    while path.exists() or path.is_symlink():
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
+            return None
+        number += 1
+        path = path.with_name(f"{stem} ({number}){suffix}")
+    return path
 
 
 def _check_text(text: str) -> None:

@@ -9,11 +9,12 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.files import flush_folder, link, locked
+from reid_lightning.search.gallery.files import LOCK, flush_folder, link, locked
 from reid_lightning.search.gallery.listing import is_picture, picture_id, read_folder
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.plates.names import folder_name
@@ -76,13 +77,34 @@ def delete(gallery: Gallery, vehicle: str) -> None:
 
 def delete_sighting(gallery: Gallery, sighting: Sighting) -> None:
     """See `Gallery.delete_sighting`."""
-    paths = gallery.crop_paths(sighting)
+    gallery.crop_paths(sighting)  # which must be files of a gallery
     with _changing(gallery):
-        (gallery.root / sighting.vehicle / f"{sighting.id}{SUFFIX}").unlink(missing_ok=True)
+        here = _standing(gallery, sighting)
+        if here is None:
+            return
+        paths = gallery.crop_paths(here)
+        (gallery.root / here.vehicle / f"{here.id}{SUFFIX}").unlink(missing_ok=True)
         for path in paths:
             path.unlink(missing_ok=True)
         with suppress(OSError):
-            (gallery.root / sighting.vehicle).rmdir()  # only if it is empty
+            (gallery.root / here.vehicle).rmdir()  # only if it is empty
+        flush_folder(gallery.root)
+
+
+def _standing(gallery: Gallery, sighting: Sighting) -> Sighting | None:
+    """The sighting where it is now; of one that lies in two folders, that in the one that it names."""
+    if is_picture(sighting):
+        path = gallery.root / sighting.vehicle / sighting.crops[0].file
+        try:
+            is_same = picture_id(sighting.vehicle, path.name, path.read_bytes()) == sighting.id
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return sighting if is_same else None
+    if (gallery.root / sighting.vehicle / f"{sighting.id}{SUFFIX}").exists():
+        return sighting
+    gallery.places.look()
+    vehicle = gallery.places.known(sighting.id)
+    return None if vehicle is None else replace(sighting, vehicle=vehicle)
 
 
 def _move(sighting: Sighting, source: Path, target: Path) -> str:
@@ -129,7 +151,7 @@ def _changing(gallery: Gallery) -> Iterator[None]:
     if not gallery.root.is_dir():
         raise ReIDError(f"There is no gallery at {gallery.root}.")
     try:
-        with locked(gallery.root / ".lock"):
+        with locked(gallery.root / LOCK):
             yield
     except OSError as error:
         raise ReIDError(f"The gallery {gallery.root} cannot be changed: {error.strerror or error}.") from error

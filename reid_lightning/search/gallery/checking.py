@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from reid_lightning.data.images import find_bad_images
 from reid_lightning.search.gallery.changes import TRASH
-from reid_lightning.search.gallery.files import UNFINISHED, locked
+from reid_lightning.search.gallery.files import LOCK, UNFINISHED, locked
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def repair(gallery: Gallery, *, older_than: float) -> list[Path]:
     """See `Gallery.repair`."""
     if not gallery.root.is_dir():
         return []
-    with locked(gallery.root / ".lock"):  # nobody is merging
+    with locked(gallery.root / LOCK):  # nobody is merging
         removed = _remove(_leftovers(gallery.root), until=time.time() - older_than)
         for name in vehicle_folders(gallery.root)[0]:
             with suppress(OSError):

@@ -7,29 +7,29 @@ sidecar: it is always in exactly one place. Pictures that a user lays into a fol
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import changes, checking, marks
+from reid_lightning.search.gallery import adding, changes, checking, marks
 from reid_lightning.search.gallery.crop_files import CropFiles
-from reid_lightning.search.gallery.files import INDEX_FOLDER, flush_folder, save
-from reid_lightning.search.gallery.listing import encode_crop, read_folder, recorded, vehicle_folders
+from reid_lightning.search.gallery.files import INDEX_FOLDER
+from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
 from reid_lightning.search.gallery.marks import SourceMark, change_mark, read_mark
-from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar, to_json
+from reid_lightning.search.gallery.places import Places
+from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name
 from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
 OnProblem = Callable[[str], None]
 
+_logger = logging.getLogger(__name__)
 _HIDDEN = (changes.TRASH, marks.FOLDER, INDEX_FOLDER)
-_ATTEMPTS = 3
-_LONGEST_ID = 100
 
 
 class Gallery:
@@ -48,8 +48,9 @@ class Gallery:
         for name in _HIDDEN:
             if (self.root / name).is_symlink():
                 raise ReIDError(f"{self.root / name} is a link, and links in a gallery are not followed. Remove it.")
-        self._places: dict[str, str] | None = None  # sighting -> folder, as last seen
+        self.places = Places(self.root)
         self._crop_files = CropFiles(self.root)
+        self._logged: set[str] = set()
 
     def add(self, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
         """Keep a sighting and its crops, under `folder_name(sighting.vehicle)`; the crops' files are named here.
@@ -64,26 +65,17 @@ class Gallery:
         Raises:
             ReIDError: nothing of it was kept: it does not fit, or the disk is full or cannot be written.
         """
-        sighting = _as_stored(sighting, pictures)
-        if self._place(sighting.id) is not None or self._sidecar(sighting).exists():
-            return False
-        sidecar = to_json(sighting).encode()
-        crops = [encode_crop(picture, sighting.id) for picture in pictures]
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._write(sighting, sidecar, crops)
-                break
-            except FileNotFoundError as error:  # the folder was renamed or removed meanwhile
-                if attempt == _ATTEMPTS - 1:
-                    raise self._not_saved(sighting, error) from error
-            except OSError as error:
-                raise self._not_saved(sighting, error) from error
-        self._known()[sighting.id] = sighting.vehicle
-        self._crop_files.forget_missing()
-        return True
+        is_new = adding.add(self, sighting, pictures)
+        if is_new:
+            self._crop_files.forget_missing()
+        return is_new
 
     def sightings(self, *, on_problem: OnProblem | None = None) -> Iterator[Sighting]:
-        """All of them, by vehicle. What is damaged raises `ReIDError`, or is told to `on_problem` and left out."""
+        """All of them, by vehicle. What is damaged raises `ReIDError`, or is told to `on_problem` and left out.
+
+        One that lies in two folders (a copied folder, a version that let it happen) is given once, of the first folder;
+        that is told to `on_problem`, or logged once.
+        """
         seen: dict[str, str] = {}
         for vehicle in self.vehicle_names(on_problem=on_problem):
             for sighting in self.sightings_of(vehicle, on_problem=on_problem):
@@ -92,7 +84,12 @@ class Gallery:
                     yield sighting
                 elif (self.root / other / f"{sighting.id}{SUFFIX}").exists():  # else it has moved since we were there
                     message = f"The sighting {sighting.id} lies in {other} and in {vehicle}; delete one of the two."
-                    _tell([message], on_problem)
+                    (on_problem or self._log_once)(message)
+
+    def _log_once(self, message: str) -> None:
+        if message not in self._logged:
+            self._logged.add(message)
+            _logger.warning(message)
 
     def sightings_of(self, vehicle: str, *, on_problem: OnProblem | None = None) -> list[Sighting]:
         """Those of one vehicle; none if there is no such vehicle."""
@@ -116,20 +113,7 @@ class Gallery:
 
     def find(self, sighting: str) -> Sighting | None:
         """The sighting of this id, in whatever folder it is now."""
-        for _ in range(_ATTEMPTS):
-            vehicle = self._place(sighting)
-            if vehicle is None:
-                self._places = None
-                vehicle = self._place(sighting)
-            if vehicle is None:
-                return None
-            path = self.root / vehicle / f"{sighting}{SUFFIX}"
-            try:
-                return read_sidecar(path)
-            except ReIDError:
-                if path.exists():
-                    raise
-        return None
+        return self.places.find(sighting)
 
     def folder_of(self, vehicle: str) -> Path | None:
         """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it; None: there is
@@ -159,7 +143,7 @@ class Gallery:
             crop_id: `<sighting>-<number>`.
             vehicle: its folder, which is looked into first; without it, a user's own pictures are looked for in all.
         """
-        return self._crop_files.path(crop_id, vehicle, folder=self.folder_of, place=self._place)
+        return self._crop_files.path(crop_id, vehicle, folder=self.folder_of, place=self.places.place)
 
     def rename(self, vehicle: str, new: str) -> dict[str, str]:
         """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
@@ -233,62 +217,6 @@ class Gallery:
             return SourceMark(fingerprint, camera, name, detector, sightings, settings=settings)
 
         change_mark(self.root, fingerprint, camera, done)
-
-    def _known(self) -> dict[str, str]:
-        if self._places is None:
-            self._places = recorded(self.root, vehicle_folders(self.root)[0])
-        return self._places
-
-    def _place(self, sighting: str) -> str | None:
-        """The folder of a sighting, looked for again only where it is no longer where it was."""
-        vehicle = self._known().get(sighting)
-        if vehicle is not None and not (self.root / vehicle / f"{sighting}{SUFFIX}").exists():
-            self._places = None
-            vehicle = self._known().get(sighting)
-        return vehicle
-
-    def _sidecar(self, sighting: Sighting) -> Path:
-        return self.root / sighting.vehicle / f"{sighting.id}{SUFFIX}"
-
-    def _write(self, sighting: Sighting, sidecar: bytes, crops: Sequence[bytes]) -> None:
-        folder = self.root / sighting.vehicle
-        if folder.is_symlink():
-            raise ReIDError(f"{folder} is a link; links in a gallery are not followed. Remove it.")
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            for crop, content in zip(sighting.crops, crops, strict=True):
-                save(folder / crop.file, content)
-            flush_folder(folder)
-            save(self._sidecar(sighting), sidecar)
-        except OSError:
-            if not self._sidecar(sighting).exists():
-                for crop in sighting.crops:
-                    (folder / crop.file).unlink(missing_ok=True)
-                with suppress(OSError):
-                    folder.rmdir()  # only if it is empty
-            raise
-        flush_folder(folder)
-        flush_folder(self.root)
-
-    def _not_saved(self, sighting: Sighting, error: OSError) -> ReIDError:
-        return ReIDError(
-            f"The sighting {sighting.id} cannot be saved in {self.root / sighting.vehicle}: {error.strerror or error}. "
-            "Nothing of it was kept; make room or give another gallery, and register the source again."
-        )
-
-
-def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
-    if not is_plain_name(sighting.id) or len(sighting.id) > _LONGEST_ID:
-        raise ReIDError(
-            f"the sighting's id is {sighting.id!r}; expected a name of at most {_LONGEST_ID} signs, without a folder."
-        )
-    if len(pictures) != len(sighting.crops) or len(pictures) == 0:
-        raise ReIDError(f"{len(pictures)} pictures came with {len(sighting.crops)} crops; expected one for each.")
-    for picture in pictures:
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-            raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
-    crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
-    return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
 
 
 def _is_folder(path: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from PIL import Image
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.listing import recorded, vehicle_folders
 from reid_lightning.search.gallery.stores import VectorStore
+from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
 
 _logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ Embed = Callable[[Sequence[Image.Image]], np.ndarray]
 OnProgress = Callable[[int, int], None]
 """Is called with the crops that are done, and all of them."""
 
+_LOOKS_AGAIN = 2  # of a sync that was overtaken by others, who may go on for ever
 _BATCH = 256  # crops embedded and stored at a time
 _MOVED = 4096  # records
 
@@ -40,10 +41,16 @@ class IndexReport:
     problems: tuple[str, ...] = ()
 
 
+class NotInGalleryError(ReIDError):
+    """A sighting whose vectors shall be stored is not on the disk (any more)."""
+
+
 class GalleryIndex:
     """The vectors of a gallery.
 
     The disk changes first and the store follows, so that a process killed in between leaves what `sync` repairs.
+    Whoever has written to the store looks at the disk again, and whoever has changed the disk looks into the store: so
+    the last of them leaves both agreeing, without a lock around them (`docs/architecture.md`).
 
     Args:
         gallery: crops and sidecars.
@@ -64,65 +71,75 @@ class GalleryIndex:
             vectors: (crops, dim) of length 1; None: its crops are read and embedded.
 
         Returns:
-            Whether it was not there.
+            Whether it was not there, and is now: one that is deleted meanwhile is left out.
+
+        Raises:
+            NotInGalleryError: it was deleted before, or never kept.
         """
         stored = self.gallery.find(sighting.id)
         if stored is None:
-            raise ReIDError(f"The sighting {sighting.id} is not in {self.gallery.root}; add it to the gallery first.")
+            raise NotInGalleryError(
+                f"The sighting {sighting.id} is not in {self.gallery.root}; add it to the gallery first."
+            )
         records = records_of(stored)
         known = {record.id for part in self.store.records(Filter(vehicles=(stored.vehicle,))) for record in part}
         if all(record.id in known for record in records):
             return False
         if vectors is None:
-            vectors = self._embedded([load_image(path) for path in self.gallery.crop_paths(stored)])
-        while True:
-            self.store.upsert(records_of(stored), vectors)
-            now = self.gallery.find(sighting.id)
-            if now is None:  # deleted while it was embedded
-                self.store.delete([record.id for record in records])
+            pictures = self._pictures(stored)
+            if pictures is None:
                 return False
-            if now.vehicle == stored.vehicle:
-                return True
-            stored = now  # renamed or merged meanwhile
+            vectors = self._embedded(pictures)
+        return any(self._settle(records, vectors).values())
 
     def sync(self, *, on_progress: OnProgress | None = None) -> IndexReport:
         """Make the store agree with the disk: embed what is missing, remove what is gone, follow what has moved."""
+        report, is_done = self._sync(on_progress)
+        for _ in range(_LOOKS_AGAIN):
+            if is_done:
+                break
+            later, is_done = self._sync(on_progress)
+            report = IndexReport(
+                report.embedded + later.embedded,
+                report.removed + later.removed,
+                report.changed + later.changed,
+                later.total,
+                later.problems,
+            )
+        self.store.optimize()
+        return report
+
+    def _sync(self, on_progress: OnProgress | None) -> tuple[IndexReport, bool]:
+        """Also whether nothing that it did was overtaken by others."""
         indexed = {record.id: record for part in self.store.records() for record in part}
         problems: list[str] = []
         wanted: dict[str, VectorRecord] = {}
         missing: list[tuple[VectorRecord, Path]] = []
-        changed: list[VectorRecord] = []
         for record, path in self._crops(problems):  # after the store: whoever adds now is on disk before he is there
             wanted[record.id] = record
             if record.id not in indexed:
                 missing.append((record, path))
-            elif indexed[record.id] != record:
-                changed.append(record)
-        # what is damaged, or was moved while we read, keeps its vectors until it can be read
-        unread = recorded(self.gallery.root, vehicle_folders(self.gallery.root)[0]).keys() - {
-            record.sighting for record in wanted.values()
-        }
-        gone = [
-            identifier
-            for identifier, record in indexed.items()
-            if identifier not in wanted and record.sighting not in unread
-        ]
-        for part in _parts(gone, _MOVED):
-            self.store.delete(part)
-        self._move({record.id: record for record in changed}, {indexed[record.id].vehicle for record in changed})
+        changed = {record.vehicle for record in indexed.values() if wanted.get(record.id, record) != record}
+        unseen = [record for record in indexed.values() if record.id not in wanted]
+        removed, overtaken = 0, list[VectorRecord]()
+        for part in _parts(unseen, _MOVED):  # what is damaged, or was moved while we read, is there nevertheless
+            after = self._settle(part, None, stored=part)
+            removed += sum(record is None for record in after.values())
+            changed |= {record.vehicle for record in part if after[record.id] not in (None, record)}
+        moved = sum(self._follow(vehicles) for vehicles in _parts(sorted(changed), _BATCH))
         embedded = 0
-        for records, vectors in self._embed_all(missing, problems, on_progress):
-            self.store.upsert(records, vectors)
-            embedded += len(records)
-        self.store.optimize()
-        return IndexReport(embedded, len(gone), len(changed), self.store.count(), tuple(problems))
+        for records, vectors in self._embed_all(missing, problems, on_progress, overtaken):
+            after = self._settle(records, vectors)
+            embedded += sum(record is not None for record in after.values())
+            overtaken += [record for record in records if after[record.id] != record]
+        return IndexReport(embedded, removed, moved, self.store.count(), tuple(problems)), not overtaken
 
     def rebuild(self, *, on_progress: OnProgress | None = None) -> IndexReport:
         """Embed everything anew; searches see the old vectors until all are there. Works on a store of another model
         that was opened with `any_model=True`."""
         problems: list[str] = []
         crops = list(self._crops(problems))
-        self.store.replace(self._embed_all(crops, problems, on_progress))
+        self.store.replace(self._embed_all(crops, problems, on_progress, []))
         later = self.sync()  # what others registered meanwhile
         return replace(later, embedded=later.total, problems=tuple(dict.fromkeys([*problems, *later.problems])))
 
@@ -136,58 +153,94 @@ class GalleryIndex:
     def rename(self, vehicle: str, new: str) -> None:
         """`Gallery.rename`, here too."""
         folder = self.gallery.folder_of(vehicle)
-        self._follow(vehicle if folder is None else folder.name, self.gallery.rename(vehicle, new), new)
+        moved = self.gallery.rename(vehicle, new)
+        self._follow([vehicle if folder is None else folder.name], moved, folder_name(new))
 
     def merge(self, vehicle: str, into: str) -> None:
         """`Gallery.merge`, here too."""
-        folder = self.gallery.folder_of(vehicle)
-        self._follow(vehicle if folder is None else folder.name, self.gallery.merge(vehicle, into), into)
+        folder, target = self.gallery.folder_of(vehicle), self.gallery.folder_of(into)
+        moved = self.gallery.merge(vehicle, into)
+        self._follow([vehicle if folder is None else folder.name], moved, into if target is None else target.name)
 
     def delete(self, vehicle: str) -> None:
         """`Gallery.delete`, here too."""
         folder = self.gallery.folder_of(vehicle)
         try:
             self.gallery.delete(vehicle)
-        finally:
-            if folder is not None and not folder.exists():
-                self._remove(Filter(vehicles=(folder.name,)))
+        finally:  # also where files of it could not be removed
+            if folder is not None:
+                self._follow([folder.name])
 
     def delete_sighting(self, sighting: Sighting) -> None:
         """`Gallery.delete_sighting`, here too."""
         self.gallery.delete_sighting(sighting)
-        self.store.delete([record.id for record in records_of(sighting)])
+        records = records_of(sighting)
+        if any(self._settle(records, None, stored=records).values()):
+            self._follow([sighting.vehicle])  # it lies in another folder, too
 
-    def _follow(self, vehicle: str, moved: dict[str, str], new: str) -> None:
-        folder = self.gallery.folder_of(new)
-        for records, vectors in list(self.store.scan(Filter(vehicles=(vehicle,)))):
-            here = [(record, row) for row, record in enumerate(records) if record.sighting in moved]
-            if folder is None or not here:
-                continue
-            renamed = [_moved(record, folder.name, moved[record.sighting]) for record, _ in here]
-            self.store.upsert(renamed, vectors[[row for _, row in here]])
-            kept = {record.id for record in renamed}
-            self.store.delete([record.id for record, _ in here if record.id not in kept])
+    def _follow(self, vehicles: Sequence[str], moved: Mapping[str, str] | None = None, into: str = "") -> int:
+        """Make the store agree with the disk about all that it holds of some vehicles; returns how much changed.
 
-    def _move(self, changed: dict[str, VectorRecord], vehicles: set[str]) -> None:
-        """Give records that are stored new contents, with the vectors they have."""
-        for some in _parts(sorted(vehicles), _BATCH):
-            for records, vectors in list(self.store.scan(Filter(vehicles=tuple(some)))):
-                rows = [row for row, record in enumerate(records) if record.id in changed]
-                if rows:
-                    self.store.upsert([changed[records[row].id] for row in rows], vectors[rows])
+        A user's picture has another id in another folder: `moved` says which, `into` in which folder.
+        """
+        followed = 0
+        for records, vectors in list(self.store.scan(Filter(vehicles=tuple(vehicles)))):
+            new_ids = [(moved or {}).get(record.sighting, record.sighting) for record in records]
+            rows = [row for row, record in enumerate(records) if record.sighting != new_ids[row]]
+            self._settle([_moved(records[row], into, new_ids[row]) for row in rows], vectors[rows])
+            after = self._settle(records, vectors, stored=records)
+            followed += sum(after[record.id] not in (None, record) for record in records)
+        return followed
 
-    def _remove(self, where: Filter) -> None:
-        for part in list(self.store.records(where)):
-            self.store.delete([record.id for record in part])
+    def _settle(
+        self, records: Sequence[VectorRecord], vectors: np.ndarray | None, *, stored: Sequence[VectorRecord] = ()
+    ) -> dict[str, VectorRecord | None]:
+        """Make the store say of records what the disk says: look, write what differs, and look again until nothing has
+        changed meanwhile. So whoever writes last has looked after it.
+
+        Args:
+            records: as they were seen last.
+            vectors: (N, dim) of them; None: what has moved is left as it is.
+            stored: what the store holds of them.
+
+        Returns:
+            What the disk says of each id; None: it is gone.
+        """
+        row = {record.id: number for number, record in enumerate(records)}
+        holds: dict[str, VectorRecord | None] = {**dict.fromkeys(row), **{record.id: record for record in stored}}
+        while True:
+            now = self._now(records)
+            differing = {identifier for identifier, record in now.items() if record != holds[identifier]}
+            gone = sorted(identifier for identifier in differing if now[identifier] is None)
+            here = [record for record in now.values() if record is not None and record.id in differing]
+            if vectors is not None and here:
+                self.store.upsert(here, vectors[[row[record.id] for record in here]])
+            self.store.delete(gone)
+            if not gone and (vectors is None or not here):
+                return now
+            holds |= now
+
+    def _now(self, records: Sequence[VectorRecord]) -> dict[str, VectorRecord | None]:
+        """What the disk says of records: of those that are damaged there, what they say themselves; None: gone."""
+        found = self.gallery.places.find_all({record.sighting: record.vehicle for record in records})
+        there = {one.id: one for sighting in found.values() if sighting is not None for one in records_of(sighting)}
+        return {
+            record.id: there.get(record.id) if found.get(record.sighting) or record.sighting not in found else record
+            for record in records
+        }
 
     def _crops(self, problems: list[str]) -> Iterator[tuple[VectorRecord, Path]]:
         for sighting in self.gallery.sightings(on_problem=problems.append):
             yield from zip(records_of(sighting), self.gallery.crop_paths(sighting), strict=True)
 
     def _embed_all(
-        self, crops: Sequence[tuple[VectorRecord, Path]], problems: list[str], on_progress: OnProgress | None
+        self,
+        crops: Sequence[tuple[VectorRecord, Path]],
+        problems: list[str],
+        on_progress: OnProgress | None,
+        overtaken: list[VectorRecord],
     ) -> Iterable[tuple[list[VectorRecord], np.ndarray]]:
-        """Crops that cannot be read become problems."""
+        """Crops that cannot be read become problems, or `overtaken` where they were moved or deleted meanwhile."""
         done = 0
         for part in _parts(crops, _BATCH):
             records, pictures = [], []
@@ -196,13 +249,29 @@ class GalleryIndex:
                     pictures.append(load_image(path))
                     records.append(record)
                 except ReIDError as error:
-                    if path.exists():  # else it was moved or deleted meanwhile
+                    if path.exists():
                         problems.append(str(error))
+                    else:
+                        overtaken.append(record)
             if records:
                 yield records, self._embedded(pictures)
             done += len(part)
             if on_progress is not None:
                 on_progress(done, len(crops))
+
+    def _pictures(self, sighting: Sighting) -> list[Image.Image] | None:
+        """The crops of a sighting, wherever they are by now; None: it was deleted meanwhile."""
+        again = False
+        while True:
+            try:
+                return [load_image(path) for path in self.gallery.crop_paths(sighting)]
+            except ReIDError:
+                now = self.gallery.find(sighting.id)
+                if now is None:
+                    return None
+                if now == sighting and again:  # it has not moved, it is damaged
+                    raise
+                again, sighting = now == sighting, now
 
     def _embedded(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         if self._embed is None:

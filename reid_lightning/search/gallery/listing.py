@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +64,7 @@ def read_folder(folder: Path) -> FolderContent:
         if holds_crop_mark(content):
             leftovers.append(folder / name)
         else:
-            sightings.append(_of_picture(folder / name, content))
+            sightings.append(sighting_of_picture(folder / name, content))
     return FolderContent(tuple(sightings), () if damaged else tuple(leftovers), tuple(problems))
 
 
@@ -111,16 +110,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
-def recorded(root: Path, vehicles: Iterable[str]) -> dict[str, str]:
-    """The folder of every sighting that has a sidecar."""
-    return {
-        name.removesuffix(SUFFIX): vehicle
-        for vehicle in vehicles
-        for name in files_of(root / vehicle)
-        if name.endswith(SUFFIX)
-    }
-
-
 def encode_crop(picture: np.ndarray, sighting: str) -> bytes:
     """The JPEG file of a crop (height, width, 3) uint8 RGB, which says in a comment what it is."""
     buffer = io.BytesIO()
@@ -140,7 +129,8 @@ def picture_id(vehicle: str, name: str, content: bytes) -> str:
     return hashlib.sha256(f"{vehicle}/{name}/".encode("utf-8", "surrogateescape") + content).hexdigest()[:16]
 
 
-def _of_picture(path: Path, content: bytes) -> Sighting:
+def sighting_of_picture(path: Path, content: bytes) -> Sighting:
+    """What is known of a picture of a user's, which holds these bytes."""
     crop = Crop(path.name, frame=0, seconds=0.0, box=(0.0, 0.0, 0.0, 0.0), score=1.0, quality=1.0)
     return Sighting(
         id=picture_id(path.parent.name, path.name, content),

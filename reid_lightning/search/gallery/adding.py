@@ -1,0 +1,86 @@
+"""Adding a sighting, so that it is there whole or not at all, and once, whatever other processes do meanwhile.
+
+Its files are written under hidden names first, which may take its time. Then, while nobody else changes the gallery,
+they are renamed to what they are, unless the sighting is there already: crops first, the sidecar last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged
+from reid_lightning.search.gallery.listing import encode_crop
+from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
+from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.records import Sighting
+
+if TYPE_CHECKING:
+    from reid_lightning.search.gallery.folder import Gallery
+
+_LONGEST_ID = 100
+
+
+def add(gallery: Gallery, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
+    """See `Gallery.add`."""
+    sighting = _as_stored(sighting, pictures)
+    if gallery.places.known(sighting.id) is not None:
+        return False
+    sidecar = to_json(sighting).encode()
+    crops = [encode_crop(picture, sighting.id) for picture in pictures]
+    names = [*(crop.file for crop in sighting.crops), f"{sighting.id}{SUFFIX}"]
+    try:
+        gallery.root.mkdir(parents=True, exist_ok=True)
+        with staged(gallery.root, [*crops, sidecar]) as files, locked(gallery.root / LOCK):
+            gallery.places.look()
+            if gallery.places.known(sighting.id) is not None:
+                return False
+            _put(dict(zip(names, files, strict=True)), gallery.root / sighting.vehicle)
+            return True
+    except OSError as error:
+        raise ReIDError(
+            f"The sighting {sighting.id} cannot be saved in {gallery.root / sighting.vehicle}: "
+            f"{error.strerror or error}. Nothing of it was kept; make room or give another gallery, and register the "
+            "source again."
+        ) from error
+
+
+def _put(files: dict[str, Path], folder: Path) -> None:
+    """Give files their names in a vehicle's folder: the last one, the sidecar, when the others are there for good."""
+    if folder.is_symlink():
+        raise ReIDError(f"{folder} is a link; links in a gallery are not followed. Remove it.")
+    folder.mkdir(exist_ok=True)
+    *crops, sidecar = files
+    try:
+        for name in crops:
+            files[name].replace(folder / name)
+        flush_folder(folder)
+        files[sidecar].replace(folder / sidecar)
+    except OSError:
+        for name in crops:
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+        raise
+    flush_folder(folder)
+    flush_folder(folder.parent)
+
+
+def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
+    if not is_plain_name(sighting.id) or len(sighting.id) > _LONGEST_ID:
+        raise ReIDError(
+            f"the sighting's id is {sighting.id!r}; expected a name of at most {_LONGEST_ID} signs, without a folder."
+        )
+    if len(pictures) != len(sighting.crops) or len(pictures) == 0:
+        raise ReIDError(f"{len(pictures)} pictures came with {len(sighting.crops)} crops; expected one for each.")
+    for picture in pictures:
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+            raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
+    crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
+    return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
