@@ -15,6 +15,7 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw
 
 from reid_lightning.atomic import replacing
@@ -26,15 +27,21 @@ from reid_lightning.search.results import score_in_words, time_code
 COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
 _DARK, _LIGHT = "#222222", "white"
 _PAD = 3  # pixels around a text
-_SLOWEST = 0.1  # frames a second; what comes at longer intervals is played faster
-_ENCODERS: tuple[tuple[Literal["libx264", "mpeg4"], dict[str, str]], ...] = (
-    ("libx264", {"crf": "23", "preset": "veryfast"}),
-    ("mpeg4", {"qscale": "4"}),
-)  # H.264 plays in every browser; builds of FFmpeg without GPL parts have MPEG-4 only
+_TICK = Fraction(1, 10_000)  # of a second: times are kept to this, MPEG-4 takes no denominator above 65,535
+_SLOWEST = 0.1  # frames a second: the last one is shown for 10 s at most
+_ENCODERS: tuple[tuple[Literal["libx264", "mpeg4"], dict[str, str], int], ...] = (
+    ("libx264", {"crf": "23", "preset": "veryfast"}, 2 * 86_400),
+    ("mpeg4", {"qscale": "4"}, 3_600),
+)
+"""Names, options, and the longest pause in seconds: mp4 counts the ticks between two frames in 31 bits, MPEG-4 writes a
+bit for each second. H.264 plays in every browser; builds of FFmpeg without GPL parts have MPEG-4 only."""
 
 
 class AnnotatedVideo:
-    """Writes frames with their matches drawn in, as H.264 where FFmpeg has it, else MPEG-4.
+    """Writes frames with their matches drawn in, each at its own time, as H.264 where FFmpeg has it, else MPEG-4.
+
+    Whoever jumps to the `seconds` of a match sees its frame: pauses, changing rates and left-out frames keep their
+    lengths. (Pauses of more than two days become two days, in MPEG-4 one hour; frames closer than 0.1 ms move apart.)
 
     A context manager. The file appears under its name when all frames are written, and not at all after an error or
     without a frame. A side of odd length loses its last line of pixels, which the encoders ask for.
@@ -42,7 +49,8 @@ class AnnotatedVideo:
     Args:
         path: a name that ends in a container's ending, such as `.mp4`.
         width, height: of the frames, in pixels.
-        frames_per_second: of the video; of a source read with `every=n` its own divided by n. Below 0.1 it becomes 0.1.
+        frames_per_second: how many come in a second as a rule; of a source read with `every=n` its own divided by n.
+            The last frame is shown for as long as that says.
         note: stands beside the time code of every frame.
     """
 
@@ -55,11 +63,15 @@ class AnnotatedVideo:
         self._note = note
         self._size = width, height
         self._rate = Fraction(max(frames_per_second, _SLOWEST)).limit_denominator(1001)
+        self._duration = max(1, round(1 / self._rate / _TICK))  # of the last frame, in ticks
         self._stack = ExitStack()
         self._unfinished: Path | None = None
         self._container: av.container.OutputContainer | None = None
         self._stream: av.VideoStream | None = None
         self._frames = 0
+        self._last = 0  # ticks at which the newest frame is shown
+        self._longest_pause = 0  # ticks
+        self._left_out = 0  # ticks of pauses that were longer
 
     def __enter__(self) -> AnnotatedVideo:
         if not self.path.parent.is_dir():
@@ -77,24 +89,41 @@ class AnnotatedVideo:
 
     def add(self, frame: Frame, matches: Sequence[Match]) -> None:
         """Draw the matches of a frame, which are those of its number, and write it. Frames come in their order."""
-        if self._container is None or self._stream is None:
-            raise ReIDError("the annotated video is not open; write frames inside its `with` block.")
         width, height = self._size
         if frame.picture.shape != (height, width, 3):
             raise ReIDError(f"frame {frame.number} is {frame.picture.shape}; expected {(height, width, 3)}.")
         drawn = np.asarray(annotate(frame, matches, note=self._note))[: height - height % 2, : width - width % 2]
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24")
-        picture.pts = self._frames
-        picture.time_base = 1 / self._rate
-        self._container.mux(self._stream.encode(picture))
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(drawn), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        picture.pts, picture.time_base = self._tick(frame.seconds), _TICK
+        self._encode(picture)
         self._frames += 1
+
+    def _tick(self, seconds: float) -> int:
+        """When the next frame is shown; the first one from the beginning: players cannot agree on an empty one."""
+        if not self._frames:
+            return 0
+        tick = max(self._last + 1, round(seconds / _TICK) - self._left_out)
+        too_long = max(0, tick - self._last - self._longest_pause)
+        self._left_out += too_long
+        self._last = tick - too_long
+        return self._last
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        """None: there are no more."""
+        if self._container is None or self._stream is None:
+            raise ReIDError("the annotated video is not open; write frames inside its `with` block.")
+        for packet in self._stream.encode(picture):
+            packet.duration = self._duration  # which counts for the last one alone
+            self._container.mux(packet)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None and self._frames and self._container is not None and self._stream is not None:
-                self._container.mux(self._stream.encode(None))
+            if error is None and self._frames and self._container is not None:
+                self._encode(None)
                 self._container.close()
         except BaseException as failure:
             self._leave(failure)
@@ -108,10 +137,15 @@ class AnnotatedVideo:
             self._container = None
 
     def _new_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
-        name, options = next(entry for entry in _ENCODERS if entry[0] in av.codecs_available)
+        name, options, pause = next(entry for entry in _ENCODERS if entry[0] in av.codecs_available)
+        self._longest_pause = round(pause / _TICK)
         stream = container.add_stream(name, rate=self._rate, options=options)
         stream.width, stream.height = (side - side % 2 for side in self._size)
         stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        stream.time_base = context.time_base = _TICK
+        context.max_b_frames = 0  # with them mp4 ends a file of changing rate before its last frame is shown
+        context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1  # BT.709, narrow
         return stream
 
     def _leave(self, error: BaseException) -> None:

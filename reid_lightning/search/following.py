@@ -80,6 +80,9 @@ def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..
     step = None
     for frame in source:
         if step is not None:
+            if frame.picture.shape != step.frame.picture.shape:  # another scene: places in it are other places
+                step = replace(step, ended=(*step.ended, *tracker.close()))
+                detector.start()
             yield step
         boxes = tracker.update(detector.detect(frame.picture), seconds=frame.seconds)
         step = Step(frame, tuple(boxes), tuple(tracker.finished()))

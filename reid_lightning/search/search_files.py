@@ -75,7 +75,7 @@ class SearchFiles:
         self._stack.__exit__(kind, error, trace)
 
     def add(self, searched: SearchedFrame) -> None:
-        """A frame and its matches. A video's frames of another size than its first are drawn in the size of that."""
+        """A frame and its matches. A video's frames of another size than its first are drawn into the size of that."""
         matches = [replace(match, picture=self._path(match)) for match in searched.matches]
         self.matches.extend(matches)
         self.frames += 1
@@ -150,14 +150,20 @@ class SearchFiles:
 
 
 def _scaled(frame: Frame, matches: Sequence[Match], size: tuple[int, int]) -> tuple[Frame, Sequence[Match]]:
-    """The frame and the boxes in it, in a size (width, height)."""
+    """The frame and the boxes in it, in a size (width, height): as large as fits, black around it."""
     height, width = frame.picture.shape[:2]
     if (width, height) == size:
         return frame, matches
-    picture = np.asarray(Image.fromarray(frame.picture).resize(size))
-    by = (size[0] / width, size[1] / height) * 2
+    by = min(size[0] / width, size[1] / height)
+    inside = max(1, round(width * by)), max(1, round(height * by))
+    left, top = (size[0] - inside[0]) // 2, (size[1] - inside[1]) // 2
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
+    picture[top : top + inside[1], left : left + inside[0]] = np.asarray(Image.fromarray(frame.picture).resize(inside))
+    stretch = (inside[0] / width, inside[1] / height) * 2
     moved = [
-        match if match.box is None else replace(match, box=box_of(map(operator.mul, match.box, by)))
+        match
+        if match.box is None
+        else replace(match, box=box_of(map(operator.add, map(operator.mul, match.box, stretch), (left, top) * 2)))
         for match in matches
     ]
     return replace(frame, picture=picture), moved

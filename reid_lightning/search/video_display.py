@@ -18,10 +18,9 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
+from reid_lightning.data.picture_colours import BACKGROUND
 from reid_lightning.errors import ReIDError
 
-BACKGROUND = (128, 128, 128)
-"""The colour that transparent pixels are laid on."""
 MOST_ANAMORPHIC = 4
 """Pixels that are said to be longer, or higher, by more than this are taken for square: no camera has them."""
 

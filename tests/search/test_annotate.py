@@ -91,7 +91,12 @@ def test_the_video_has_every_frame_with_its_matches(tmp_path, monkeypatch, width
             video.add(frame(number, width, height), [match()] if number >= 3 else [])
         assert not path.exists()
     frames, codec, pixels, rate = read(path)
-    assert (len(frames), codec, pixels, rate) == (6, names[encoders[0]], "yuv420p", 12.5)
+    assert (len(frames), codec, pixels, rate) == (
+        6,
+        names[encoders[0]],
+        "yuv420p",
+        pytest.approx(6 / 0.58),
+    )  # 0.08 s for the last
     assert frames[0].shape == (240, 320, 3)
     assert abs(frames[0][140, 98:103].astype(int) - GREY).max() < 16
     red, green, blue = ImageColor.getrgb(colour_of("51G12345"))
@@ -101,7 +106,7 @@ def test_the_video_has_every_frame_with_its_matches(tmp_path, monkeypatch, width
 
 
 def test_an_encoder_that_ffmpeg_lacks_is_passed_over(tmp_path, monkeypatch):
-    monkeypatch.setattr(annotation, "_ENCODERS", (("no_such_encoder", {}), ("mpeg4", {})))
+    monkeypatch.setattr(annotation, "_ENCODERS", (("no_such_encoder", {}, 1), ("mpeg4", {}, 1)))
     with AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 10) as video:
         video.add(frame(0, 64, 64), [])
     assert read(tmp_path / "v.mp4")[1] == "mpeg4"
@@ -126,10 +131,53 @@ def test_a_video_of_few_frames_an_hour_and_a_folder_named_by_the_time_can_be_wri
     monkeypatch.chdir(tmp_path)
     (tmp_path / "08:00").mkdir()
     with AnnotatedVideo("08:00/v.mp4", 64, 64, 25 / 100_000) as video:
-        for number in range(2):
-            video.add(frame(number, 64, 64), [])
-    frames, _, _, rate = read(tmp_path / "08:00" / "v.mp4")
-    assert (len(frames), rate) == (2, 0.1)
+        for number in range(3):
+            video.add(Frame(frame(0, 64, 64).picture, number, 4000.0 * number), [])
+    assert times(tmp_path / "08:00" / "v.mp4") == ([0, 4000, 8000], 8010)
+
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        ([0, 0.033, 0.066, 8.0, 8.2, 8.4], [0, 0.033, 0.066, 8.0, 8.2, 8.4]),  # a telephone's rate changes
+        ([0.7, 0.8, 0.9], [0, 0.8, 0.9]),  # the sound began earlier: the first frame is shown until the second
+        ([0, 1 / 3000, 2 / 3000], [0, 0.0003, 0.0007]),
+        ([0, 0.5, 0.5, 0.4, 0.6], [0, 0.5, 0.5001, 0.5002, 0.6]),  # no time may come twice
+        ([0, 1e9, 1e9 + 1], [0, 2 * DAY, 2 * DAY + 1]),
+        ([10 * number for number in range(40)], [10 * number for number in range(40)]),
+    ],
+)
+def test_every_frame_is_shown_at_its_own_time(tmp_path, seconds, shown):
+    """Written at a constant rate, a match at 0.858 s was found at 5.197 s."""
+    with AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 12.5) as video:
+        for number, at in enumerate(seconds):
+            video.add(Frame(frame(0, 64, 64).picture, number, at), [])
+    found, end = times(tmp_path / "v.mp4")
+    assert found == pytest.approx(shown, abs=1e-6)
+    assert end == pytest.approx(shown[-1] + 0.08, abs=1e-3)  # the last one is shown as long as the rate says
+    assert (tmp_path / "v.mp4").stat().st_size < 60_000
+
+
+def times(path):
+    """When each frame is shown, and when the last one no longer is."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        found = [one.time for one in container.decode(stream)]
+        return found, float((stream.start_time + stream.duration) * stream.time_base)
+
+
+def test_colours_of_large_videos_are_not_left_to_the_players_guess(tmp_path):
+    """Untagged, browsers take them for BT.709 and FFmpeg for BT.601."""
+    colour = np.full((64, 64, 3), (30, 160, 60), np.uint8)
+    with AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 10) as video:
+        video.add(Frame(colour, 0, 0.0), [])
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        (seen,) = container.decode(video=0)
+    assert (seen.colorspace, seen.color_range) == (1, 1)
+    assert np.abs(seen.to_ndarray(format="rgb24")[-8:, -8:].astype(int) - colour[-8:, -8:]).max() <= 4
 
 
 def test_what_cannot_become_a_video_is_named(tmp_path):

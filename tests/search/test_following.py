@@ -1,8 +1,9 @@
 """Sources followed frame by frame: tracks of a video, pictures that stand for themselves."""
 
+import numpy as np
 import pytest
 from PIL import Image
-from toy_clips import RED, BrightBoxes, KnowsRed, NeedsVideo, build_tracker, car_and_truck, scene, share_of
+from toy_clips import RED, BrightBoxes, KnowsRed, NeedsVideo, build_tracker, car_and_truck, scene, share_of, write_clip
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.following import follow
@@ -90,3 +91,19 @@ def test_a_vehicle_of_a_picture_needs_one_frame_only(tmp_path):
 def test_a_word_that_says_nothing_of_pictures_is_refused(clip):
     with open_source(clip) as source, pytest.raises(ReIDError, match="'scene'; expected one of auto, scenes, crops"):
         list(follow(source, BrightBoxes(), build_tracker, pictures="scene"))
+
+
+def test_another_size_is_another_scene(tmp_path):
+    """A broadcast goes from one programme to the next: no track goes on across it, and no number comes again."""
+    pictures = [scene(red=(3 * number, 10)) for number in range(8)]
+    parts = []
+    for size in ((160, 120), (320, 240)):
+        resized = [np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST)) for picture in pictures]
+        parts.append(write_clip(tmp_path / f"{size[0]}.ts", resized).read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    with open_source(tmp_path / "both.ts") as source:
+        steps = list(follow(source, BrightBoxes(), build_tracker))
+    assert [step.frame.picture.shape[1] for step in steps] == [160] * 8 + [320] * 8
+    assert [(step.frame.number, track) for step in steps for track in step.ended] == [(7, 1), (15, 2)]
+    assert [{box.track for box in step.boxes} for step in steps[2:8]] == [{1}] * 6
+    assert [{box.track for box in step.boxes} for step in steps[10:]] == [{2}] * 6

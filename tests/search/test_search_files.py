@@ -138,7 +138,13 @@ def test_frames_of_another_size_are_drawn_in_the_first(tmp_path, gallery, monkey
         files.add(searched(2, size=(30, 40)))
         files.finish([], query={})
     assert [frame.picture.shape for frame, _ in drawn] == [(80, 120, 3)] * 3
-    assert [match.box for match in drawn[1][1]] == [(10.0, 10.0, 50.0, 40.0), None]
+    scale = 80 / 240
+    assert [match.box for match in drawn[1][1]] == [
+        pytest.approx((20 + 20 * scale, 30 * scale, 20 + 100 * scale, 120 * scale)),
+        None,
+    ]
+    bars, inside = drawn[1][0].picture[:, :20], drawn[1][0].picture[:, 20:100]
+    assert (bars == 0).all() and (inside == 90).all()  # as a player fits a square into a wider window
     assert files.matches[1].box == (20.0, 30.0, 100.0, 120.0)  # of the frame as it is
     with av.open(str(tmp_path / "annotated.mp4")) as video:
         assert [(one.width, one.height) for one in video.decode(video=0)] == [(120, 80)] * 3

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
 
+from reid_lightning.data.picture_colours import BACKGROUND
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.sources import open_source
-from reid_lightning.search.video_display import BACKGROUND
 
 WIDTH, HEIGHT = 160, 96
 RED, GREY = (220, 30, 30), (90, 90, 90)
