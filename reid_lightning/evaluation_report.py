@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.pictures import draw_hardest_queries, draw_ranked_lists
@@ -24,6 +23,7 @@ from reid_lightning.ranking.files import SUFFIXES
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult
 from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
+from reid_lightning.tables import new_table, print_written, titled
 
 _CMC_RANKS = 50
 _RESULTS = (
@@ -98,26 +98,24 @@ def written_files(run_dir: Path) -> tuple[list[Path], list[Path]]:
     return [path for path in found if path not in earlier], earlier
 
 
-def result_table(result: RetrievalResult, *, title: str) -> Table:
-    """mAP, rank-k and mINP in percent, each with its 95 % confidence interval below it."""
+def result_table(result: RetrievalResult, *, title: str) -> RenderableType:
+    """mAP, rank-k and mINP in percent, a row each, with its 95 % confidence interval."""
     values = {"mAP": result.mAP, **{f"rank-{rank}": share for rank, share in result.cmc.items()}, "mINP": result.mINP}
     intervals = result.confidence_intervals()
-    table = Table(title=title, caption=f"{result.describe()}\nbelow: 95 % confidence over the choice of vehicles")
-    for column in values:
-        table.add_column(column, justify="right")
-    table.add_row(*(f"{100 * value:.2f}" for value in values.values()))
-    table.add_row(*("{:.1f}-{:.1f}".format(*(100 * end for end in intervals[name])) for name in values), style="dim")
-    return table
+    caption = f"{result.describe()}\nranges: 95 % confidence over the choice of vehicles"
+    table = new_table("percent", "", "", names=("percent",))
+    for name, value in values.items():
+        table.add_row(name, f"{100 * value:.2f}", "{:.1f} - {:.1f}".format(*(100 * end for end in intervals[name])))
+    return titled(table, title, caption)
 
 
-def print_table(table: Table, run_dir: Path, *lines: str) -> None:
+def print_table(table: RenderableType, run_dir: Path, *lines: str) -> None:
     """The table, further lines, and where everything was written."""
     console = Console()
     console.print(table)
     for line in lines:
         console.print(line, highlight=False)
     written, earlier = written_files(run_dir)
-    for path in written:
-        console.print(f"[dim]wrote[/dim] {path}", soft_wrap=True, highlight=False)
+    print_written(console, written)
     for path in earlier:
         console.print(f"[yellow]of an earlier run in this folder:[/yellow] {path}", soft_wrap=True, highlight=False)

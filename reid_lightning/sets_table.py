@@ -7,14 +7,15 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.table import Table
+from rich.console import RenderableType
 
 from reid_lightning.cli import write_atomically
 from reid_lightning.judgement import Judgement
+from reid_lightning.tables import Name, new_table, titled
 
 NAME = "sets"
 
-_PRINTED = ("set", "mAP", "rank-1", "rank-5", "mINP", "threshold")  # the files have all
+_PRINTED = ("set", "mAP", "rank-1", "mINP", "threshold")  # the files have all
 
 
 def write_sets_table(sets: Mapping[str, Judgement], run_dir: Path) -> None:
@@ -27,17 +28,18 @@ def write_sets_table(sets: Mapping[str, Judgement], run_dir: Path) -> None:
     write_atomically(run_dir / f"{NAME}.md", "\n".join(lines) + "\n")
 
 
-def sets_table(sets: Mapping[str, Judgement]) -> Table:
+def sets_table(sets: Mapping[str, Judgement]) -> RenderableType:
     """The most of it for the terminal."""
     header, rows = _cells(sets)
     shown = [column for column, name in enumerate(header) if name in _PRINTED]
     notes = [f"{name}: {one.result.describe()}" for name, one in sets.items()]
-    table = Table(title=f"{len(sets)} data sets", caption="\n".join(["percent", *notes]))
-    for column in shown:
-        table.add_column(header[column], justify="right" if column else "left")
+    columns = [header[column] for column in shown]
+    caption = "\n".join(["percent", *notes])
+    table = new_table(*columns, names=columns[:1])
     for row in rows:
-        table.add_row(*(row[column] for column in shown))
-    return table
+        name, *numbers = (row[column] for column in shown)
+        table.add_row(Name(name), *numbers)
+    return titled(table, f"{len(sets)} data sets", caption)
 
 
 def _cells(sets: Mapping[str, Judgement]) -> tuple[list[str], list[list[str]]]:

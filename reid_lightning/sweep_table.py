@@ -21,8 +21,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from reid_lightning.cli import user_message, write_atomically
 from reid_lightning.distributed import is_rank_zero
@@ -31,6 +30,7 @@ from reid_lightning.plots import new_figure, save_figure
 from reid_lightning.pruning import why_pruned
 from reid_lightning.sweep_results import Choice, ScoredJob, choices, own_settings, read_sweep, shared_settings
 from reid_lightning.sweeps import place_of, sweep_folder, write_record
+from reid_lightning.tables import new_table, print_written, titled
 
 NAME = "sweep"
 _MOST_SHOWN = 40  # choices in the plot, the best of them
@@ -83,7 +83,7 @@ class SweepTable(Callback):
         console.print(_printed(choices(jobs), title=f"{len(jobs)} jobs", notes=_protocols(jobs)))
         for ending in ("csv", "md", "png"):
             path = Path(config.hydra.sweep.dir) / f"{NAME}.{ending}"
-            console.print(f"[dim]wrote[/dim] {path}", soft_wrap=True, highlight=False)
+            print_written(console, [path])
         failed = [one.job for one in jobs if one.job.status == "failed"]
         if failed:
             settings = " ".join(f"{key}={value}" for key, value in own_settings(failed[0], jobs).items())
@@ -147,15 +147,13 @@ def _markdown(jobs: Sequence[ScoredJob]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _printed(table: Sequence[Choice], *, title: str, notes: Sequence[str]) -> Table:
+def _printed(table: Sequence[Choice], *, title: str, notes: Sequence[str]) -> RenderableType:
     metrics = [metric for metric in _metrics(table) if metric in _PRINTED]
-    printed = Table(title=title, caption="\n".join([f"percent, {_EXPLAINED}", *notes]))
-    printed.add_column("", overflow="fold")
-    for column in (*metrics, "jobs"):
-        printed.add_column(column, justify="right", no_wrap=column != "jobs")
+    caption = "\n".join([f"percent, {_EXPLAINED}", *notes])
+    printed = new_table("", *metrics, "jobs", names=("", "jobs"))
     for choice in table:
         printed.add_row(choice.name, *(choice.summary(metric) for metric in metrics), choice.ends)
-    return printed
+    return titled(printed, title, caption)
 
 
 def _plot(table: Sequence[Choice], *, notes: Sequence[str]) -> Figure:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -47,22 +47,20 @@ def middle_shortened(text: str, width: int) -> str:
     return start + _DOTS + set_cell_size(text[::-1], kept // 2)[::-1]
 
 
-def new_table(*columns: str, title: str = "", caption: str = "", names: Iterable[str] = ()) -> Table:
+def new_table(*columns: str, names: Iterable[str] = ()) -> Table:
     """A table whose columns hold numbers, right-aligned and never broken or cut; but for those of `names`, whose cells
-    are `Name`s or words that may go over several lines. Title and caption are shown as they are."""
-    table = Table(
-        title=Text(title) if title else None,
-        caption=Text(caption) if caption else None,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    are `Name`s or words that may go over several lines."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     names = set(names)
     for column in columns:
-        table.add_column(Text(column), justify="left" if column in names else "right", no_wrap=column not in names)
+        is_name = column in names
+        table.add_column(Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     return table
+
+
+def titled(table: Table, title: str, caption: str = "") -> Group:
+    """The table between two texts, which may be wider than it and are shown as they are; a blank line behind."""
+    return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text())
 
 
 def print_written(console: Console, paths: Iterable[Path]) -> None:

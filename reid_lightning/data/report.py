@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from reid_lightning.data.images import find_bad_images
 from reid_lightning.data.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
+from reid_lightning.tables import Name, new_table, titled
 
 _NAMED = 5  # examples shown with a problem
 
@@ -93,26 +93,16 @@ def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[PicturePath
 
 def render_report(report: DatasetReport) -> RenderableType:
     """Tables of counts and the list of problems, for `rich.console.Console.print`."""
-    counts = Table(title=Text(f"Data set {report.name}"), title_justify="left")
-    for heading in (
-        "split",
-        "pictures",
-        "identities",
-        "cameras",
-        "tracks",
-        "pictures per identity (min / median / max)",
-    ):
-        counts.add_column(heading, justify="left" if heading == "split" else "right")
+    headings = ("split", "pictures", "identities", "cameras", "tracks", "pictures of an identity *")
+    counts = new_table(*headings, names=headings[:1])
     for split in report.splits:
         least, middle, most = split.per_identity
         numbers = (split.pictures, split.identities, len(split.per_camera.keys() - {"?"}), split.tracks)
         counts.add_row(split.name, *(f"{number:,}" for number in numbers), f"{least:,} / {middle:,g} / {most:,}")
-    cameras = Table(title="Pictures per camera", title_justify="left")
-    cameras.add_column("camera")
-    for split in report.splits:
-        cameras.add_column(split.name, justify="right")
+    splits = [split.name for split in report.splits]
+    cameras = new_table("camera", *splits, names=("camera",))
     for camera in sorted({camera for split in report.splits for camera in split.per_camera}):
-        cameras.add_row(Text(camera), *(f"{split.per_camera.get(camera, 0):,}" for split in report.splits))
+        cameras.add_row(Name(camera), *(f"{split.per_camera.get(camera, 0):,}" for split in report.splits))
     lines = Text()
     if not report.problems:
         lines.append("No problem found.", style="bold green")
@@ -121,7 +111,11 @@ def render_report(report: DatasetReport) -> RenderableType:
         for example in problem.examples:
             lines.append(f"     {example}\n", style="dim")
         lines.append(f"   Consequence: {problem.consequence}\n   Fix: {problem.fix}\n")
-    return Group(counts, cameras, lines)
+    return Group(
+        titled(counts, f"Data set {report.name}", "* least / median / most"),
+        titled(cameras, "Pictures per camera"),
+        lines,
+    )
 
 
 def report_on(read: Callable[..., VehicleDataset]) -> DatasetReport:
@@ -277,6 +271,7 @@ if __name__ == "__main__":
 
         dataset = read(on_bad_image="skip")
         for part in dataset.parts or (dataset,):
-            Console().print(render_report(report_on(lambda on_bad_image, part=part: part)))
+            report = report_on(lambda on_bad_image, part=part: part)
+            Console().print(render_report(report), soft_wrap=True)  # paths in one piece
 
     main()

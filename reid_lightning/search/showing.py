@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from reid_lightning.atomic import replacing
 from reid_lightning.search.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
@@ -25,7 +24,7 @@ from reid_lightning.search.sources import Source
 from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_finder import TrackCounts
-from reid_lightning.tables import Name, middle_shortened, new_table, print_written
+from reid_lightning.tables import Name, middle_shortened, new_table, print_written, titled
 
 _ROWS = 20
 """Rows of a printed table."""
@@ -108,8 +107,7 @@ class RegisteredFiles:
     def end(self, source: Source, counts: TrackCounts) -> None:
         """The source was read to its end, or as far as somebody wished."""
         if self._sightings:
-            console().print(self._title)
-            console().print(self._table)
+            console().print(titled(self._table, self._title))
             if len(self._sightings) > _ROWS:
                 say(f"and {len(self._sightings) - _ROWS:,} more")
         last = self._sources[-1]
@@ -187,7 +185,9 @@ def print_found(
     say(f"Scores {threshold.describe()}.")
 
 
-def _tracks(source: Source, decisions: Sequence[TrackDecision], threshold: Threshold, tracks: int) -> Table | None:
+def _tracks(
+    source: Source, decisions: Sequence[TrackDecision], threshold: Threshold, tracks: int
+) -> RenderableType | None:
     """The tracks that are a registered vehicle, else those that come closest."""
     first = [one for one in decisions if one.place == 1]
     if not first:
@@ -200,7 +200,6 @@ def _tracks(source: Source, decisions: Sequence[TrackDecision], threshold: Thres
         title += f" ({tracks:,} seen, {tracks - len(first):,} left out: poor pictures)"
     table = new_table(
         *("track" if video else "picture", "vehicle", "similarity", *(("time", "crops") if video else ()), ""),
-        title=title,
         names=("vehicle",),
     )
     for one in accepted[:_ROWS] or sorted(first, key=lambda one: -one.similarity)[:_NEXT]:
@@ -208,24 +207,24 @@ def _tracks(source: Source, decisions: Sequence[TrackDecision], threshold: Thres
         number = str(one.track if video else one.first_frame)
         verdict = "" if one.accepted else f"below {threshold.used:.2f}"
         table.add_row(number, Name(plain_text(one.vehicle)), f"{one.similarity:.3f}", *where, verdict)
-    return table
+    return titled(table, title)
 
 
-def _all_pictures(decisions: Sequence[TrackDecision]) -> Table | None:
+def _all_pictures(decisions: Sequence[TrackDecision]) -> RenderableType | None:
     """One track that all pictures belong to: its vehicles, and which one is the answer."""
     if not decisions:
         return None
     answer = next((plain_text(one.vehicle) for one in decisions if one.accepted), "no registered vehicle")
     title = f"All pictures together: {answer}"
-    table = new_table("rank", "vehicle", "similarity", "crops", "", title=title, names=("vehicle",))
+    table = new_table("rank", "vehicle", "similarity", "crops", "", names=("vehicle",))
     for one in decisions[:_ROWS]:
         verdict = "the answer" if one.accepted else ""
         name = Name(plain_text(one.vehicle))
         table.add_row(str(one.place), name, f"{one.similarity:.3f}", str(one.crops), verdict)
-    return table
+    return titled(table, title)
 
 
-def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> Table | None:
+def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> RenderableType | None:
     """The first frames with matches. Where a score is no cosine similarity, that stands beside it."""
     if not matches:
         return None
@@ -233,7 +232,7 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> T
     scores = ("re-ranked" if threshold.reranked else "score", *(("cosine",) if compared else ()))
     where = ("frame", "time") if video else ("picture",)
     title = "Single frames" if video else "Single pictures"
-    table = new_table(*where, "vehicle", *scores, "registered by", title=title, names=("vehicle", "registered by"))
+    table = new_table(*where, "vehicle", *scores, "registered by", names=("vehicle", "registered by"))
     for _, found in list(by_frame(list(matches)))[:_ROWS]:
         for match in found:
             time = (time_code(match.seconds),) if video else ()
@@ -241,7 +240,7 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> T
             camera = Name(plain_text(match.camera or ""))
             name = Name(plain_text(match.vehicle))
             table.add_row(str(match.frame), *time, name, f"{match.score:.3f}", *cosine, camera)
-    return table
+    return titled(table, title)
 
 
 def _has_time(source: Source) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -61,10 +62,10 @@ def test_counts():
 def test_a_clean_data_set_is_shown_as_such():
     text = shown(describe_dataset(GOOD))
     assert "Data set cars" in text and "No problem found." in text
-    (row,) = (line for line in text.splitlines() if line.startswith("│ gallery"))
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["gallery", "5", "3", "2", "4", "1 / 2 / 2"]
-    (row,) = (line for line in text.splitlines() if line.startswith("│ 2 "))
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["2", "2", "1", "1"]
+    (row,) = (line for line in text.splitlines() if line.startswith("gallery "))
+    assert re.split(r"\s{2,}", row.strip()) == ["gallery", "5", "3", "2", "4", "1 / 2 / 2"]
+    (row,) = (line for line in text.splitlines() if line.startswith("2 "))
+    assert re.split(r"\s{2,}", row.strip()) == ["2", "2", "1", "1"]
 
 
 @pytest.mark.parametrize(
@@ -185,8 +186,8 @@ def test_columns_and_camera_lists_arrive_from_the_command_line(table, project):
     settings = ("data.columns={identity: vid, camera: cam no}", "data.gallery_cameras=[2]")
     done = run(project, "data=csv", f"data.path={table}", *settings)
     assert done.returncode == 0, done.stderr
-    (row,) = (line for line in done.stdout.splitlines() if line.startswith("│ gallery"))
-    assert [cell.strip() for cell in row.split("│")[2:5]] == ["2", "2", "1"]
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("gallery "))
+    assert re.split(r"\s{2,}", row)[1:4] == ["2", "2", "1"]
 
 
 @pytest.mark.parametrize(

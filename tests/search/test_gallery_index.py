@@ -230,7 +230,7 @@ def test_commands(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[st
     assert store.count() == store.count(Filter(vehicles=("A2",))) == 4
     assert main(["list", *at]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "A2" in line]
-    assert [cell.strip() for cell in row.split("│")[1:7]] == ["A2", "2", "4", "north", "car", "2001-09-09 01:46:40"]
+    assert row.split() == ["A2", "2", "4", "north", "car", "2001-09-09", "01:46"]
     assert main(["check", *at]) == 0
     (gallery.root / "A2/a0.json").write_text("{")
     assert main(["check", *at]) == 1 and "a0.json is damaged" in capsys.readouterr().out
@@ -262,7 +262,7 @@ def test_a_list_can_be_piped_and_cannot_steer_the_terminal(tmp_path, capsys, mon
         gallery.add(sighting(number, "A", camera=f"\x1b[2J{'long name ' * 4}{number}"), pictures(number))
     assert main(["list", "--gallery", str(gallery.root)]) == 0
     output = capsys.readouterr().out
-    (row,) = [line for line in output.splitlines() if "│ A " in line]
+    (row,) = [line for line in output.splitlines() if line.startswith("A ")]
     assert "\x1b" not in output and "?[2Jlong name" in row and "long name 2" in row
 
 

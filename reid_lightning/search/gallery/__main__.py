@@ -13,7 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from reid_lightning.errors import ReIDError, printable
 from reid_lightning.masking import without_password
@@ -28,6 +27,7 @@ from reid_lightning.search.gallery.stores import VectorStore, open_store
 from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
+from reid_lightning.tables import Name, new_table
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,20 +116,13 @@ def _say(console: Console, text: str) -> None:
 
 def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     problems: list[str] = []
-    table = Table()
-    for column in ("vehicle", "sightings", "crops", "cameras", "types", "first (UTC)", "last (UTC)"):
-        table.add_column(column, no_wrap=column not in ("cameras", "types"), overflow="fold")  # to be copied, read, cut
+    names = ("vehicle", "cameras", "types")
+    table = new_table("vehicle", "sightings", "crops", "cameras", "types", "seen (UTC)", names=names)
     for vehicle in gallery.vehicles(on_problem=problems.append):
-        lists = (plain_text(", ".join(vehicle.cameras)), plain_text(", ".join(vehicle.types)))
-        table.add_row(
-            plain_text(vehicle.id),
-            str(vehicle.sightings),
-            str(vehicle.crops),
-            *lists,
-            _date(vehicle.first),
-            _date(vehicle.last),
-        )
-    if not console.is_terminal:
+        lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(", ".join(vehicle.types))))
+        counts = (str(vehicle.sightings), str(vehicle.crops))
+        table.add_row(Name(plain_text(vehicle.id)), *counts, *lists, _span(vehicle.first, vehicle.last))
+    if not console.is_terminal:  # a pipe or a file gets names whole, to be copied, read, cut
         console.width = max(
             console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum
         )
@@ -244,6 +237,16 @@ def _store(options: argparse.Namespace, **model: Any) -> VectorStore:
 def _progress() -> AbstractContextManager[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True))
+
+
+def _span(first: float | None, last: float | None) -> str:
+    """From when to when, to the minute; on one day that is named once."""
+    if first is None or last is None:
+        return ""
+    start, end = _date(first), _date(last)
+    if start[:10] == end[:10] and " " in start:
+        return start[:16] if start[:16] == end[:16] else f"{start[:16]} -{end[10:16]}"
+    return f"{start[:10]} - {end[:10]}"
 
 
 def _date(seconds: float | None) -> str:
