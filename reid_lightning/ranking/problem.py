@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import Index, Names, check_index, number_names
-from reid_lightning.ranking.scores import Scores
+from reid_lightning.ranking.scores import Scores, block_queries
 
 IMAGE_TO_IMAGE = "image to image"
 IMAGE_TO_TRACK = "image to track"
@@ -104,13 +104,15 @@ class RankingProblem:
 
     def __iter__(self) -> Iterator[Chunk]:
         queries, gallery = self.sizes
-        size = min(queries, max(1, _CHUNK_ELEMENTS // gallery))
+        block = block_queries(gallery)
+        size = min(queries, max(1, _CHUNK_ELEMENTS // (gallery * block)) * block)
         buffer = self._buffer(size)
         for start in range(0, queries, size):
             yield self._chunk(start, min(start + size, queries), buffer)
 
     def query(self, number: int) -> Chunk:
-        """One query against the whole gallery."""
+        """One query against the whole gallery, with the scores that it has in the chunk of many, to the last bit. Costs
+        as much as the few hundred queries that are computed with it."""
         return self._chunk(number, number + 1, self._buffer(1))
 
     def _buffer(self, queries: int) -> Tensor:

@@ -16,7 +16,7 @@ class RetrievalResult:
     """Shares in [0, 1], and the protocol they were measured under.
 
     The tensors have an entry for each query, on the CPU. Queries without a right answer have NaN or 0 there, are
-    counted in `queries_without_match` and are in no mean.
+    counted in `queries_without_match` and are in no mean; `num_valid_queries` are in every mean.
     """
 
     mAP: float
@@ -37,6 +37,11 @@ class RetrievalResult:
     ap: str
     junk: str
     protocol: str
+
+    @property
+    def num_valid_queries(self) -> int:
+        """How many queries have a right answer that is not junk: those that the means are over."""
+        return self.queries - self.queries_without_match
 
     def confidence_intervals(
         self, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
@@ -64,6 +69,7 @@ class RetrievalResult:
             "ap": self.ap,
             "junk": self.junk,
             "queries": self.queries,
+            "num_valid_queries": self.num_valid_queries,
             "queries_without_match": self.queries_without_match,
             "gallery": self.gallery,
         }

@@ -49,11 +49,11 @@ def best_pictures(
     starts = np.array([row for row, name in enumerate(names) if row == 0 or name != names[row - 1]])
     ends = np.append(starts[1:], len(names))
     ordered = gallery if (np.diff(order) == 1).all() else gallery[torch.from_numpy(order)]
-    plain = EmbeddingScores(query, ordered)
-    moved = query if expansion is None else expansion(query, ordered)
-    judged = plain if moved is query else EmbeddingScores(moved, ordered)
-    distances = None if rerank is None else rerank(moved, ordered, metric="cosine").numpy()
     rows = max(1, _CHUNK_ELEMENTS // len(names))
+    plain = EmbeddingScores(query, ordered, block=rows)
+    moved = query if expansion is None else expansion(query, ordered)
+    judged = plain if moved is query else EmbeddingScores(moved, ordered, block=rows)
+    distances = None if rerank is None else rerank(moved, ordered, metric="cosine").numpy()
     for first in range(0, len(query), rows):
         last = min(first + rows, len(query))
         cosines = _block(plain, first, last)
