@@ -38,8 +38,9 @@ def pipe(tmp_path: Path) -> Iterator[Path]:
     other_end = threading.Thread(target=give_nothing, daemon=True)
     other_end.start()
     yield path
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # for which the other end waits where nobody has read
     other_end.join()
+    os.close(reader)
 
 
 @pytest.mark.parametrize(
