@@ -17,7 +17,11 @@ _KINDS = {
 
 
 class SpecialFileError(OSError):
-    """A pipe, a socket or a device where a file belongs; `strerror` says which, without a full stop."""
+    """A pipe, a socket or a device, which `kind` is, where a file belongs; `strerror` says so without a full stop."""
+
+    def __init__(self, kind: str, path: str | Path) -> None:
+        super().__init__(errno.EINVAL, f"it is {kind} and no file", str(path))
+        self.kind = kind
 
 
 def check_regular(path: str | Path) -> None:
@@ -33,7 +37,7 @@ def check_regular(path: str | Path) -> None:
     except (OSError, ValueError):  # ValueError: a NUL byte in the name
         return
     if kind := _KINDS.get(stat.S_IFMT(mode)):
-        raise SpecialFileError(errno.EINVAL, f"it is {kind} and no file", str(path))
+        raise SpecialFileError(kind, path)
 
 
 def open_regular(path: str | Path) -> BinaryIO:

@@ -12,9 +12,8 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.score_chart import default_min_score, in_words, score_chart
 from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.text import count
-from reid_lightning.app.uploads import VIDEO_SUFFIXES, Upload
+from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
 from reid_lightning.app.widgets import keep_fields
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.search import Embedder
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery import VectorStore
@@ -96,7 +95,7 @@ def _ask_wanted(vehicles: Sequence[str]) -> tuple[list[Upload], str | None]:
         return [], vehicle
     files = st.file_uploader(
         "Picture of the vehicle",
-        type=[suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES],
+        type=PICTURE_ENDINGS,
         accept_multiple_files=True,
         key="search_wanted",
         help="A crop: this vehicle and little else. It need not be registered. Several pictures are of one vehicle.",
@@ -108,7 +107,7 @@ def _ask_source(*, optional: bool) -> tuple[list[Upload], str]:
     """Uploaded files to search in, or the name of others."""
     files = st.file_uploader(
         "Search in: one video, or pictures" + (" (left out: which registered vehicle is it?)" if optional else ""),
-        type=[suffix.removeprefix(".") for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)],
+        type=ENDINGS,
         accept_multiple_files=True,
         key="search_files",
     )

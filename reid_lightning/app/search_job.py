@@ -13,7 +13,6 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job, counting
 from reid_lightning.app.search_found import Found
 from reid_lightning.app.uploads import check_pictures
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
 from reid_lightning.search.following import Step
@@ -180,8 +179,7 @@ def _gallery_of(context: AppContext, wanted: Path, root: Path) -> AppContext:
     vehicle.mkdir(parents=True)
     paths = [wanted] if wanted.is_file() else sorted(wanted.iterdir())
     for path in paths:
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            shutil.copyfile(path, vehicle / path.name)
+        shutil.copyfile(path, vehicle / path.name)
     settings = context.settings.copy()
     OmegaConf.set_struct(settings, False)
     settings.gallery = str(root)

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from reid_lightning.data.images import load_image
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import HEAD_BYTES, MAY_BE_PICTURES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.sources import open_source
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
-"""Endings that the upload field lets through; what a file really is, its content says."""
+"""Endings of videos that the upload field lets through; what a file really is, its content says."""
+ENDINGS = [suffix.removeprefix(".") for suffix in (*VIDEO_SUFFIXES, *MAY_BE_PICTURES)]
+"""All that the field lets through, without the dot."""
+PICTURE_ENDINGS = [suffix.removeprefix(".") for suffix in MAY_BE_PICTURES]
 _LONGEST_NAME = 120  # bytes: file systems take 255, and others write names of their own around it
 
 
@@ -63,7 +65,7 @@ class Uploads:
         if len(files) > self._max_pictures:
             raise ReIDError(f"{len(files):,} files came; at most {self._max_pictures:,} are taken at once.")
         names = [harmless_name(file.name) for file in files]
-        kinds = {kind_of(name) for name in names}
+        kinds = {kind_of(name, bytes(file.getbuffer()[:HEAD_BYTES])) for name, file in zip(names, files, strict=True)}
         if kinds == {"video", "picture"} or (kinds == {"video"} and len(files) > 1):
             raise ReIDError(f"{len(files)} files came; expected one video, or pictures only.")
         self._number += 1
@@ -126,15 +128,15 @@ def harmless_name(name: str) -> str:
     return f"{start.decode(errors='ignore') or 'file'}{ending}"
 
 
-def kind_of(name: str) -> str:
-    """`picture` or `video`, by its ending. ReIDError: neither."""
+def kind_of(name: str, head: bytes) -> str:
+    """`picture` or `video`, by its first bytes; of what they do not tell, by its ending. ReIDError: neither."""
     suffix = Path(name).suffix.lower()
-    if suffix in IMAGE_SUFFIXES:
+    if format_of(head) is not None or suffix in MAY_BE_PICTURES:
         return "picture"
     if suffix in VIDEO_SUFFIXES:
         return "video"
-    known = ", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
-    raise ReIDError(f"{name} is no picture or video by its ending; expected one of {known}.")
+    known = ", ".join((*MAY_BE_PICTURES, *VIDEO_SUFFIXES))
+    raise ReIDError(f"{name} is no picture or video by its ending or its first bytes; expected {known}.")
 
 
 def check_pictures(place: Path, *, on_progress: Callable[[int, int], None]) -> None:
@@ -154,11 +156,8 @@ def check_pictures(place: Path, *, on_progress: Callable[[int, int], None]) -> N
 
 
 def _check(path: Path) -> None:
-    """The content is what the ending says."""
+    """It can be opened."""
     try:
-        if kind_of(path.name) == "picture":
-            load_image(path)
-        else:
-            open_source(path).close()
+        open_source(path).close()
     except ReIDError as error:
         raise ReIDError(str(error).replace(f"{path.parent}/", "")) from error  # nobody asked for the server's folders

@@ -13,15 +13,15 @@ single quotes for the shell. A folder with its own lists, and one whose folders 
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from reid_lightning.data.images import check_images
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
@@ -59,7 +59,8 @@ def read_folder(
     """
     root = Path(root).expanduser()
     expression = _compile(pattern)
-    names = _walk(root)
+    found = _walk(root, apart_from=[name for name in (train_list, test_list) if name is not None])
+    names = found.names
     split_of = _read_lists(root, names, train_list, test_list)
     if split_of and "split" in expression.groupindex:
         raise ReIDError("data.pattern has a split group and data.train_list or test_list is set; use one of the two.")
@@ -84,7 +85,7 @@ def read_folder(
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )
-    return check_images(dataset, on_bad_image=on_bad_image)
+    return check_images(replace(dataset, passed_over=found.told()), on_bad_image=on_bad_image)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
@@ -106,27 +107,16 @@ def _refuse(error: OSError) -> None:
     raise ReIDError(f"data.root: the folder {error.filename} cannot be read: {error.strerror}. Give read access to it.")
 
 
-def _walk(root: Path) -> list[str]:
-    """Sorted paths of the pictures below `root`, written with "/"; links are followed, each folder once."""
+def _walk(root: Path, *, apart_from: Collection[str]) -> PictureFiles:
+    """The pictures below `root`; links are followed, each folder once."""
     if not root.is_dir():
         raise ReIDError(
             f"data.root: there is no folder {root} (seen from {Path.cwd()}); set data.root=<your pictures>."
         )
-    names: list[str] = []
-    visited: set[str] = set()
-    for folder, children, files in os.walk(root, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            children.clear()
-            continue
-        visited.add(real)
-        children[:] = sorted(child for child in children if not child.startswith("."))
-        below = Path(folder).relative_to(root)
-        pictures = (file for file in files if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."))
-        names.extend((below / file).as_posix() for file in pictures)
-    if not names:
-        raise ReIDError(f"data.root: {root} holds no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return sorted(names)
+    found = find_pictures(root, follow_links=True, apart_from=apart_from, on_unreadable=_refuse)
+    if not found.names:
+        raise ReIDError(f"data.root: {no_pictures(found)}")
+    return found
 
 
 def _groups(expression: re.Pattern[str], names: Sequence[str]) -> dict[str, dict[str, str | None]]:

@@ -101,6 +101,8 @@ def check_images(
     """
     if on_bad_image not in ("error", "skip"):
         raise ReIDError(f'data.on_bad_image is {on_bad_image!r}; expected "error" or "skip".')
+    for line in dataset.passed_over:
+        _logger.warning("%s", line.sentence)
     splits = {"training": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
     bad = find_bad_images([image.path for split in splits.values() for image in split], decode=decode)
     if not bad:

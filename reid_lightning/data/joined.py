@@ -49,6 +49,7 @@ def join_datasets(*, sets: Mapping[str, VehicleDataset], validate_on: str | None
         name="+".join(parts),
         train=tuple(image for part in parts.values() for image in part.train),
         skipped=tuple(path for part in parts.values() for path in part.skipped),
+        passed_over=tuple(line for part in parts.values() for line in part.passed_over),
         parts=(*([main] if judged else []), *(part for part in parts.values() if part is not main)),
     )
 

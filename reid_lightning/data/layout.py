@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.regular_files import read_text
 
@@ -82,13 +82,12 @@ def matched_lines(path: Path, pattern: re.Pattern[str], *, example: str) -> Iter
         yield number, match
 
 
-def picture_names(folder: Path) -> list[str]:
-    """Sorted names of the pictures that lie in `folder` itself; hidden files are passed over."""
-    files = (entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-    names = sorted(name for name in files if not name.startswith("."))
-    if not names:
-        raise ReIDError(f"{folder} holds no pictures; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return names
+def picture_names(folder: Path) -> PictureFiles:
+    """The pictures that lie in `folder` itself; hidden files are passed over. ReIDError: there are none."""
+    found = find_pictures(folder, below=False)
+    if not found.names:
+        raise ReIDError(no_pictures(found))
+    return found
 
 
 def _is_there(root: Path, entry: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import data_folder, picture_names
+from reid_lightning.data.picture_files import PictureFiles
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -32,13 +33,16 @@ def read_market1501(*, root: Path | str, on_bad_image: Literal["error", "skip"] 
     Raises `ReIDError` for another layout, other names, and, as `on_bad_image` says, for unreadable pictures.
     """
     root = data_folder(root, needed=[f"{folder}/" for folder in _FOLDERS], name="Market-1501-style")
-    train, query, gallery = (_named(root / folder) for folder in _FOLDERS)
-    return check_images(VehicleDataset(root.resolve().name, train, query, gallery), on_bad_image=on_bad_image)
+    found = [picture_names(root / folder) for folder in _FOLDERS]
+    train, query, gallery = map(_named, found)
+    passed_over = tuple(line for files in found for line in files.told())
+    dataset = VehicleDataset(root.resolve().name, train, query, gallery, passed_over=passed_over)
+    return check_images(dataset, on_bad_image=on_bad_image)
 
 
-def _named(folder: Path) -> Split:
-    images = []
-    for name in picture_names(folder):
+def _named(files: PictureFiles) -> Split:
+    folder, images = files.folder, []
+    for name in files.names:
         match = _NAME.fullmatch(name)
         if match is None:
             raise ReIDError(

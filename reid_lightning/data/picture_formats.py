@@ -27,6 +27,7 @@ IMAGE_SUFFIXES = (
 MAY_BE_PICTURES = (*IMAGE_SUFFIXES, ".heic", ".heif")
 """Endings that a field for uploads lets through: an AVIF may be called .heic, and HEIC is told to be what it is."""
 
+_ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 HEAD_BYTES = 256  # of a file, by which its format is told
 _LONGEST_REASON = 300
 _BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # their lengths: "BM" alone begins texts as well
@@ -109,6 +110,15 @@ def opened(file: Path | str | BytesIO, *, max_pixels: int | None = None) -> Iter
     with image:
         check_costs(image, max_pixels=max_pixels)
         yield image
+
+
+def count_pictures(path: Path) -> int:
+    """Pictures of an animation in GIF, WebP, PNG or AVIF; 1 for every other file, also for a damaged one."""
+    try:
+        with opened(path) as image:
+            return int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED else 1
+    except DECODE_ERRORS:
+        return 1
 
 
 def reason(error: BaseException) -> str:

@@ -32,11 +32,21 @@ Split = tuple[VehicleImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """What lies beside the pictures of a folder, in a sentence. `formats` are those of pictures among them, which
+    nothing here decodes."""
+
+    sentence: str
+    formats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class VehicleDataset:
     """Training pictures and the query and gallery pictures of the official protocol.
 
     `gt_index` and `jk_index`, where the data set brings them (VeRi-776), hold for every query the 0-based rows of
-    `gallery` that are right answers and that are junk. `skipped` names pictures left out because they are unreadable.
+    `gallery` that are right answers and that are junk. `skipped` names pictures left out because they are unreadable,
+    `passed_over` says what lies beside them.
 
     `gallery_draws`, where the protocol is a mean over random galleries (VehicleID), holds for each of them the 0-based
     rows of `(*query, *gallery)` that are its gallery; the other rows are its queries. The first are `gallery` itself.
@@ -52,3 +62,4 @@ class VehicleDataset:
     skipped: tuple[PicturePath, ...] = ()
     gallery_draws: tuple[tuple[int, ...], ...] | None = None
     parts: tuple[VehicleDataset, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()

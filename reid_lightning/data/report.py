@@ -57,6 +57,8 @@ class DatasetReport:
     index_differs: tuple[PicturePath, ...]  # queries for which gt_index or jk_index is not what the camera rule says
     lone_identities: tuple[str, ...]  # one training picture
     one_camera_identities: tuple[str, ...]  # several training pictures, all from one camera
+    passed_over: tuple[str, ...]  # sentences about what lies beside the pictures
+    unread_formats: tuple[str, ...]  # those of them with pictures that nothing here decodes
     problems: tuple[Problem, ...]
 
 
@@ -86,6 +88,8 @@ def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[PicturePath
                 if counts[identity] > 1 and len(cameras) == 1 and None not in cameras
             )
         ),
+        passed_over=tuple(line.sentence for line in dataset.passed_over),
+        unread_formats=tuple(line.sentence for line in dataset.passed_over if line.formats),
         problems=(*_empty_splits(splits), *_missing_cameras(splits)),
     )
     return replace(report, problems=(*report.problems, *_problems(report)))
@@ -103,7 +107,7 @@ def render_report(report: DatasetReport) -> RenderableType:
     cameras = new_table("camera", *splits, names=("camera",))
     for camera in sorted({camera for split in report.splits for camera in split.per_camera}):
         cameras.add_row(Name(camera), *(f"{split.per_camera.get(camera, 0):,}" for split in report.splits))
-    lines = Text()
+    lines = Text("".join(f"{line}\n" for line in report.passed_over))
     if not report.problems:
         lines.append("No problem found.", style="bold green")
     for number, problem in enumerate(report.problems, start=1):
@@ -204,6 +208,11 @@ def _problems(report: DatasetReport) -> Iterable[Problem]:
             "pictures cannot be read.",
             "Training stops before it starts; with data.on_bad_image=skip it goes on without them.",
             "Replace these files, or set data.on_bad_image=skip.",
+        ),
+        "unread_formats": (
+            "folders hold pictures in formats that cannot be decoded here.",
+            "They are in no split.",
+            "Save these pictures as JPEG or PNG.",
         ),
         "shared_identities": (
             "identities are in training and in query or gallery.",

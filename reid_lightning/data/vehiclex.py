@@ -35,7 +35,9 @@ def read_vehiclex(
     """
     root = data_folder(root, needed=(), name="VehicleX")
     folder = next((root / name for name in _FOLDERS if (root / name).is_dir()), root)
-    images = records(picture_names(folder), folder=folder)
+    found = picture_names(folder)
+    images = records(found.names, folder=folder)
     train, test = split_by_identity(images, test_fraction=test_fraction, seed=seed)
     query, gallery = query_gallery(test)
-    return check_images(VehicleDataset("vehiclex", train, query, gallery), on_bad_image=on_bad_image)
+    dataset = VehicleDataset("vehiclex", train, query, gallery, passed_over=found.told())
+    return check_images(dataset, on_bad_image=on_bad_image)

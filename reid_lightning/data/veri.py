@@ -14,6 +14,7 @@ from typing import Literal
 from reid_lightning.data.images import check_images
 from reid_lightning.data.label_xml import read_items
 from reid_lightning.data.layout import file_lines
+from reid_lightning.data.picture_files import PictureFiles, find_pictures
 from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
@@ -56,7 +57,8 @@ def read_veri(
     }
     tracks = read_tracks(root / "test_track.txt") if (root / "test_track.txt").exists() else {}
     sides = {name: side for path in viewpoints for name, side in read_viewpoints(root / path).items()}
-    names = {part: _names(root, part) for part in ("train", "query", "test")}
+    found = {part: _names(root, part) for part in ("train", "query", "test")}
+    names = {part: files.names for part, files in found.items()}
     of_test = partial(records, labels=labels["test"], tracks=tracks, viewpoints=sides)
     query = of_test(names["query"], folder=root / "image_query")
     gallery = of_test(names["test"], folder=root / "image_test")
@@ -68,6 +70,7 @@ def read_veri(
         gallery=gallery,
         gt_index=gt_index,
         jk_index=jk_index,
+        passed_over=tuple(line for files in found.values() for line in files.told()),
     )
     return check_images(dataset, on_bad_image=on_bad_image)
 
@@ -219,16 +222,14 @@ def _check_layout(root: Path) -> None:
         )
 
 
-def _names(root: Path, part: str) -> tuple[str, ...]:
+def _names(root: Path, part: str) -> PictureFiles:
     list_path, folder = root / f"name_{part}.txt", root / f"image_{part}"
-    if list_path.exists():
-        names, source = read_name_list(list_path), list_path
-    else:
-        found = (entry.name for entry in folder.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
-        names, source = tuple(sorted(name for name in found if not name.startswith("."))), folder
-    if not names:
+    listed = list_path.exists()
+    found = PictureFiles(folder, read_name_list(list_path)) if listed else find_pictures(folder, below=False)
+    if not found.names:
+        source = list_path if listed else folder
         raise ReIDError(f"{source} names no picture; expected names such as 0002_c003_00084280_0.jpg.")
-    return names
+    return found
 
 
 def _named(labels: Labels, colours: Mapping[str, str], types: Mapping[str, str]) -> Labels:

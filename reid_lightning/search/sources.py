@@ -6,7 +6,6 @@ What cannot be read is an error when the source is opened; damage further on end
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from functools import cached_property
 from hashlib import blake2b
@@ -15,15 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from reid_lightning.data.images import load_image
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
+from reid_lightning.data.picture_formats import count_pictures, format_of, head_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
-from reid_lightning.regular_files import check_regular
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_source import VideoSource
 
 __all__ = ["URL_SCHEMES", "PictureSource", "Source", "VideoSource", "open_source"]
+
+_ROWS_OF_JPEGS = (".mjpeg", ".mjpg")  # videos that begin like a picture
 
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 
@@ -59,22 +60,28 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
     if not path.exists():
         shown = without_password(address)  # an address with a slash too few is taken for a path
         raise ReIDError(f"source is {shown}, which does not exist; expected a picture, a folder, a video or a URL.")
+    if path.is_dir() or _is_picture(path):
+        return PictureSource(path, every=every)
+    return VideoSource(path, every=every, timeout=timeout, threads=threads)
+
+
+def _is_picture(path: Path) -> bool:
+    """By what it holds: one that is read, or of which `load_image` says what it is. An animated GIF is a video."""
     try:
-        check_regular(path)
+        kind = format_of(head_of(path))
     except OSError as error:
         what = f"source is {path}: {error.strerror}"
         raise ReIDError(f"{what}; expected a picture, a folder, a video or a URL.") from error
-    if path.is_dir():
-        return PictureSource(path, every=every)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
-        return PictureSource(path, every=every)
-    return VideoSource(path, every=every, timeout=timeout, threads=threads)
+    if path.suffix.lower() in _ROWS_OF_JPEGS:
+        return False
+    return kind is not None and not (kind == "GIF" and count_pictures(path) > 1)
 
 
 class PictureSource(Source):
     """A picture, or the pictures below a folder in the order of their paths; names that begin with a dot do not count.
 
-    Pictures of a folder that cannot be read are left out and named in `warning`.
+    Pictures of a folder that cannot be read are left out and named in `warning`, and so are files that are none. Of an
+    animation the first picture counts.
     """
 
     frames_per_second = None
@@ -84,11 +91,12 @@ class PictureSource(Source):
         self.name, self.every = path.resolve().name or str(path), every
         self.kind = "folder" if path.is_dir() else "picture"
         self._root = path
-        self._paths = _pictures_below(path) if path.is_dir() else [path]
-        if not self._paths:
-            endings = ", ".join(IMAGE_SUFFIXES)
-            raise ReIDError(f"The folder {path} holds no picture ({endings}); videos are given one at a time.")
+        found = find_pictures(path) if self.kind == "folder" else PictureFiles(path.parent, (path.name,))
+        if not found.names:
+            raise ReIDError(f"The folder {no_pictures(found)} Videos are given one at a time.")
+        self._paths = [found.folder / name for name in found.names]
         self._first = load_image(path) if self.kind == "picture" else None
+        self._passed_over = _animated(path) if self.kind == "picture" else found.passed_over
         self.length = math.ceil(len(self._paths) / every)
 
     @cached_property
@@ -114,20 +122,15 @@ class PictureSource(Source):
             yield Frame(picture, number, path=path)
         if len(bad) == self.length:
             raise ReIDError(f"None of the {len(bad):,} pictures in {self._root} can be read. {bad[0]}")
+        told = [] if self._passed_over is None else [f"{self._root}: {self._passed_over}."]
         if bad:
-            self.warning = f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}"
+            told.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}")
+        self.warning = " ".join(told) or None
 
     def close(self) -> None:
         """Pictures are closed as soon as they are read."""
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(parent, name)
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)
+def _animated(path: Path) -> str | None:
+    count = count_pictures(path)
+    return f"it is an animation of {count:,} pictures, of which the first was looked at" if count > 1 else None

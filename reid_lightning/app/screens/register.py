@@ -14,9 +14,8 @@ from reid_lightning.app.register_board import ask_merge, show_cards
 from reid_lightning.app.register_cards import Cards
 from reid_lightning.app.register_job import Findings, Saved, find_vehicles, save_vehicles
 from reid_lightning.app.text import count, plain
-from reid_lightning.app.uploads import VIDEO_SUFFIXES
+from reid_lightning.app.uploads import ENDINGS
 from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.opening import name_of, seconds_since_1970
 
@@ -63,8 +62,7 @@ def _ask(context: AppContext) -> None:
     with st.form("register_form", border=False):
         files, named = [], ""
         if where == upload:
-            endings = [suffix.removeprefix(".") for suffix in (*VIDEO_SUFFIXES, *IMAGE_SUFFIXES)]
-            files = st.file_uploader("One video, or pictures", type=endings, accept_multiple_files=True)
+            files = st.file_uploader("One video, or pictures", type=ENDINGS, accept_multiple_files=True)
         else:
             hint = "clips/north.mp4, or rtsp://camera/stream"
             named = st.text_input("Folder, file or address", placeholder=hint, key=NAMED)

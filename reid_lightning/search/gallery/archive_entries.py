@@ -13,7 +13,7 @@ from types import TracebackType
 import numpy as np
 
 from reid_lightning.data.picture_colours import as_seen
-from reid_lightning.data.picture_formats import DECODE_ERRORS, opened, reason
+from reid_lightning.data.picture_formats import DECODE_ERRORS, HEAD_BYTES, opened, reason
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import is_plain_name
 
@@ -118,6 +118,14 @@ class Entries:
         except _UNREADABLE as error:
             raise ReIDError(f"the zip is damaged there ({error})") from error
         return content.getvalue()
+
+    def head(self, name: str) -> bytes:
+        """The first bytes of an entry, by which a picture is known. ReIDError: it is damaged."""
+        try:
+            with self._zip.open(self._infos[name]) as stream:
+                return stream.read(HEAD_BYTES)
+        except _UNREADABLE as error:
+            raise ReIDError(f"the zip is damaged there ({error})") from error
 
     def picture(self, name: str) -> tuple[bytes, np.ndarray]:
         """A picture's file and its pixels, (height, width, 3) uint8 RGB. ReIDError: says why it is none."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged
@@ -73,7 +73,8 @@ class SightingImporter:
     def _add_picture(self, vehicle: str, name: str) -> bool | None:
         """A user's own, under its name, or under a second one where that is taken by another picture."""
         with self._named(vehicle, name):
-            if not name.lower().endswith(IMAGE_SUFFIXES):
+            begins = self._entries.head(f"{vehicle}/{name}")
+            if not name.lower().endswith(IMAGE_SUFFIXES) and format_of(begins) not in FORMATS:
                 raise ReIDError("it is no part of a gallery")
             content, _ = self._entries.picture(f"{vehicle}/{name}")
             if holds_crop_mark(content):

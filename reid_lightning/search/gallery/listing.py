@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, read_sidecar
 from reid_lightning.search.records import UNKNOWN_TYPE, Crop, Sighting
@@ -52,9 +52,15 @@ def read_folder(folder: Path) -> FolderContent:
                 problems.append(str(error))
                 damaged.add(name.removesuffix(SUFFIX))
     for name in names:
-        if not name.lower().endswith(IMAGE_SUFFIXES) or name in claimed or sighting_of(name) in damaged:
+        if name.endswith(SUFFIX) or name in claimed or sighting_of(name) in damaged:
             continue
         try:
+            if not name.lower().endswith(IMAGE_SUFFIXES):
+                kind = format_of(head_of(folder / name))
+                if kind is not None and kind not in FORMATS:
+                    problems.append(f"The picture {folder / name} is {kind}, which cannot be decoded here.")
+                if kind not in FORMATS:
+                    continue
             content = (folder / name).read_bytes()
         except FileNotFoundError:
             continue
