@@ -13,6 +13,7 @@ import numpy as np
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.detectors import Detector
+from reid_lightning.search.fixed_camera import FixedCamera
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections, Frame, TrackedBox
 from reid_lightning.search.sources import Source
 from reid_lightning.search.tracking import VehicleTracker
@@ -22,11 +23,13 @@ Pictures = Literal["auto", "scenes", "crops"]
 
 @dataclass(frozen=True)
 class Step:
-    """A frame, the vehicles in it, and the tracks that have ended with it."""
+    """A frame, the vehicles in it, and the tracks that have ended: seconds ago, where it is known only then whether the
+    camera had moved before a detector that needs a fixed one. Those of `left_out` it had."""
 
     frame: Frame
     boxes: tuple[TrackedBox, ...]
     ended: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
 
 
 def follow(
@@ -48,7 +51,8 @@ def follow(
         whole_if_none: with `auto`, a picture in which nothing is detected is one vehicle.
 
     Raises:
-        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video.
+        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video; or it needs a
+            fixed camera, and this one moves all the time. One that moves for a while is a warning of the source's.
     """
     if pictures not in get_args(Pictures):
         raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
@@ -77,17 +81,31 @@ def follow(
 
 def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..., VehicleTracker]) -> Iterator[Step]:
     tracker = build_tracker(frame_rate=(source.frames_per_second or 25.0) / source.every)
+    camera = None if detector.works_on_pictures else FixedCamera(source)
     step = None
     for frame in source:
         if step is not None:
             if frame.picture.shape != step.frame.picture.shape:  # another scene: places in it are other places
                 step = replace(step, ended=(*step.ended, *tracker.close()))
                 detector.start()
-            yield step
-        boxes = tracker.update(detector.detect(frame.picture), seconds=frame.seconds)
+            yield step if camera is None else _sorted_out(step, camera)
+        if camera is None or camera.stands_still(frame):
+            found = detector.detect(frame.picture)
+        else:
+            found = Detections.none()
+            detector.start()  # its background is another one when the camera stands still again
+        boxes = tracker.update(found, seconds=frame.seconds)
         step = Step(frame, tuple(boxes), tuple(tracker.finished()))
     if step is not None:
-        yield replace(step, ended=(*step.ended, *tracker.close()))
+        step = replace(step, ended=(*step.ended, *tracker.close()))
+        yield step if camera is None else _sorted_out(step, camera, last=True)
+    if camera is not None:
+        camera.close()
+
+
+def _sorted_out(step: Step, camera: FixedCamera, *, last: bool = False) -> Step:
+    ended, left_out = camera.sort_out(step.boxes, step.ended, seconds=step.frame.seconds, last=last)
+    return replace(step, ended=ended, left_out=left_out)
 
 
 def _whole(frame: Frame) -> Detections:

@@ -105,7 +105,8 @@ class Sighting:
 
     `id` is a pure function of source, camera and track: registering again gives the same one. `source` is the source's
     fingerprint, `source_name` what it was called. `start` and `end` are seconds since 1970 (UTC), or None where nobody
-    knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible.
+    knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible. `confirmed`
+    says whether a vehicle model or a person says that this is a vehicle, and not only that it moved.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Sighting:
     end: float | None = None
     plate: str | None = None
     plate_confidence: float = 0.0
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)

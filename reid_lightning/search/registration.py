@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.fixed_camera import ADVICE
 from reid_lightning.search.following import Step
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.gallery.index import NotInGalleryError
@@ -219,12 +220,13 @@ def sighting_of(
         end=None if start is None else start + found.last,
         plate=plate,
         plate_confidence=0.0 if found.plate is None else round(found.plate.confidence, 4),
+        confirmed=found.confirmed,
     )
 
 
 def nothing_found(source: Source, detector: str) -> str:
     """What to say when a source shows no vehicle."""
     advice = {
-        "motion": "The motion detector needs a fixed camera; try detector=yolox detector.path=<yolox .onnx>.",
+        "motion": f"It needs a fixed camera, and something that moves. {ADVICE}",
     }.get(detector, "Look at the clip, or lower detector.min_score.")
     return f"no vehicle was found in {source.name} by the {detector} detector. {advice}"

@@ -27,7 +27,7 @@ class FoundVehicle:
     """One track: its best pictures in the order of time, and what was read off them.
 
     `first` and `last` are seconds since the source's start, `frames` how many showed it. `frame` is the picture that it
-    was found in, None in a video.
+    was found in, None in a video. `confirmed`: a vehicle model says that it is one, or whoever says `pictures=crops`.
     """
 
     track: int
@@ -38,6 +38,7 @@ class FoundVehicle:
     frames: int
     plate: PlateVote | None
     frame: Frame | None = None
+    confirmed: bool = True
 
 
 @dataclass
@@ -51,10 +52,15 @@ class TrackCounts:
     """Seen in fewer frames than `min_frames`."""
     poor: int = 0
     """The best picture below `min_quality`."""
+    moved: int = 0
+    """Seen while the camera moved, by a detector that needs a fixed one."""
 
     def describe(self, found: str) -> str:
         """`28 tracks: 23 registered, 5 left out: 3 too short, 2 poor pictures`; `found` is the word for those found."""
-        reasons = ((self.small, "too small"), (self.short, "too short"), (self.poor, "poor pictures"))
+        reasons = (
+            *((self.small, "too small"), (self.short, "too short"), (self.poor, "poor pictures")),
+            (self.moved, "while the camera moved"),
+        )
         left = sum(number for number, _ in reasons)
         tracks = self.found + left
         said = f"{tracks:,} track{'' if tracks == 1 else 's'}: {self.found:,} {found}"
@@ -128,6 +134,8 @@ class VehicleFinder:
                 self._grow(growing, step, box)
             if on_step is not None:
                 on_step(step)
+            for track in step.left_out:
+                counts.moved += growing.pop(track, None) is not None
             for track in step.ended:
                 ended = growing.pop(track, None)
                 if ended is None:
@@ -162,4 +170,5 @@ class VehicleFinder:
         readings = [self._plate_reader.read(crop.picture) for crop in crops]
         plate = vote(readings, patterns=self._plate_reader.patterns, min_confidence=self._min_plate_confidence)
         kind = max(sorted(known), key=lambda name: known[name])
-        return FoundVehicle(track, kind, tuple(crops), grown.first, grown.last, grown.frames, plate, frame)
+        confirmed = self.detector.knows_vehicles or (frame is not None and self._pictures == "crops")
+        return FoundVehicle(track, kind, tuple(crops), grown.first, grown.last, grown.frames, plate, frame, confirmed)

@@ -242,8 +242,8 @@ class VehicleSearch:
         if not self._options.one_vehicle:  # what is over need not be remembered
             ended = {track: self._tracks[track] for step in steps for track in step.ended if track in self._tracks}
             self._decided += self._decide(ended)
-            for track in ended:
-                del self._tracks[track]
+            for track in (*ended, *(track for step in steps for track in step.left_out)):
+                self._tracks.pop(track, None)
         passed = filter_matches(matches, min_score=self._options.min_score, top_k=self._options.top_k)
         of_frame: dict[int, list[Match]] = {}
         for match in passed:

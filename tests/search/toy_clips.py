@@ -22,6 +22,7 @@ class BrightBoxes:
 
     name = "bright"
     works_on_pictures = True
+    knows_vehicles = True
     types = ((RED, "car"), (BLUE, "truck"))
     started = False
 
@@ -43,6 +44,7 @@ class BrightBoxes:
 class NeedsVideo(BrightBoxes):
     name = "needs-video"
     works_on_pictures = False
+    knows_vehicles = False
 
 
 class KnowsRed:

@@ -18,7 +18,9 @@ class Detector(Protocol):
     name: str
     """Which detector with which weights: it goes into the sidecars."""
     works_on_pictures: bool
-    """False: it needs the frames of a video one after the other, and finds nothing in a single picture."""
+    """False: it compares the frames of a video before a camera that stands still, and finds nothing in a picture."""
+    knows_vehicles: bool
+    """Whether a vehicle model confirms what it finds. False: whatever it is that moves."""
 
     def start(self) -> None:
         """A new source begins: forget what was seen."""

@@ -33,6 +33,7 @@ class MotionDetector:
     """
 
     works_on_pictures = False
+    knows_vehicles = False
 
     def __init__(
         self,

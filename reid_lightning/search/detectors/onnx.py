@@ -37,6 +37,7 @@ class YoloxDetector:
     """
 
     works_on_pictures = True
+    knows_vehicles = True
 
     def __init__(self, path: str | Path, *, min_score: float = 0.3, overlap: float = 0.45, threads: int = 0) -> None:
         if not 0 < min_score < 1 or not 0 < overlap < 1:

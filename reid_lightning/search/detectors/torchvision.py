@@ -40,6 +40,7 @@ class TorchvisionDetector:
     """
 
     works_on_pictures = True
+    knows_vehicles = True
 
     def __init__(
         self,

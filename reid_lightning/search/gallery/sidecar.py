@@ -14,6 +14,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.plates.names import given_name
 from reid_lightning.search.records import Crop, Sighting
 
 FORMAT = 1
@@ -45,7 +46,8 @@ def _plain(value: object) -> int | float | str:
 
 
 def read_sidecar(path: Path) -> Sighting:
-    """The sighting of a sidecar. Its vehicle is the folder, whatever name it was registered under.
+    """The sighting of a sidecar. Its vehicle is the folder, whatever name it was registered under; one that is called
+    by neither its plate nor its id was named by a person, who knows that it is a vehicle.
 
     Raises:
         ReIDError: names the file and what is wrong with it.
@@ -98,6 +100,7 @@ def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
             text[name].encode()
         except UnicodeEncodeError as error:  # half of a pair, which JSON can hold
             raise ReIDError(f"{name} is {text[name][:80]!r}, which is no valid text") from error
+    plate = None if values.get("plate") is None else _text(values, "plate")
     return Sighting(
         **text,
         vehicle=vehicle,
@@ -105,9 +108,18 @@ def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
         crops=tuple(_crop(crop) for crop in crops),
         start=_number_or_none(values, "start"),
         end=_number_or_none(values, "end"),
-        plate=None if values.get("plate") is None else _text(values, "plate"),
+        plate=plate,
         plate_confidence=_number(values, "plate_confidence"),
+        confirmed=_confirmed(values) or vehicle != given_name(text["id"], plate),
     )
+
+
+def _confirmed(values: Mapping[str, Any]) -> bool:
+    """Sidecars of before this was kept say by which detector: only the one for motion confirmed nothing."""
+    value = values.get("confirmed", values.get("detector") != "motion")
+    if not isinstance(value, bool):
+        raise ReIDError(f"confirmed is {value!r}, expected true or false")
+    return value
 
 
 def _crop(values: object) -> Crop:

@@ -10,7 +10,8 @@ from reid_lightning.search.records import Sighting
 
 @dataclass(frozen=True)
 class VehicleSummary:
-    """A registered vehicle; `first` and `last` are seconds since 1970, None where no time is known."""
+    """A registered vehicle; `first` and `last` are seconds since 1970, None where no time is known. `confirmed`: one of
+    its sightings is, see `Sighting`."""
 
     id: str
     sightings: int
@@ -19,6 +20,7 @@ class VehicleSummary:
     types: tuple[str, ...]
     first: float | None
     last: float | None
+    confirmed: bool = True
 
 
 def summary_of(vehicle: str, sightings: Sequence[Sighting]) -> VehicleSummary:
@@ -33,4 +35,5 @@ def summary_of(vehicle: str, sightings: Sequence[Sighting]) -> VehicleSummary:
         types=tuple(sorted({sighting.type for sighting in sightings})),
         first=min(starts, default=None),
         last=max(ends or starts, default=None),
+        confirmed=any(sighting.confirmed for sighting in sightings) or not sightings,
     )

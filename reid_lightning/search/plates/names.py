@@ -57,6 +57,14 @@ def unknown_name(sighting_id: str) -> str:
     return f"unknown-{sighting_id if is_plain else hashlib.sha256(sighting_id.encode()).hexdigest()[:16]}"
 
 
+def given_name(sighting_id: str, plate: str | None) -> str | None:
+    """What a sighting's vehicle is called where nobody gives it another name; None: by nothing, with such a plate."""
+    try:
+        return unknown_name(sighting_id) if plate is None else folder_name(plate)
+    except ReIDError:
+        return None
+
+
 def _fold(text: str) -> str:
     """One spelling for all that a file system may take for the same name: folding once may bring up more to fold."""
     without = _INVISIBLE.sub("", text)
