@@ -8,7 +8,7 @@ class ReIDError(Exception):
     """
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What an error of a library says, for a message of ours: its first line, or its kind where it says nothing."""
     return shortened(next(iter(str(error).strip().splitlines()), type(error).__name__), 300)
 

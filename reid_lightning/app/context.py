@@ -24,6 +24,7 @@ from reid_lightning.cli import CONFIG_DIR, build, user_message
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
+from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.stores import NoVectorsError
 from reid_lightning.search.opening import best_device, find_bundle, settings_of
 from reid_lightning.search.registration import Registrar
@@ -89,10 +90,11 @@ class AppContext:
             yield GalleryIndex(self.gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
 
     @contextmanager
-    def changing(self) -> Iterator[Gallery | GalleryIndex]:
-        """What renames, merges and deletes: with the vectors, where there are some."""
-        with self.stored_vectors() as store:
-            yield self.gallery if store is None else GalleryIndex(self.gallery, store)
+    def changing(self) -> Iterator[Following]:
+        """What renames, merges and deletes: with the vectors, where there are some. ReIDError: they did not follow."""
+        with closing(Following(self.gallery, lambda: build(self.settings, "vectors")())) as following:
+            yield following
+            following.tell()
 
     def finder(self) -> VehicleFinder:
         """Detector, tracker and plate reader for registering; one for each job, since they remember frames. ReIDError:

@@ -10,13 +10,14 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.gallery_choice import chosen
 from reid_lightning.app.gallery_jobs import Exported, Imported, checking, embedding, exporting, importing
 from reid_lightning.app.gallery_list import current_choice
-from reid_lightning.app.gallery_model import advice_text, model_state
+from reid_lightning.app.gallery_model import Advice, advice_text, model_state
 from reid_lightning.app.gallery_overview import Overview
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, show_download, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import IndexReport
+from reid_lightning.search.gallery.stores import DamagedStoreError, StoreError
 
 EXPORT, IMPORT, VECTORS, CHECK = "gallery_export", "gallery_import", "gallery_vectors", "gallery_check"  # jobs
 _SHOWN = 200  # problems
@@ -142,6 +143,11 @@ def _model(context: AppContext, *, crops: int) -> None:
         return
     try:
         state = model_state(context, crops=crops)
+    except StoreError as error:  # they can be made anew all the same
+        show_error(str(error))
+        if crops:
+            _embed_buttons(context, advice="rebuild" if isinstance(error, DamagedStoreError) else "sync")
+        return
     except ReIDError as error:
         show_error(str(error))
         return
@@ -151,15 +157,19 @@ def _model(context: AppContext, *, crops: int) -> None:
         st.write(f"Made with the model `{plain(state.stored)}`: {state.vectors:,} vectors of {state.dim:,} numbers.")
     (st.success if state.advice == "nothing" else st.warning)(plain(advice_text(state)))
     if state.present is not None and crops:
-        with st.container(horizontal=True):
-            first = state.advice == "sync"
-            sync = st.button("Embed what is missing", key="gallery_sync", type="primary" if first else "secondary")
-            first = state.advice == "rebuild"
-            anew = st.button("Embed all anew", key="gallery_rebuild", type="primary" if first else "secondary")
-        if sync or anew:
-            _start_embedding(context, anew=anew)
+        _embed_buttons(context, advice=state.advice)
     if running is not None and running.state == "done":
         _indexed(running.result)
+
+
+def _embed_buttons(context: AppContext, *, advice: Advice) -> None:
+    with st.container(horizontal=True):
+        first = advice == "sync"
+        sync = st.button("Embed what is missing", key="gallery_sync", type="primary" if first else "secondary")
+        first = advice == "rebuild"
+        anew = st.button("Embed all anew", key="gallery_rebuild", type="primary" if first else "secondary")
+    if sync or anew:
+        _start_embedding(context, anew=anew)
 
 
 def _start_embedding(context: AppContext, *, anew: bool) -> None:

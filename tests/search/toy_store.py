@@ -69,7 +69,10 @@ class ToyStore:
     def optimize(self) -> None:
         pass
 
-    purge = drop = close = optimize
+    purge = drop = close = require_complete = mark_complete = optimize
+
+    def problems(self) -> list[str]:
+        return []
 
     def _chosen(self, where: Filter) -> list[tuple[VectorRecord, np.ndarray]]:
         return [row for row in self.content.values() if where.vehicles is None or row[0].vehicle in where.vehicles]

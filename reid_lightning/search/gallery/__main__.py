@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reid_lightning.bundle import OPTS_NAME, read_options
 from reid_lightning.errors import ReIDError, printable
 from reid_lightning.masking import without_password
 from reid_lightning.search.embedder import load_reid_model
@@ -22,8 +23,11 @@ from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.changes import NotRemovedError
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
-from reid_lightning.search.gallery.stores import VectorStore, open_store
+from reid_lightning.search.gallery.index_check import check_index
+from reid_lightning.search.gallery.lance_state import note_of
+from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
 from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
@@ -104,10 +108,22 @@ def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
     with _progress() as progress:
         task = progress.add_task("checking", total=None)
         problems = gallery.check(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
-    for problem in problems:
+    for problem in (problems := problems + _index_problems(gallery, options)):
         _say(console, problem)
     _say(console, f"{len(problems)} problems")
     return 1 if problems else 0
+
+
+def _index_problems(gallery: Gallery, options: argparse.Namespace) -> list[str]:
+    """Of the vectors, where there are or were any."""
+    where = gallery.root / INDEX_FOLDER
+    if options.uri is None and not os.path.lexists(where) and not note_of(str(where), options.name).exists():
+        return []
+    fingerprint = None if options.bundle is None else read_options(options.bundle / OPTS_NAME).fingerprint
+    try:
+        return check_index(gallery, _store(options), fingerprint=fingerprint)
+    except (StoreError, NoVectorsError) as error:
+        return [str(error)]
 
 
 def _say(console: Console, text: str) -> None:
@@ -140,10 +156,11 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
         {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
     except NotRemovedError as error:
         left = error
-    if options.command == "delete" and isinstance(target, GalleryIndex):
-        target.store.purge()
+    if options.command == "delete":
+        target.purge()
     if left is not None:
         raise left
+    target.tell()
     done = f"{names[0]} is {folder_name(names[1])} now" if options.command == "rename" else "done"
     _say(console, f"{options.command}: {done}; {followed}")
     return 0
@@ -156,11 +173,14 @@ def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     old = [one for one in gallery.sightings(on_problem=problems.append) if before and _ended(gallery, one) < before]
     for sighting in old:
         target.delete_sighting(sighting)
-    if old and isinstance(target, GalleryIndex):
-        target.store.purge()
+    if old:
+        target.purge()
     for problem in problems:
         _say(console, f"left out: {problem}")
+    followed = followed if target.lost is None else "the vectors did not follow"
     _say(console, f"forget: {len(old)} sightings removed, {len(problems)} left out; {followed}")
+    if old:
+        target.tell()
     return 1 if problems else 0
 
 
@@ -171,16 +191,25 @@ def _ended(gallery: Gallery, sighting: Sighting) -> float:
     return max(path.stat().st_mtime for path in gallery.crop_paths(sighting))
 
 
-def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Gallery | GalleryIndex, str]:
+def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Following, str]:
     """What to change: the gallery, with its vectors where there are any; and what to say of those."""
     others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
-    if options.uri is None and not (gallery.root / INDEX_FOLDER).is_dir():
-        return gallery, f"no vectors followed: there are none at {gallery.root / INDEX_FOLDER}{others}"
     where = without_password(options.uri) if options.uri else gallery.root / INDEX_FOLDER
-    tables = {path.stem for path in (gallery.root / INDEX_FOLDER).glob("*.lance")} - {options.name}
+    there = options.uri is not None or os.path.lexists(where)
+    target = Following(gallery, (lambda: _store(options)) if there else None)
+    if not target.has_vectors:
+        return target, f"no vectors followed: there are none at {where}{others}"
+    tables = _tables(gallery.root / INDEX_FOLDER) - {options.name}
     if tables and options.uri is None:
         others = f"; not those of {', '.join(sorted(tables))}, which follow at their next `sync --name`{others}"
-    return GalleryIndex(gallery, _store(options)), f"the vectors at {where} followed{others}"
+    return target, f"the vectors at {where} followed{others}"
+
+
+def _tables(store: Path) -> set[str]:
+    try:
+        return {path.stem for path in store.glob("*.lance")}
+    except OSError:  # it cannot be read, which opening it tells
+        return set()
 
 
 def _export(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from reid_lightning.ranking.equal_rows import EqualRows
 from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.top_matches import top_matches
@@ -30,6 +31,7 @@ class ExactVectors:
         vectors = vectors[order.to_numpy()].astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-12)
         self._vectors = torch.from_numpy(vectors)
+        self._equal = EqualRows.of(self._vectors)
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -37,16 +39,17 @@ class ExactVectors:
     def search(self, vectors: np.ndarray, *, top_k: int, where: Filter) -> list[list[Hit]]:
         """As `VectorStore.search`."""
         allowed = matches(self._records, where)
-        chosen, gallery, refused = np.arange(len(self)), self._vectors, None
+        chosen, gallery, refused, equal = np.arange(len(self)), self._vectors, None, self._equal
         if _FEW * allowed.sum() < len(self):
             chosen = np.flatnonzero(allowed)
-            gallery = gallery[torch.from_numpy(chosen)]
+            rows = torch.from_numpy(chosen)
+            gallery, equal = gallery[rows], equal.among(rows)
         elif not allowed.all():
             refused = torch.from_numpy(~allowed)
         if not len(vectors) or not len(gallery):
             return [[] for _ in vectors]
         problem = RankingProblem(
-            _Scores(torch.from_numpy(vectors), gallery, refused),
+            _Scores(torch.from_numpy(vectors), gallery, refused, equal),
             query_ids=torch.zeros(len(vectors), dtype=torch.int64),  # nobody asks who is right
             gallery_ids=torch.ones(len(gallery), dtype=torch.int64),
         )
@@ -63,13 +66,14 @@ class _Scores:
     metric = "cosine"
     similarity = True
 
-    def __init__(self, query: Tensor, gallery: Tensor, refused: Tensor | None) -> None:
-        self._query, self._gallery, self._refused = query, gallery, refused
+    def __init__(self, query: Tensor, gallery: Tensor, refused: Tensor | None, equal: EqualRows) -> None:
+        self._query, self._gallery, self._refused, self._equal = query, gallery, refused, equal
         self.sizes = len(query), len(gallery)
         self.device, self.dtype = gallery.device, gallery.dtype
 
     def block(self, start: int, end: int, *, out: Tensor) -> Tensor:
         product(self._query[start:end], self._gallery, out=out)
+        self._equal.copy_columns(out)  # so that they come by id
         return out if self._refused is None else out.masked_fill_(self._refused, -torch.inf)
 
     def comparable(self, start: int, scores: Tensor) -> Tensor:

@@ -132,6 +132,7 @@ class GalleryIndex:
             after = self._settle(records, vectors)
             embedded += sum(record is not None for record in after.values())
             overtaken += [record for record in records if after[record.id] != record]
+        self.store.mark_complete()
         return IndexReport(embedded, removed, moved, self.store.count(), tuple(problems)), not overtaken
 
     def rebuild(self, *, on_progress: OnProgress | None = None) -> IndexReport:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.lance_errors import damaged
+from reid_lightning.search.gallery.stores import StoreError
 from reid_lightning.search.records import Filter, VectorRecord
 
 FIELDS = ["id", "sighting", "vehicle", "camera", "type", "time"]
 
+_FORMAT = "1"
 _LIMIT = 1e300
+_LENGTH_TOLERANCE = 0.02  # of what `check_vectors` lets in, and float16
 
 
 def schema_of(fingerprint: str, dim: int) -> pa.Schema:
     """Of the table of a model, whose fingerprint stays with it."""
     texts = [pa.field(name, pa.string(), nullable=False) for name in FIELDS[:-1]]
     fields = [*texts, pa.field("time", pa.float64()), pa.field("vector", pa.list_(pa.float16(), dim), nullable=False)]
-    return pa.schema(fields, metadata={"format": "1", "fingerprint": fingerprint})
+    return pa.schema(fields, metadata={"format": _FORMAT, "fingerprint": fingerprint})
 
 
 def to_table(records: Sequence[VectorRecord], vectors: np.ndarray, schema: pa.Schema) -> pa.Table:
@@ -30,12 +34,45 @@ def to_table(records: Sequence[VectorRecord], vectors: np.ndarray, schema: pa.Sc
     return pa.table(columns, schema=schema)
 
 
+def of_new_lineage(schema: pa.Schema) -> pa.Schema:
+    """Of a table that is not a later version of another one."""
+    return schema.with_metadata({**(schema.metadata or {}), "lineage": uuid.uuid4().hex})
+
+
+def lineage_of(schema: pa.Schema) -> str:
+    """What `of_new_lineage` gave; nothing in tables of earlier releases."""
+    return str((schema.metadata or {}).get(b"lineage", b"").decode(errors="replace"))
+
+
+def is_ours(schema: pa.Schema) -> bool:
+    """Whether this program has made the table, as far as its schema says, which may be damaged."""
+    return b"fingerprint" in (schema.metadata or {}) or set(FIELDS) <= set(schema.names)
+
+
+def foreign() -> StoreError:
+    """The error for a table that is not ours."""
+    return StoreError("The table in the vector store was not made by this program; give another name or URI.")
+
+
 def model_of(schema: pa.Schema) -> tuple[str, int]:
     """Fingerprint and size of the vectors."""
     metadata = schema.metadata or {}
-    if b"fingerprint" not in metadata or "vector" not in schema.names:
-        raise ReIDError("The table in the vector store was not made by this program; give another name or URI.")
-    return metadata[b"fingerprint"].decode(), schema.field("vector").type.list_size
+    if not is_ours(schema):
+        raise foreign()
+    if metadata.get(b"format", b"") != _FORMAT.encode():
+        raise StoreError(
+            f"The vectors are in format {metadata.get(b'format', b'').decode(errors='replace')!r}, and this release "
+            f"reads {_FORMAT!r}: use the one that made them, or make them anew with `rebuild`."
+        )
+    if set(schema.names) != {*FIELDS, "vector"} or not pa.types.is_fixed_size_list(schema.field("vector").type):
+        raise damaged(f"The vectors' table has the columns {', '.join(map(repr, schema.names))}.")
+    return metadata[b"fingerprint"].decode(errors="replace"), schema.field("vector").type.list_size
+
+
+def have_length_1(vectors: np.ndarray) -> bool:
+    """Whether all of (N, dim) float16 are of the length that they were stored with."""
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float32))
+    return bool((np.abs(lengths - 1) <= _LENGTH_TOLERANCE).all())
 
 
 def vectors_of(table: pa.Table, dim: int) -> np.ndarray:

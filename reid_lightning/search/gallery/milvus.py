@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,10 +26,12 @@ from reid_lightning.search.gallery.milvus_rows import FIELDS, expression_of, let
 from reid_lightning.search.gallery.stores import (
     EVERYTHING,
     SCAN_ROWS,
+    StoreError,
     best_first,
     check_batch,
     check_filter,
     check_search,
+    check_vectors,
     no_vectors,
     settle_model,
 )
@@ -48,6 +51,11 @@ _SECONDS = 5.0  # until a server counts as gone
 _PATIENT_SECONDS = 60.0
 _INDEX_SECONDS = 3600.0
 _NOT_FOUND = (4, 100)
+_ADVICE = (
+    (r"auth|permission|denied|credential|token|password", "Is the token right (vectors.token, --token, MILVUS_TOKEN)?"),
+    (r"quota|memory|disk|no space|rate limit", "The server has no room left for it: give it some."),
+    (r"not loaded|channel|segment|corrupt|checksum", "If its data are damaged, `rebuild` makes the collection anew."),
+)
 
 
 class MilvusStore:
@@ -64,6 +72,7 @@ class MilvusStore:
         create: bool,
         token: str | None = None,
     ) -> None:
+        _check_name(name)
         self._uri = without_password(uri)  # for messages
         self._name, self._exact_up_to, self._any_model = name, exact_up_to, any_model
         with self._errors("reached"):
@@ -164,6 +173,21 @@ class MilvusStore:
         for rows in self._rows(where, [*FIELDS, "vector"]):
             yield [to_record(row) for row in rows], np.array([row["vector"] for row in rows], np.float32)
 
+    def require_complete(self) -> None:
+        """See `VectorStore`. That a server was put back from an older copy is not noticed."""
+
+    def mark_complete(self) -> None:
+        """See `VectorStore`."""
+
+    def problems(self) -> list[str]:
+        """See `VectorStore`."""
+        try:
+            for _, vectors in self.scan():
+                check_vectors(vectors, dim=self.dim)
+        except ReIDError as error:
+            return [str(error)]
+        return []
+
     def optimize(self) -> None:
         """See `VectorStore`. The server tidies up by itself; this waits until the index holds everything.
 
@@ -245,7 +269,7 @@ class MilvusStore:
             dim = next(field["params"]["dim"] for field in known["fields"] if field["name"] == "vector")
             return str(json.loads(known["description"])["fingerprint"]), int(dim)
         except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise ReIDError(
+            raise StoreError(
                 f"The collection {collection} at {self._uri} was not made by this program; give another name."
             ) from error
 
@@ -304,9 +328,27 @@ class MilvusStore:
     def _errors(self, done: str) -> Iterator[None]:
         try:
             yield
-        except (MilvusException, grpc.RpcError, OSError, ValueError) as error:
-            reason = getattr(error, "message", "") or str(error) or type(error).__name__
-            raise ReIDError(
-                f"The vector store {self._uri} cannot be {done}: {reason.splitlines()[0][:300]}. Is the server up, and "
-                "is this its address?"
+        except ReIDError:
+            raise
+        except Exception as error:  # its client raises whatever it stumbles over in an answer
+            reason = without_password(str(getattr(error, "message", "") or error).strip() or type(error).__name__)
+            raise StoreError(
+                f"The vector store {self._uri} cannot be {done}: {reason.splitlines()[0][:300].rstrip('. ')}. "
+                f"{_advice(reason)}"
             ) from error
+
+
+def _advice(reason: str) -> str:
+    """What a user can do, by what the server or its client says."""
+    for words, advice in _ADVICE:
+        if re.search(words, reason, re.IGNORECASE):
+            return advice
+    return "Is the server up, and is this its address?"
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,239}", name):
+        raise ReIDError(
+            f"The collection of the vectors (vectors.name, --name) is {name!r}; expected a name of letters, digits and "
+            "underscores that does not begin with a digit."
+        )

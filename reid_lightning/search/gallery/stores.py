@@ -60,6 +60,16 @@ class VectorStore(Protocol):
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
         """The same with their vectors, (N, dim) float32."""
 
+    def require_complete(self) -> None:
+        """Raises `ReIDError` if something that had been written is known to be missing, as `search` and `count` do: the
+        store is older than it was."""
+
+    def mark_complete(self) -> None:
+        """Nothing is missing any more: the store was compared with the disk."""
+
+    def problems(self) -> list[str]:
+        """What is damaged or missing, a line each; everything is read."""
+
     def optimize(self) -> None:
         """Tidy up after many small writes, and build or refresh the index of a large store."""
 
@@ -125,8 +135,24 @@ def open_store(
     )
 
 
+class StoreError(ReIDError):
+    """A store does not do what was asked of it. The gallery's files have nothing to do with it."""
+
+
+class DamagedStoreError(StoreError):
+    """What it holds cannot be read; `rebuild` makes it anew."""
+
+
 class NoVectorsError(ReIDError):
     """There is no such store, and nobody asked for one to be made."""
+
+
+def outdated(uri: str) -> StoreError:
+    """With what to do about it."""
+    return StoreError(
+        f"The vector store {uri} is older than it was: vectors that had been written are missing. Nothing else is; "
+        "embed what is missing: python -m reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
+    )
 
 
 def no_vectors(uri: str, name: str) -> NoVectorsError:

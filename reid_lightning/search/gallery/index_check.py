@@ -1,0 +1,55 @@
+"""Whether a gallery's vectors are whole, and agree with the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.index import records_of
+from reid_lightning.search.gallery.stores import VectorStore
+
+_SYNC = "`sync` mends it"
+_SHOWN = 3  # names
+
+
+def check_index(gallery: Gallery, store: VectorStore, *, fingerprint: str | None = None) -> list[str]:
+    """Everything in the store is read and compared with the disk.
+
+    Args:
+        fingerprint: of the bundle that searches use; None: not looked at.
+
+    Returns:
+        Problems, a line each.
+    """
+    problems = list(store.problems())
+    if fingerprint is not None and store.fingerprint != fingerprint:
+        problems.append(
+            f"The vectors are of the model {store.fingerprint}, the bundle is {fingerprint}; `rebuild` embeds anew."
+        )
+    if problems:
+        return problems
+    indexed = {record.id: record for part in store.records() for record in part}
+    unreadable: list[str] = []  # named by the check of the files
+    wanted = {
+        record.id: record for one in gallery.sightings(on_problem=unreadable.append) for record in records_of(one)
+    }
+    missing = wanted.keys() - indexed.keys()
+    unseen = [indexed[name] for name in indexed.keys() - wanted.keys()]  # some may be damaged on the disk, not gone
+    there = gallery.places.find_all({record.sighting: record.vehicle for record in unseen})
+    gone = [record.id for record in unseen if record.sighting not in there]
+    other = [name for name in indexed.keys() & wanted.keys() if indexed[name] != wanted[name]]
+    if len(indexed) != store.count():
+        problems.append(f"The vectors hold {store.count() - len(indexed)} pictures twice; `rebuild` mends it.")
+    for found, words in (
+        (missing, "are not in the vectors and cannot be found"),
+        (gone, "are in the vectors, but not on the disk"),
+        (other, "are in the vectors under another vehicle, camera, type or time than on the disk"),
+    ):
+        if found:
+            problems.append(f"{_counted(found)} {words}; {_SYNC}.")
+    return problems
+
+
+def _counted(names: Collection[str]) -> str:
+    shown = ", ".join(sorted(names)[:_SHOWN])
+    return f"{len(names)} pictures ({shown}{', ...' if len(names) > _SHOWN else ''})"
