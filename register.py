@@ -10,7 +10,7 @@ from reid_lightning.cli import build, check_writable, entry_point, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex
-from reid_lightning.search.opening import best_device, find_bundle, name_of, seconds_since_1970, settings_of, words
+from reid_lightning.search.opening import best_device, camera_of, find_bundle, seconds_since_1970, settings_of, words
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.showing import RegisteredFiles, watching
 from reid_lightning.search.sources import open_source
@@ -22,7 +22,7 @@ def register(cfg: DictConfig) -> int:
     """Find, save and embed the vehicles of every source; returns the number of new sightings."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    camera, start = name_of(cfg.camera, key="camera"), seconds_since_1970(cfg.start, key="start")
+    camera, start = camera_of(cfg.camera), seconds_since_1970(cfg.start, key="start")
     names = words(cfg.source, key="source") or ()
     if not names or (start is not None and len(names) > 1):
         raise ReIDError(f"{len(names)} sources and start={cfg.start}: name a source, and one only if start is given.")

@@ -10,7 +10,15 @@ from reid_lightning.cli import build, check_writable, entry_point, save_config
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.opening import best_device, find_bundle, name_of, seconds_since_1970, threshold_of, where_of
+from reid_lightning.search.opening import (
+    best_device,
+    camera_of,
+    find_bundle,
+    name_of,
+    seconds_since_1970,
+    threshold_of,
+    where_of,
+)
 from reid_lightning.search.search_files import SearchFiles
 from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.sources import open_source
@@ -32,7 +40,7 @@ def search(cfg: DictConfig) -> int:
         where=where_of(gallery, **{key: cfg[key] for key in ("plate", "cameras", "types", "since", "until")}),
         rerank=KReciprocal() if cfg.rerank else None,
         travel_times=None if cfg.travel_times is None else TravelTimes.read(cfg.travel_times),
-        camera=None if cfg.camera is None else name_of(cfg.camera, key="camera"),
+        camera=None if cfg.camera is None else camera_of(cfg.camera),
         start=seconds_since_1970(cfg.start, key="start"),
         one_vehicle=cfg.one_vehicle,
         pictures=cfg.pictures,

@@ -18,6 +18,7 @@ from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.data.splits import query_gallery, split_by_identity
 from reid_lightning.data.veri import read_tracks
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import stored_path
 
 _PICTURE = re.compile(r"[\w-]+\.\w+")
 _ITEM = '<Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>'
@@ -48,7 +49,7 @@ def read_cityflow(
         name, identity, camera = (item.get(key, "") for key in ("imageName", "vehicleID", "cameraID"))
         if not (_PICTURE.fullmatch(name) and identity and camera):
             raise ReIDError(f"{root / 'train_label.xml'}: an item has the attributes {item}; expected {_ITEM}.")
-        images.append(VehicleImage(root / "image_train" / name, identity, camera, tracks.get(name)))
+        images.append(VehicleImage(stored_path(root / "image_train", name), identity, camera, tracks.get(name)))
     if not images:
         raise ReIDError(f"{root / 'train_label.xml'} has no <Item>; expected {_ITEM} for each picture.")
     if test_identities is None:

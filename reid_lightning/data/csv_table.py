@@ -16,6 +16,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.names import composed, stored_path
 from reid_lightning.regular_files import read_text
 
 REQUIRED = ("path", "identity")
@@ -49,7 +50,8 @@ def read_csv(
         raise ReIDError(f"data.root: there is no folder {folder} (seen from {Path.cwd()}); set it to the pictures'.")
     images: list[VehicleImage] = []
     splits: list[str | None] = []
-    for number, row in _rows(path, columns or {}):
+    headings = {name: composed(theirs) for name, theirs in (columns or {}).items()}
+    for number, row in _rows(path, headings):
         picture, identity = row["path"], row["identity"]
         if picture is None or identity is None:
             empty = "path" if picture is None else "identity"
@@ -63,7 +65,7 @@ def read_csv(
             raise ReIDError(f"{path}, line {number}: a split is given for some pictures only; give all or none.")
         splits.append(split)
         known = {name: row[name] for name in ("camera", "track", "colour", "type", "viewpoint")}
-        images.append(VehicleImage(folder / picture, identity, **known))
+        images.append(VehicleImage(stored_path(folder, picture), identity, **known))
     if not images:
         raise ReIDError(f"{path} has a header but no pictures; expected one line for each.")
     dataset = build_dataset(
@@ -80,7 +82,7 @@ def read_csv(
 
 def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str | None]]]:
     """(line number, our name -> value, None where empty or absent) of every line below the header."""
-    reader = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text))
+    reader = csv.reader(io.StringIO(text := composed(_text(path)), newline=""), delimiter=_delimiter(text))
     try:
         header = [name.strip() for name in next(reader, [])]
         positions = _positions(path, header, columns)

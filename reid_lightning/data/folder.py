@@ -13,9 +13,10 @@ single quotes for the shell. A folder with its own lists, and one whose folders 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -25,10 +26,13 @@ from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pi
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed, name_of_file, readable, stored_path
 from reid_lightning.regular_files import read_text
 
 GROUPS = ("identity", "camera", "track", "split", "colour", "type", "viewpoint")
 """Names a pattern's groups may have; identity is required."""
+
+_logger = logging.getLogger(__name__)
 
 _EXAMPLE = r"""'data.pattern="(?P<identity>[^/_]+)_c(?P<camera>\d+)"'"""
 
@@ -61,6 +65,7 @@ def read_folder(
     expression = _compile(pattern)
     found = _walk(root, apart_from=[name for name in (train_list, test_list) if name is not None])
     names = found.names
+    _tell_doubles(names)
     split_of = _read_lists(root, names, train_list, test_list)
     if split_of and "split" in expression.groupindex:
         raise ReIDError("data.pattern has a split group and data.train_list or test_list is set; use one of the two.")
@@ -77,7 +82,7 @@ def read_folder(
         images.append(VehicleImage(root / name, identity, **groups))
         splits.append(split_of.get(name, split))
     dataset = build_dataset(
-        root.resolve().name,
+        readable(root.resolve().name),
         images,
         splits=splits,
         test_fraction=test_fraction,
@@ -90,7 +95,7 @@ def read_folder(
 
 def _compile(pattern: str) -> re.Pattern[str]:
     try:
-        expression = re.compile(pattern)
+        expression = re.compile(composed(pattern))
     except (re.error, TypeError) as error:
         raise ReIDError(f"data.pattern {pattern} is not a regular expression: {error}. Example: {_EXAMPLE}.") from error
     unknown = [group for group in expression.groupindex if group not in GROUPS]
@@ -121,7 +126,7 @@ def _walk(root: Path, *, apart_from: Collection[str]) -> PictureFiles:
 
 def _groups(expression: re.Pattern[str], names: Sequence[str]) -> dict[str, dict[str, str | None]]:
     """What the pattern finds in each name, None for nothing; an identity in all of them."""
-    matches = {name: match for name in names if (match := expression.search(name)) and match["identity"]}
+    matches = {name: match for name in names if (match := expression.search(name_of_file(name))) and match["identity"]}
     failed = [name for name in names if name not in matches]
     if failed:
         raise ReIDError(
@@ -137,7 +142,7 @@ def _groups(expression: re.Pattern[str], names: Sequence[str]) -> dict[str, dict
 def _read_lists(root: Path, names: Sequence[str], train_list: str | None, test_list: str | None) -> dict[str, str]:
     """Picture -> "train" or "test" as the lists say; empty without lists."""
     listed = {
-        split: _read_list(root / file, names, setting=f"data.{split}_list")
+        split: _read_list(stored_path(root, file), names, setting=f"data.{split}_list")
         for split, file in (("train", train_list), ("test", test_list))
         if file is not None
     }
@@ -160,14 +165,14 @@ def _read_list(path: Path, names: Sequence[str], *, setting: str) -> set[str]:
         raise ReIDError(
             f"{setting}: {path} cannot be read: {error}. Expected a text file below data.root with a picture a line."
         ) from error
-    paths_of = _by_base_name(names)
-    known = set(names)
+    known = _by_name(names, name_of_file)
+    paths_of = _by_name(names, lambda name: name_of_file(PurePosixPath(name).name))
     chosen: set[str] = set()
     for number, line in enumerate(lines, start=1):
-        entry = line.strip().removeprefix("./")
+        entry = composed(line.strip().removeprefix("./"))
         if not entry:
             continue
-        found = [entry] if entry in known else paths_of.get(entry, [])
+        found = known.get(entry) or paths_of.get(entry, [])
         if len(found) != 1:
             problem = f"is the name of {len(found)} pictures" if found else "is no picture below data.root"
             raise ReIDError(
@@ -179,8 +184,18 @@ def _read_list(path: Path, names: Sequence[str], *, setting: str) -> set[str]:
     return chosen
 
 
-def _by_base_name(names: Iterable[str]) -> dict[str, list[str]]:
+def _tell_doubles(names: Iterable[str]) -> None:
+    """Two files of one name are two pictures all the same, but hardly on purpose."""
+    doubles = [same for same in _by_name(names, name_of_file).values() if len(same) > 1]
+    if doubles:
+        _logger.warning(
+            "%s is the name of %d files, which differ only in how their letters are composed (%d such names).",
+            *(name_of_file(doubles[0][0]), len(doubles[0]), len(doubles)),
+        )
+
+
+def _by_name(names: Iterable[str], name_of: Callable[[str], str]) -> dict[str, list[str]]:
     paths_of: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        paths_of[PurePosixPath(name).name].append(name)
+        paths_of[name_of(name)].append(name)
     return paths_of

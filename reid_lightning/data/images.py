@@ -26,6 +26,7 @@ from reid_lightning.data.picture_limits import is_sensible_size
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.names import readable
 from reid_lightning.regular_files import open_regular
 
 _PROGRESS_FROM = 5_000  # pictures; fewer are checked before a bar could be read
@@ -151,7 +152,7 @@ def _list_files(bad: dict[PicturePath, str]) -> str:
 
 
 def _shown(path: PicturePath | str) -> str:
-    return shortened(path, _LONGEST_PATH)
+    return shortened(readable(str(path)), _LONGEST_PATH)
 
 
 def _look_at_chunk(paths: list[PicturePath], decode: bool) -> dict[PicturePath, str]:

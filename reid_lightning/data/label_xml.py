@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 from reid_lightning.regular_files import read_regular
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
@@ -60,5 +61,5 @@ def _decoded(path: Path) -> str:
         except (UnicodeDecodeError, LookupError):
             continue
         head = _DECLARATION.match(text)
-        return text[head.end() :] if head else text
+        return composed(text[head.end() :] if head else text)
     raise ReIDError(f"{path} cannot be decoded as {wanted}, utf-8 or gb2312. Fetch the file again.")

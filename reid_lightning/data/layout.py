@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 from reid_lightning.regular_files import read_text
 
 
@@ -48,10 +49,11 @@ def check_seed(key: str, came: object) -> None:
 
 
 def file_lines(path: Path, *, key: str | None = None) -> list[str]:
-    """The lines of a utf-8 text file. `key` is what names the file on the command line, for the message."""
+    """The lines of a utf-8 text file, with composed letters. `key` is what names the file on the command line, for the
+    message."""
     named = f"{key}: " if key else ""
     try:
-        return read_text(path).splitlines()
+        return composed(read_text(path)).splitlines()
     except UnicodeDecodeError as error:
         raise ReIDError(f"{named}{path} is not a text file: {error}. Fetch the file again.") from error
     except FileNotFoundError as error:

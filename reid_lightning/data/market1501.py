@@ -15,6 +15,7 @@ from reid_lightning.data.layout import data_folder, picture_names
 from reid_lightning.data.picture_files import PictureFiles
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import name_of_file, readable
 
 JUNK = "-1"
 """The identity of pictures that count neither as right nor as wrong."""
@@ -36,14 +37,14 @@ def read_market1501(*, root: Path | str, on_bad_image: Literal["error", "skip"] 
     found = [picture_names(root / folder) for folder in _FOLDERS]
     train, query, gallery = map(_named, found)
     passed_over = tuple(line for files in found for line in files.told())
-    dataset = VehicleDataset(root.resolve().name, train, query, gallery, passed_over=passed_over)
+    dataset = VehicleDataset(readable(root.resolve().name), train, query, gallery, passed_over=passed_over)
     return check_images(dataset, on_bad_image=on_bad_image)
 
 
 def _named(files: PictureFiles) -> Split:
     folder, images = files.folder, []
     for name in files.names:
-        match = _NAME.fullmatch(name)
+        match = _NAME.fullmatch(name_of_file(name))
         if match is None:
             raise ReIDError(
                 f"The picture {name!r} of {folder} is not named <identity>_c<camera>s<sequence>_..., such as "

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 from reid_lightning.data.records import PicturePath, VehicleDataset, VehicleImage
 from reid_lightning.data.shards.picture import PackedPicture
+from reid_lightning.names import name_of_file
 
 Place = tuple[str, str | int]
 Content = tuple[str, int, int]
@@ -85,5 +86,5 @@ def shared_identities(dataset: VehicleDataset) -> tuple[str, ...]:
 
 
 def _stem(path: PicturePath) -> str:
-    stem = re.sub("[^A-Za-z0-9_-]", "_", os.path.splitext(path.name)[0])
+    stem = re.sub("[^A-Za-z0-9_-]", "_", os.path.splitext(name_of_file(path.name))[0])
     return _NUMBERS.sub("", stem)[:_COMPARED]

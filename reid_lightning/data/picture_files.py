@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.data.records import PassedOver
 from reid_lightning.errors import shortened
+from reid_lightning.names import readable
 from reid_lightning.regular_files import SpecialFileError, check_regular
 
 _OBVIOUS = (".csv", ".json", ".log", ".md", ".mp4", ".npz", ".py", ".tar", ".txt", ".xml", ".yaml", ".yml", ".zip")
@@ -29,7 +30,9 @@ class PictureFiles:
 
     def told(self) -> tuple[PassedOver, ...]:
         """What was passed over, if there is something, for `VehicleDataset`."""
-        return () if self.passed_over is None else (PassedOver(f"{self.folder}: {self.passed_over}.", self.formats),)
+        if self.passed_over is None:
+            return ()
+        return (PassedOver(f"{readable(str(self.folder))}: {self.passed_over}.", self.formats),)
 
 
 def find_pictures(
@@ -109,7 +112,7 @@ def _other_than_picture(entry: os.DirEntry[str]) -> tuple[str, ...] | None:
         return ("unreadable",)
     if kind in FORMATS:
         return None
-    return (shortened(ending, 20) or "no ending", *([] if kind is None else [kind]))
+    return (readable(shortened(ending, 20)) or "no ending", *([] if kind is None else [kind]))
 
 
 def _sentence(others: Counter[str], formats: Counter[str], pictures: int) -> str:

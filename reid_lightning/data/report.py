@@ -16,6 +16,7 @@ from rich.text import Text
 from reid_lightning.data.images import find_bad_images
 from reid_lightning.data.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
+from reid_lightning.names import readable
 from reid_lightning.tables import Name, new_table, titled
 
 _NAMED = 5  # examples shown with a problem
@@ -254,7 +255,7 @@ def _problems(report: DatasetReport) -> Iterable[Problem]:
         found = getattr(report, kind)
         if found:
             shown = found.items() if isinstance(found, Mapping) else ((entry, "") for entry in found)
-            lines = [f"{entry}: {reason}" if reason else str(entry) for entry, reason in shown]
+            lines = [readable(f"{entry}: {reason}" if reason else str(entry)) for entry, reason in shown]
             more = [f"... and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED and kind != "unreadable" else []
             examples = lines if kind == "unreadable" else lines[:_NAMED] + more
             yield Problem(f"{len(found):,} {what}", consequence, fix, tuple(examples))

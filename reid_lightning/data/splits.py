@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from reid_lightning.data.layout import check_seed
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 
 Cameras = Sequence[str | int] | str | int | None
 
@@ -186,7 +187,7 @@ def _by_split(images: Sequence[VehicleImage], splits: Sequence[str | None]) -> d
 def _as_names(cameras: Cameras) -> set[str] | None:
     if cameras is None:
         return None
-    return {str(cameras)} if isinstance(cameras, str | int) else {str(camera) for camera in cameras}
+    return {composed(str(camera)) for camera in ([cameras] if isinstance(cameras, str | int) else cameras)}
 
 
 def _draw(identity: str, seed: int) -> bytes:

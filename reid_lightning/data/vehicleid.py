@@ -16,6 +16,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import check_choice, check_seed, data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import stored_path
 
 LISTS = {"small": "test_list_800.txt", "medium": "test_list_1600.txt", "large": "test_list_2400.txt"}
 
@@ -81,7 +82,7 @@ def draw_galleries(dataset: VehicleDataset, *, repeats: int, seed: int) -> Vehic
 
 def _listed(path: Path, folder: Path) -> Split:
     matches = (match for _, match in matched_lines(path, _LINE, example=_EXAMPLE))
-    return tuple(VehicleImage(folder / f"{match['picture']}.jpg", match["identity"]) for match in matches)
+    return tuple(VehicleImage(stored_path(folder, f"{match['picture']}.jpg"), match["identity"]) for match in matches)
 
 
 def _draw(name: str, seed: int, repeat: int) -> bytes:

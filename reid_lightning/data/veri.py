@@ -18,6 +18,7 @@ from reid_lightning.data.picture_files import PictureFiles, find_pictures
 from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.names import name_of_file, stored_path
 
 Index = tuple[tuple[int, ...], ...]
 Labels = dict[str, tuple[str | None, str | None]]
@@ -88,11 +89,10 @@ def records(
     labels, tracks, viewpoints = labels or {}, tracks or {}, viewpoints or {}
     images = []
     for name in names:
+        path, name = stored_path(folder, name), name_of_file(name)
         identity, camera = parse_name(name, folder)
         colour, kind = labels.get(name, (None, None))
-        images.append(
-            VehicleImage(folder / name, identity, camera, tracks.get(name), colour, kind, viewpoints.get(name))
-        )
+        images.append(VehicleImage(path, identity, camera, tracks.get(name), colour, kind, viewpoints.get(name)))
     return tuple(images)
 
 

@@ -14,6 +14,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import check_choice, data_folder, matched_lines, text_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import stored_path
 
 SIZES = {"small": 3000, "medium": 5000, "large": 10000}
 
@@ -78,5 +79,6 @@ def _listed(path: Path, folder: Path, info: Info) -> Split:
                 "lists and the table of one release."
             )
         camera, colour, kind = info[identity, picture]
-        images.append(VehicleImage(folder / identity / f"{picture}.jpg", identity, camera, colour=colour, type=kind))
+        file = stored_path(folder, f"{identity}/{picture}.jpg")
+        images.append(VehicleImage(file, identity, camera, colour=colour, type=kind))
     return tuple(images)

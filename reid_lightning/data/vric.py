@@ -13,6 +13,7 @@ from typing import Literal
 from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
+from reid_lightning.names import stored_path
 
 _PARTS = ("train", "probe", "gallery")
 _LINE = re.compile(r"(?P<picture>[\w-]+\.\w+)\s+(?P<identity>[\w-]+)\s+(?P<camera>[\w-]+)")
@@ -37,4 +38,6 @@ def read_vric(*, root: Path | str, on_bad_image: Literal["error", "skip"] = "err
 
 def _listed(path: Path, folder: Path) -> Split:
     matches = (match for _, match in matched_lines(path, _LINE, example=_EXAMPLE))
-    return tuple(VehicleImage(folder / match["picture"], match["identity"], match["camera"]) for match in matches)
+    return tuple(
+        VehicleImage(stored_path(folder, match["picture"]), match["identity"], match["camera"]) for match in matches
+    )

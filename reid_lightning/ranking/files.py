@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from safetensors.torch import save_file
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.names import composed
 from reid_lightning.ranking.checks import check_embeddings
 from reid_lightning.ranking.problem import TRACK_TO_TRACK, RankingProblem
 from reid_lightning.ranking.protocols import Ranking
@@ -57,7 +59,8 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     except ReIDError as error:
         raise ReIDError(f"{path}: {error}") from error
     check_embeddings(f"{path}: embeddings", table.embeddings)
-    return table
+    columns = {name: getattr(table, name) for name in ("identities", "cameras", "tracks")}
+    return replace(table, **{name: values and tuple(map(composed, values)) for name, values in columns.items()})
 
 
 def write_embeddings(path: str | Path, table: EmbeddingTable) -> Path:

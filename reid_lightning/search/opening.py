@@ -12,6 +12,7 @@ import torch
 
 from reid_lightning.bundle import OPTS_NAME
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery_embeddings import known_vehicle
@@ -114,6 +115,11 @@ def name_of(value: object, *, key: str) -> str:
     return names[0]
 
 
+def camera_of(value: object) -> str:
+    """The name of a camera that a user has given, with composed letters. ReIDError: see `words`."""
+    return composed(name_of(value, key="camera"))
+
+
 def where_of(
     gallery: Gallery,
     *,
@@ -135,7 +141,7 @@ def where_of(
     plates = words(plate, key="plate")
     return Filter(
         vehicles=None if plates is None else tuple(known_vehicle(gallery, one) for one in plates),
-        cameras=words(cameras, key="cameras"),
+        cameras=None if cameras is None else tuple(map(composed, words(cameras, key="cameras") or ())),
         types=words(types, key="types", known=(*VEHICLE_TYPES, UNKNOWN_TYPE)),
         since=seconds_since_1970(since, key="since"),
         until=seconds_since_1970(until, key="until"),

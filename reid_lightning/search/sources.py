@@ -18,6 +18,7 @@ from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pi
 from reid_lightning.data.picture_formats import count_pictures, format_of, head_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
+from reid_lightning.names import readable, stored_path
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_source import VideoSource
@@ -56,7 +57,7 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
                 f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
             )
         return VideoSource(address, every=every, timeout=timeout, threads=threads)
-    path = Path(address)
+    path = stored_path(Path(), address)
     if not path.exists():
         shown = without_password(address)  # an address with a slash too few is taken for a path
         raise ReIDError(f"source is {shown}, which does not exist; expected a picture, a folder, a video or a URL.")
@@ -88,7 +89,7 @@ class PictureSource(Source):
     start = None
 
     def __init__(self, path: Path, *, every: int = 1) -> None:
-        self.name, self.every = path.resolve().name or str(path), every
+        self.name, self.every = readable(path.resolve().name or str(path)), every
         self.kind = "folder" if path.is_dir() else "picture"
         self._root = path
         found = find_pictures(path) if self.kind == "folder" else PictureFiles(path.parent, (path.name,))
@@ -125,7 +126,7 @@ class PictureSource(Source):
         told = [] if self._passed_over is None else [f"{self._root}: {self._passed_over}."]
         if bad:
             told.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}")
-        self.warning = " ".join(told) or None
+        self.warning = readable(" ".join(told)) or None
 
     def close(self) -> None:
         """Pictures are closed as soon as they are read."""

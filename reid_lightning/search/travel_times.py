@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 from reid_lightning.regular_files import read_text
 from reid_lightning.search.records import Match
 
@@ -84,7 +85,7 @@ class TravelTimes:
             raise ReIDError(f"speed is {speed}; expected metres a second, above 0.")
         path = Path(path)
         try:
-            text = read_text(path)
+            text = composed(read_text(path))
         except OSError as error:
             raise ReIDError(f"the travel times {path} cannot be read: {error.strerror or error}.") from error
         except UnicodeDecodeError as error:

@@ -17,6 +17,7 @@ import av.error
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
+from reid_lightning.names import readable
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_display import VideoDisplay, progressive, shown_stream
@@ -42,7 +43,7 @@ class VideoSource(Source):
     def __init__(self, address: Path | str, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> None:
         self._path = None if isinstance(address, str) else address
         self._where = str(address) if self._path is not None else without_password(str(address))
-        self.name, self.every = self._where if self._path is None else self._path.name, every
+        self.name, self.every = self._where if self._path is None else readable(self._path.name), every
         self._opened = time.time()
         # rtsp over UDP loses packets, and with them pictures
         options = {"rtsp_transport": "tcp"} if self._path is None else {"format_whitelist": _FILE_FORMATS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from unittest.mock import patch
 from xml.sax.saxutils import quoteattr
@@ -16,12 +17,14 @@ from properties import drawn
 
 from reid_lightning.data import csv_table, folder
 from reid_lightning.data.label_xml import read_items
+from reid_lightning.data.picture_files import PictureFiles
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.data.veri import parse_name, read_index, read_tracks, read_viewpoints
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import composed
 
 VISIBLE = st.characters(exclude_categories=["Cs", "Cc"])
-WORDS = st.text(VISIBLE, min_size=1, max_size=12).map(str.strip).filter(bool)
+WORDS = st.text(VISIBLE, min_size=1, max_size=12).map(composed).map(str.strip).filter(bool)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
 SIGNED = st.text("\",;\t\n\r\0 ab.jpg01_c</>='\\[(?P*", max_size=80)
 
@@ -29,6 +32,11 @@ SIGNED = st.text("\",;\t\n\r\0 ab.jpg01_c</>='\\[(?P*", max_size=80)
 def unchecked(dataset: VehicleDataset, **_: object) -> VehicleDataset:
     """In place of `check_images`: these pictures do not exist."""
     return dataset
+
+
+def walked(names: list[str]) -> Callable[..., PictureFiles]:
+    """In place of `_walk`: a folder with these pictures."""
+    return lambda root, **_: PictureFiles(root, tuple(names))
 
 
 @drawn(30)
@@ -74,7 +82,7 @@ def test_any_text_as_a_table_is_read_or_refused(text: str, tmp_path: Path) -> No
 )
 def test_a_pattern_takes_identity_and_camera_out_of_names(pictures: list, tmp_path: Path) -> None:
     names = sorted(f"{where}{identity}_c{camera}.jpg" for identity, camera, where in pictures)
-    with patch.object(folder, "check_images", unchecked), patch.object(folder, "_walk", lambda root: names):
+    with patch.object(folder, "check_images", unchecked), patch.object(folder, "_walk", walked(names)):
         dataset = folder.read_folder(
             root=tmp_path, pattern=r"(?P<identity>[^/_]+)_c(?P<camera>\d+)", test_fraction=0, seed=1
         )
@@ -90,7 +98,7 @@ def test_a_pattern_takes_identity_and_camera_out_of_names(pictures: list, tmp_pa
 @given(pattern=st.one_of(TEXTS, SIGNED, SIGNED.map(lambda text: f"(?P<identity>{text})")))
 def test_any_text_as_a_pattern_is_used_or_refused(pattern: str, tmp_path: Path) -> None:
     names = ["a_c1.jpg", "b_c2.jpg"]
-    with patch.object(folder, "check_images", unchecked), patch.object(folder, "_walk", lambda root: names):
+    with patch.object(folder, "check_images", unchecked), patch.object(folder, "_walk", walked(names)):
         try:
             dataset = folder.read_folder(root=tmp_path, pattern=pattern, test_fraction=0)
         except ReIDError:

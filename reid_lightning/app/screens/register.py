@@ -17,7 +17,7 @@ from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import ENDINGS
 from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.opening import name_of, seconds_since_1970
+from reid_lightning.search.opening import camera_of, seconds_since_1970
 
 FINDING, SAVING = "register_finding", "register_saving"  # jobs
 FIELDS = WHERE, NAMED, CAMERA, START = tuple(f"register_{name}" for name in ("where", "named", "camera", "start"))
@@ -77,7 +77,7 @@ def _ask(context: AppContext) -> None:
         if not st.form_submit_button("Find vehicles", type="primary", icon=":material/search:"):
             return
     try:
-        camera = name_of(camera.strip() or None, key="camera")
+        camera = camera_of(camera.strip() or None)
         began = seconds_since_1970(start.strip() or None, key="start")
         finder, space = context.finder(), uploads(context)
         if where != upload and not named.strip():

@@ -22,6 +22,7 @@ from reid_lightning.atomic import replacing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.names import composed
 
 INDEX = "index.npz"
 FORMAT, VERSION = "reid_lightning shards", 1
@@ -158,7 +159,7 @@ def _pictures(arrays: Mapping[str, np.ndarray], shards: Sequence[tuple[str, int]
     paths = [str(folder / name) for name, _ in shards]
     columns = []
     for name in NAMES:
-        names = [*_texts(arrays[f"{name}_names"]), None]  # -1, which is unknown, takes the last one
+        names = [*map(composed, _texts(arrays[f"{name}_names"])), None]  # -1, which is unknown, takes the last one
         codes = _whole(arrays[name], count=count, least=0 if name == "identity" else -1, below=len(names) - 1)
         columns.append([names[code] for code in codes.tolist()])
     places = zip(shard.tolist(), offset.tolist(), length.tolist(), crc32.tolist(), members, strict=True)

@@ -20,6 +20,7 @@ from reid_lightning.data.shards.index import INDEX, NAMES, SPLITS, save_index
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.data.shards.tar import TarShards
 from reid_lightning.errors import ReIDError
+from reid_lightning.names import name_of_file, readable
 
 SUMS = "SHA256SUMS"
 
@@ -128,7 +129,7 @@ def _write_all(dataset: VehicleDataset, images: list[_Stored], folder: Path, *, 
             except OSError as error:
                 raise _unreadable(image, error) from error
             known = {name: value for name in NAMES if (value := getattr(image, name)) is not None}
-            known |= {"splits": splits, "source": os.path.relpath(str(image.path), base)}
+            known |= {"splits": splits, "source": readable(os.path.relpath(str(image.path), base))}
             packed[image.path] = shards.add(
                 data, known, split=splits[0], key=_key(image, number), ending=_ending(image)
             )
@@ -140,7 +141,7 @@ def _write_all(dataset: VehicleDataset, images: list[_Stored], folder: Path, *, 
 
 def _key(image: VehicleImage, number: int) -> str:
     """Unlike any other, plain, and without a dot: WebDataset ends a key at the first one."""
-    stem = re.sub("[^A-Za-z0-9_-]", "_", os.path.splitext(image.path.name)[0])
+    stem = re.sub("[^A-Za-z0-9_-]", "_", os.path.splitext(name_of_file(image.path.name))[0])
     return f"{number:08d}_{stem[:_STEM]}"
 
 
