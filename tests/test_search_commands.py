@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,12 +10,31 @@ import av
 import pytest
 from PIL import Image
 
+from reid_lightning.bundle import store_calibration
+from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search.gallery import Gallery
 
 sys.path.insert(0, str(Path(__file__).parent / "search"))
 
 from toy_clips import scene, write_clip
 
+CALIBRATION = Calibration(
+    threshold=0.94,
+    similarity=True,
+    false_match_rate=0.01,
+    measured_false_match_rate=0.009,
+    true_match_rate=0.5,
+    queries_with_false_match=0.2,
+    same_pairs=100,
+    different_pairs=1000,
+    queries=20,
+    gallery=55,
+    metric="cosine",
+    junk="none",
+    protocol="image to image",
+    histogram=CompactHistogram(0.0, 1.0, (0, 0, 0, 10, 90), (300, 200, 200, 290, 10)),
+)
 FAST = ["plate_reader=none", "detector.warm_up=3"]
 
 
@@ -50,8 +70,14 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     assert finished.returncode == 0, finished.stderr
     (sighting,) = Gallery(tmp_path / "gallery").sightings()
     assert sighting.vehicle in finished.stdout and sighting.camera == "north"
+    assert (
+        "clip.mp4, 1 track: 1 registered" in finished.stdout
+        and "1 vehicle in gallery, 1 of them new" in finished.stdout
+    )
+    assert f"wrote {tmp_path / 'first/registered.jpg'}" in finished.stdout
     (source,) = json.loads((tmp_path / "first/registered.json").read_text())
     assert [one["id"] for one in source["sightings"]] == [sighting.id] and source["warning"] is None
+    assert source["tracks"] == {"found": 1, "small": 0, "short": 0, "poor": 0}
     assert Image.open(tmp_path / "first/registered.jpg").width > 100
 
     again = register(f"source={clip}", "camera=north", "hydra.run.dir=again")
@@ -70,6 +96,13 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     assert all(match["score"] >= 0.6 and match["camera"] == "north" for match in content["matches"])
     assert (tmp_path / "gallery" / content["matches"][0]["picture"]).is_file()
     assert [(one["vehicle"], one["accepted"]) for one in content["tracks"]] == [(sighting.vehicle, True)]
+    unknown = {"calibrated": None, "false_match_rate": None, "used_false_match_rate": None}
+    assert content["query"]["threshold"] == {"used": 0.6, **unknown}
+    assert "this bundle has no calibrated threshold" in finished.stdout and "store_threshold=true" in finished.stderr
+    names = ("matches.json", "matches.csv", "tracks.csv", "annotated.mp4", "matches.jpg")
+    assert [line for line in finished.stdout.splitlines() if line.startswith("wrote ")] == [
+        f"wrote {tmp_path / 'second' / name}" for name in names
+    ]
     with (tmp_path / "second/matches.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == len(content["matches"])
     with av.open(str(tmp_path / "second/annotated.mp4")) as video:
@@ -82,6 +115,25 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     (match,) = json.loads((tmp_path / "third/matches.json").read_text())["matches"]
     assert match["score"] == pytest.approx(1, abs=1e-3)
     assert len(list((tmp_path / "third/annotated").glob("*.jpg"))) == 1
+
+
+def test_a_search_below_the_calibrated_threshold_is_warned_of(register, search, bundle, clip, tmp_path):
+    calibrated = shutil.copytree(bundle, tmp_path / "calibrated")
+    store_calibration(calibrated, CALIBRATION)
+    register(f"source={clip}", "camera=north")
+    finished = search(f"query={clip}", f"bundle={calibrated}", "hydra.run.dir=low", "draw=false")
+    assert "Matches from 0.60 on; this bundle's calibrated threshold is 0.94 (one false match in 100 pairs)." in (
+        finished.stderr
+    )
+    assert "At 0.60 about 30 % of different pairs of its calibration pass, and each vehicle is compared with" in (
+        finished.stderr
+    )
+    assert "expect wrong matches; min_score=calibrated is one word away" in finished.stderr
+    assert "calibrated threshold is 0.94" in finished.stdout
+    threshold = json.loads((tmp_path / "low/matches.json").read_text())["query"]["threshold"]
+    assert threshold == {"used": 0.6, "calibrated": 0.94, "false_match_rate": 0.01, "used_false_match_rate": 0.3}
+    calibrated = search(f"query={clip}", f"bundle={calibrated}", "min_score=calibrated", "draw=false")
+    assert "Matches from 0.94 on" in calibrated.stderr and "expect wrong" not in calibrated.stderr
 
 
 def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_path):
@@ -152,11 +204,49 @@ def test_ctrl_c_ends_a_search_with_what_was_found_so_far(register, search, clip,
 
     monkeypatch.setattr(vehicle_search, "follow", until)
     finished = search(f"query={clip}", "hydra.run.dir=run")
-    assert finished.returncode == 130
+    assert finished.returncode == 130 and f"wrote {tmp_path / 'run/annotated.mp4'}" in finished.stdout
     content = json.loads((tmp_path / "run/matches.json").read_text())
     assert {match["frame"] for match in content["matches"]} <= set(range(32)) and content["matches"]
     with av.open(str(tmp_path / "run/annotated.mp4")) as video:
         assert sum(1 for _ in video.decode(video=0)) == 32  # whole batches of frames
+
+
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt(), 130), (ReIDError("the camera is gone."), 1)])
+def test_a_registration_that_ends_early_says_what_it_has_saved(register, clip, tmp_path, monkeypatch, stop, status):
+    from reid_lightning.search.registration import Registrar
+
+    keep = Registrar.keep
+
+    def until(*given, **options):
+        yield from keep(*given, **options)
+        raise stop
+
+    monkeypatch.setattr(Registrar, "keep", until)
+    finished = register(f"source={clip}", "camera=north", "hydra.run.dir=run")
+    assert finished.returncode == status
+    assert "1 vehicle in gallery, 1 of them new" in finished.stdout
+    assert f"wrote {tmp_path / 'run/registered.json'}" in finished.stdout
+
+
+def test_an_error_in_the_middle_of_a_search_keeps_what_was_found_until_then(
+    register, search, clip, tmp_path, monkeypatch
+):
+    from reid_lightning.search import vehicle_search
+
+    register(f"source={clip}", "camera=north")
+    follow = vehicle_search.follow
+
+    def until(*given, **options):
+        for step in follow(*given, **options):
+            if step.frame.number == 33:
+                raise ReIDError("the camera is gone.")
+            yield step
+
+    monkeypatch.setattr(vehicle_search, "follow", until)
+    finished = search(f"query={clip}", "hydra.run.dir=run")
+    assert "the camera is gone" in error_of(finished)
+    assert f"wrote {tmp_path / 'run/matches.json'}" in finished.stdout
+    assert json.loads((tmp_path / "run/matches.json").read_text())["matches"]
 
 
 def test_a_full_disk_keeps_what_is_whole(register, clip, tmp_path, monkeypatch):

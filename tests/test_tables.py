@@ -123,7 +123,7 @@ def test_what_a_search_found(kind, accepted, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert_fits(lines)
     title = "Whole tracks" if kind == "video" else "Vehicles on pictures"
-    assert f"{title}: {int(accepted)} of 1 are registered (3 seen, 2 left out: poor pictures)" in lines
+    assert f"{title}: {int(accepted)} of 1 found again (3 seen, 2 left out: poor pictures)" in lines
     (row,) = rows_with(lines, "0.877")
     assert is_shortened(row) and ("below 0.60" in row) != accepted
     assert ("01:00:00 - 10:00:00" in row and "123456" in row) == (kind == "video")

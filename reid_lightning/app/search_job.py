@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job, counting
 from reid_lightning.app.search_found import Found
+from reid_lightning.app.text import count
 from reid_lightning.app.uploads import check_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
@@ -160,14 +161,14 @@ def _limit(source: Source, matches: int, seconds: float) -> str | None:
 
 
 def _telling(job: Job, source: Source) -> Callable[[Step], None]:
-    vehicles = 0
+    tracks, in_video = 0, source.kind in ("video", "stream")
 
     def on_step(step: Step) -> None:
-        nonlocal vehicles
-        vehicles = max([vehicles, *(box.track for box in step.boxes)])
+        nonlocal tracks
+        tracks = max([tracks, *(box.track for box in step.boxes)])
         done = step.frame.number // source.every + 1
-        place = time_code(step.frame.seconds)[:8] if source.kind in ("video", "stream") else f"picture {done:,}"
-        note = f"{place}, {vehicles:,} vehicle{'' if vehicles == 1 else 's'} seen"
+        place = time_code(step.frame.seconds)[:8] if in_video else f"picture {done:,}"
+        note = f"{place}, {count(tracks, 'track' if in_video else 'vehicle')} seen"
         job.step(done=done, total=source.length, note=note)
 
     return on_step

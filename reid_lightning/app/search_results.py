@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import altair as alt
@@ -14,8 +14,8 @@ from reid_lightning.app.search_job import SearchRun
 from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import show_download
 from reid_lightning.search.fonts import plain_text
-from reid_lightning.search.results import time_code
-from reid_lightning.search.track_decisions import TrackDecision
+from reid_lightning.search.results import score_in_words, time_code
+from reid_lightning.search.track_decisions import TrackDecision, answer_of
 
 PAGE = 12
 """Cards at a time."""
@@ -33,17 +33,23 @@ _FILES = {
 }
 
 
-def show_cards(cards: Sequence[Card], *, in_video: bool) -> None:
-    """Two beside each other where there is room."""
+def show_cards(cards: Sequence[Card], *, in_video: bool, answers: Mapping[int, TrackDecision] | None = None) -> None:
+    """Two beside each other where there is room; with answers of whole tracks each says what its track is."""
     for start in range(0, len(cards), 2):
         for column, card in zip(st.columns(2), cards[start : start + 2], strict=False):
             with column.container(border=True):
-                _show_card(card, in_video=in_video)
+                _show_card(card, in_video=in_video, answers=answers)
 
 
-def _show_card(card: Card, *, in_video: bool) -> None:
+def _show_card(card: Card, *, in_video: bool, answers: Mapping[int, TrackDecision] | None) -> None:
     match = card.match
-    st.markdown(f"**{plain(match.vehicle)}** · score {match.score:.2f}")
+    st.markdown(f"**{plain(match.vehicle)}** · score {score_in_words(match)}")
+    if answers is not None:
+        answer = answer_of(match, answers)
+        if answer is None:
+            st.caption("no answer: all pictures of the track together are below min_score")
+        elif answer.vehicle != match.vehicle:
+            st.caption(f"not the answer: that is {plain(answer.vehicle)}")
     frame, registered = st.columns([2, 1], vertical_alignment="top")
     frame.image(card.picture, width="stretch", caption=plain(_where(card, in_video=in_video)))
     if card.registered is None:
@@ -107,8 +113,8 @@ def show_timeline(points: Sequence[TimelinePoint]) -> None:
 
 
 def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_vehicle: bool) -> None:
-    """What each track is, taken as a whole: its most similar vehicle. `one_vehicle`: all pictures are one track, of
-    which all vehicles are told."""
+    """What each track is, taken as a whole: its most similar vehicle, or none. `one_vehicle`: all pictures are one
+    track, of which the next vehicles are shown, too."""
     told = [one for one in decisions if one_vehicle or one.place == 1]
     if not told:
         return
@@ -116,7 +122,8 @@ def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_veh
     accepted = sum(one.accepted for one in told)
     st.caption(
         "All pictures of the vehicle decide together, steadier than one by one. A similarity of "
-        f"{min_score:.2f} or more counts as found: {accepted:,} of {len(told):,}."
+        f"{min_score:.2f} or more counts as found, of the most similar vehicle only: "
+        + ("yes." if one_vehicle and accepted else "no." if one_vehicle else f"{accepted:,} of {len(told):,} tracks.")
     )
     table = pd.DataFrame(
         {

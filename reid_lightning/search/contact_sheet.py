@@ -18,14 +18,12 @@ from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, R
 from reid_lightning.search.fonts import fitted, font_for, plain_text
 from reid_lightning.search.records import Match, Sighting
 from reid_lightning.search.results import score_in_words, time_code
-from reid_lightning.search.track_decisions import TrackDecision
+from reid_lightning.search.track_decisions import TrackDecision, answer_of, answers_of
 
 ROWS = 200
 """Cells of a sheet, unless told otherwise."""
 REGISTERED_SIDE = 144
 """Pixels of a registered vehicle's square."""
-ONE_VEHICLE = 0
-"""The track of all pictures where all of them are one vehicle."""
 _ANSWER, _OTHER = RIGHT, "#a8a8a8"
 _EMPTY = "#e8e8e8"
 _TITLE, _SMALL = 15, 11  # pixels of a font
@@ -80,8 +78,8 @@ def contact_sheet(
         total: how many there are, where `rows` are only the best of them.
         in_video: False: the query's pictures have no time, and each vehicle in one is a track of its own.
     """
-    answers = {one.track: one for one in decisions if one.accepted}
-    ordered = sorted(rows, key=lambda row: not _answers(row[1], answers))  # stable
+    answers = answers_of(decisions)
+    ordered = sorted(rows, key=lambda row: not _is_answer(row[1], answer_of(row[1], answers)))  # stable
     drawn = ordered[:limit]
     told = {"decided": bool(decisions), "in_video": in_video}
     cells = [_pair(query, match, gallery, answers, **told) for query, match in drawn]
@@ -138,22 +136,17 @@ def _pair(
         place = time_code(match.seconds) + ("" if match.track is None else f",  track {match.track}")
     where = ",  ".join(part for part in (place, match.camera) if part)
     lines = [f"{match.vehicle}  {score_in_words(match)}", where]
-    right = _answers(match, answers)
-    if decided:
-        answer = _answer_of(match, answers)
-        said = "no answer" if answer is None else f"the answer is {answer.vehicle}"
-        lines.append(f"the answer, {answer.similarity:.2f}" if answer is not None and right else said)
-    return _Cell((query, _registered(match, gallery)), tuple(lines), _ANSWER if right else _OTHER)
+    answer = answer_of(match, answers)
+    if decided and answer is not None:
+        right = _is_answer(match, answer)
+        lines.append(f"the answer, {answer.similarity:.2f}" if right else f"the answer is {answer.vehicle}")
+    elif decided:
+        lines.append("no answer")
+    colour = _ANSWER if _is_answer(match, answer) else _OTHER
+    return _Cell((query, _registered(match, gallery)), tuple(lines), colour)
 
 
-def _answer_of(match: Match, answers: Mapping[int, TrackDecision]) -> TrackDecision | None:
-    track = ONE_VEHICLE if ONE_VEHICLE in answers or match.track is None else match.track
-    return answers.get(track)
-
-
-def _answers(match: Match, answers: Mapping[int, TrackDecision]) -> bool:
-    """Whether the match is with the vehicle that its track was decided to be."""
-    answer = _answer_of(match, answers)
+def _is_answer(match: Match, answer: TrackDecision | None) -> bool:
     return answer is not None and answer.vehicle == match.vehicle
 
 

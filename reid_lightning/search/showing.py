@@ -194,7 +194,7 @@ def _tracks(
         return None
     accepted = [one for one in first if one.accepted]
     video = _has_time(source)
-    title = f"{'Whole tracks' if video else 'Vehicles on pictures'}: {len(accepted):,} of {len(first):,} are registered"
+    title = f"{'Whole tracks' if video else 'Vehicles on pictures'}: {len(accepted):,} of {len(first):,} found again"
     title += f", the first {_ROWS} of them" if len(accepted) > _ROWS else ""
     if tracks > len(first):
         title += f" ({tracks:,} seen, {tracks - len(first):,} left out: poor pictures)"

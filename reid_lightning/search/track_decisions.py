@@ -10,7 +10,10 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.tracks import Aggregation, track_distances
-from reid_lightning.search.records import Candidate
+from reid_lightning.search.records import Candidate, Match
+
+ALL_PICTURES = 0
+"""The track of all pictures where they are searched for as one vehicle."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,16 @@ class TrackDecision:
     def judged(self, min_score: float) -> TrackDecision:
         """The same, accepted or not by this threshold."""
         return replace(self, accepted=self.place == 1 and self.similarity >= min_score)
+
+
+def answers_of(decisions: Sequence[TrackDecision]) -> dict[int, TrackDecision]:
+    """What tracks were decided to be; those without an answer are left out."""
+    return {one.track: one for one in decisions if one.accepted}
+
+
+def answer_of(match: Match, answers: Mapping[int, TrackDecision]) -> TrackDecision | None:
+    """What the track of a match was decided to be; None: no registered vehicle."""
+    return answers.get(ALL_PICTURES if ALL_PICTURES in answers or match.track is None else match.track)
 
 
 def decide_tracks(

@@ -29,7 +29,7 @@ from reid_lightning.search.matching import (
 from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord, box_of
 from reid_lightning.search.sources import Source
 from reid_lightning.search.threshold import Threshold
-from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
+from reid_lightning.search.track_decisions import ALL_PICTURES, TrackDecision, decide_tracks
 from reid_lightning.search.tracking import VehicleTracker
 from reid_lightning.search.travel_times import TravelTimes
 from reid_lightning.search.vehicle_hits import VehicleHits
@@ -235,7 +235,7 @@ class VehicleSearch:
             pictures = [candidate.picture for candidate in candidates]
             embeddings = self._embedder.embed(pictures, batch_size=self._options.batch_size)
             for candidate, embedding in zip(candidates, embeddings, strict=True):
-                number = 0 if self._options.one_vehicle or candidate.track is None else candidate.track
+                number = ALL_PICTURES if self._options.one_vehicle or candidate.track is None else candidate.track
                 kept = replace(candidate, track=number)
                 self._tracks.setdefault(number, _Track()).add(kept, embedding)
             matches = self._matches(candidates, embeddings)

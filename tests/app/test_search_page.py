@@ -224,6 +224,8 @@ def test_which_registered_vehicle_is_on_a_picture(open_page, gallery):
     assert not at.get("vega_lite_chart")  # pictures have no time
     assert "Annotated video" not in downloads(at) and "Sheet of pictures" in downloads(at)
     assert at.dataframe[0].value["most similar vehicle"].tolist() == ["BLUE_2", "RED_1"]
+    assert at.dataframe[0].value["found"].tolist() == [True, False]  # one answer, also from a score of 0 on
+    assert "1 vehicle found" in said(at) and said(at).count("not the answer: that is BLUE\\_2") == 1
 
 
 def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, clip):
@@ -380,11 +382,17 @@ def test_the_threshold_of_the_model_is_where_the_slider_starts(open_page, galler
     assert plain.slider[0].value == 0.6 and "no calibrated threshold" in said(plain)
     assert not plain.get("vega_lite_chart")
     at = open_page(f"bundle={make_bundle(tmp_path / 'calibrated', calibration=CALIBRATION)}")
-    assert at.slider[0].value == 0.83 and "0.83 is this model's calibrated threshold" in said(at)
+    assert (
+        at.slider[0].value == 0.83
+        and "expect wrong matches" not in said(at)
+        and "0.83 is this model's calibrated threshold" in said(at)
+    )
     assert len(at.get("vega_lite_chart")) == 1
     at.slider[0].set_value(0.75).run()
     assert "about 75 % of the pairs of pictures of the same vehicle are found" in said(at)
     assert "about 1 % (1 in 100) of the pairs of different vehicles are taken for one" in said(at)
+    assert "Matches from 0.75 on; this bundle's calibrated threshold is 0.83 (one false match in " in said(at)
+    assert "expect wrong matches; move the slider to 0.83 for fewer" in said(at)
     doubtful = make_bundle(tmp_path / "doubtful", calibration=CALIBRATION | {"warning": "too few", "histogram": None})
     at = open_page(f"bundle={doubtful}")
     assert at.slider[0].value == 0.6 and "rests on too few pairs" in said(at)

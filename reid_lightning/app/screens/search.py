@@ -25,6 +25,7 @@ from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, progress_bar, show_error, uploads
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
+from reid_lightning.search.track_decisions import answers_of
 
 JOB, RUN, PAGES = "search_job", "search_run", "search_pages"
 WHILE_RUNNING = 4  # cards; a text under a name would be drawn: Streamlit shows a script's bare texts
@@ -154,8 +155,8 @@ def _show_ended(current: Job, run: SearchRun) -> None:
     if not snapshot.pairs:
         show_nothing(run, snapshot)
     else:
-        vehicles = len({point.vehicle for point in snapshot.timeline})
-        st.subheader(f"{count(vehicles, 'vehicle')} found")
+        vehicles = len({one.vehicle for one in run.decisions if one.accepted})
+        st.subheader(f"{count(vehicles, 'vehicle')} found" if vehicles else "No vehicle found; single pictures match")
         if run.in_video:
             show_timeline(snapshot.timeline)
         _show_pages(run)
@@ -169,7 +170,7 @@ def _show_pages(run: SearchRun) -> None:
     """The cards, some at a time."""
     snapshot = run.found.snapshot()
     shown = PAGE * st.session_state.get(PAGES, 1)
-    show_cards(snapshot.cards[:shown], in_video=run.in_video)
+    show_cards(snapshot.cards[:shown], in_video=run.in_video, answers=answers_of(run.decisions))
     kept = len(snapshot.cards)
     if shown < kept and st.button(f"Show more of {kept}", key="search_more", icon=":material/expand_more:"):
         st.session_state[PAGES] = st.session_state.get(PAGES, 1) + 1
