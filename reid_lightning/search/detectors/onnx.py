@@ -13,6 +13,7 @@ import onnxruntime
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.detectors.duplicates import clean
+from reid_lightning.search.detectors.files import YOLOX_NANO, fetched
 from reid_lightning.search.records import Detections
 
 VEHICLE_CLASSES = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
@@ -27,7 +28,7 @@ class YoloxDetector:
     """Vehicles by a YOLOX network: BGR 0 to 255 in, letterboxed to the upper left; (1, cells, 85) out.
 
     Args:
-        path: the ONNX file, as YOLOX's own export writes it.
+        path: the ONNX file, as YOLOX's own export writes it; None: the one that was fetched, see `files`.
         min_score: boxes below are dropped; objectness times class probability.
         overlap: intersection over union from which two boxes are one vehicle, whatever their types.
         threads: threads of onnxruntime; 0: as many as there are cores.
@@ -39,16 +40,14 @@ class YoloxDetector:
     works_on_pictures = True
     knows_vehicles = True
 
-    def __init__(self, path: str | Path, *, min_score: float = 0.3, overlap: float = 0.45, threads: int = 0) -> None:
+    def __init__(
+        self, path: str | Path | None = None, *, min_score: float = 0.3, overlap: float = 0.45, threads: int = 0
+    ) -> None:
         if not 0 < min_score < 1 or not 0 < overlap < 1:
             raise ReIDError(f"min_score is {min_score} and overlap {overlap}; expected numbers between 0 and 1.")
-        path = Path(path)
+        path = _known() if path is None else Path(path)
         if not path.is_file():
-            raise ReIDError(
-                f"detector.path is {path}, which is no file. Download a YOLOX ONNX file (yolox_nano.onnx to "
-                "yolox_x.onnx, from the releases of the YOLOX project) and set detector.path=<file>, or use "
-                "detector=motion, which needs none."
-            )
+            raise ReIDError(f"detector.path is {path}, which is no file. {_REMEDY}")
         self.name = path.stem
         self.min_score, self.overlap = min_score, overlap
         options = onnxruntime.SessionOptions()
@@ -105,6 +104,22 @@ class YoloxDetector:
         batch = np.ascontiguousarray(canvas.transpose(2, 0, 1)[None], dtype=np.float32)
         output: np.ndarray = self._session.run(None, {self._input: batch})[0][0]
         return output
+
+
+def _known() -> Path:
+    path = fetched(YOLOX_NANO)
+    if path is None:
+        raise ReIDError(
+            f"detector=yolox needs a network's file: detector.path is not set, and none was fetched. {_REMEDY}"
+        )
+    return path
+
+
+_REMEDY = (
+    "`python -m reid_lightning.search.detectors fetch` fetches "
+    f"{YOLOX_NANO.describe()}; or set detector.path=<file> to a YOLOX ONNX file, or use detector=motion, which needs "
+    "none."
+)
 
 
 def decode_boxes(output: np.ndarray, cells: np.ndarray) -> np.ndarray:
