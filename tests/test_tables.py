@@ -99,7 +99,7 @@ def test_what_was_registered(tmp_path, capsys):
     files = RegisteredFiles(tmp_path, tmp_path / "gallery")
     files.begin(source(), camera="north", known=False)
     files.add(Registered(sighting, found, is_new=False))
-    files.add(Registered(replace(sighting, vehicle="B", plate=None), found, is_new=True))
+    files.add(Registered(replace(sighting, vehicle="B", plate=None, confirmed=False), found, is_new=True))
     files.end(source(), TrackCounts(found=2, short=3, poor=1))
     files.write()
     lines = capsys.readouterr().out.splitlines()
@@ -110,7 +110,7 @@ def test_what_was_registered(tmp_path, capsys):
     assert_fits(lines[:-3])
     (row,) = rows_with(lines, "AB12CDE 0.99", "motorcycle", "01:00:00 - 10:00:00", "known")
     assert is_shortened(row)
-    (row,) = rows_with(lines, "B ", "motorcycle")
+    (row,) = rows_with(lines, "B ", "motorcycle", "unconfirmed")
     assert "0.0" not in row  # no plate was read
 
 

@@ -17,6 +17,7 @@ from reid_lightning.app.gallery_statistics import NO_CAMERA, statistics_of
 from reid_lightning.app.text import count, date, plain
 from reid_lightning.app.widgets import keep_fields
 from reid_lightning.search.fonts import plain_text
+from reid_lightning.search.records import UNCONFIRMED
 
 PER_PAGE = 24
 TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE = (
@@ -121,7 +122,8 @@ def _card(vehicle: VehicleEntry) -> None:
             help="Open this vehicle",
         )
         cameras = ", ".join(plain(name) for name in summary.cameras[:2]) + (" ..." if len(summary.cameras) > 2 else "")
-        lines = (count(summary.sightings, "sighting"), cameras, date(summary.last)[:16])
+        mark = "" if summary.confirmed else UNCONFIRMED
+        lines = (count(summary.sightings, "sighting"), cameras, date(summary.last)[:16], mark)
         st.caption("  \n".join(line for line in lines if line))
 
 

@@ -24,7 +24,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, VehicleSummary
 from reid_lightning.search.gallery.listing import is_picture
 from reid_lightning.search.gallery.summary import summary_of
-from reid_lightning.search.records import Crop, Sighting
+from reid_lightning.search.records import UNCONFIRMED, Crop, Sighting
 
 PER_PAGE = 10
 _WIDTH = 150  # pixels of a picture: two beside each other on a phone
@@ -56,7 +56,7 @@ def _facts(summary: VehicleSummary, sightings: list[Sighting]) -> None:
     facts = [
         f"{count(summary.sightings, 'sighting')}, {count(summary.crops, 'picture')}",
         f"cameras: {_names(summary.cameras) or 'unknown'}",
-        f"type: {_names(summary.types) or 'unknown'}",
+        f"type: {_names(summary.types) or 'unknown'}{'' if summary.confirmed else f', {UNCONFIRMED}'}",
         f"plates read: {_names(plates) or 'none'}",
         f"seen: {seen or 'at unknown times'}",
     ]
@@ -119,7 +119,7 @@ def _details(sighting: Sighting) -> str:
     plate = f"plate {plain(sighting.plate)} ({sighting.plate_confidence:.2f})" if sighting.plate else "no plate read"
     source = f"source {plain(sighting.source_name)}" if sighting.source_name else "source unknown"
     names = (f"track {sighting.track}", f"type {plain(sighting.type)}", plate, f"detector {plain(sighting.detector)}")
-    return " · ".join((*names, source))
+    return " · ".join((*names, source, *(() if sighting.confirmed else (UNCONFIRMED,))))
 
 
 def _names(names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import show_error
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import folder_name
+from reid_lightning.search.records import UNCONFIRMED
 from reid_lightning.search.results import time_code
 
 COLUMNS, PAGE = 4, 24
@@ -52,7 +53,8 @@ def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str
     first, last = min(one.first for one in card.vehicles), max(one.last for one in card.vehicles)
     began = source.start if findings.start is None else findings.start
     when = f"{time_code(first)} to {time_code(last)}" if source.kind in ("video", "stream") else ""
-    said = [plain(findings.camera), card.vehicles[0].type, when, "" if began is None else date(began + first)]
+    mark = "" if card.confirmed else UNCONFIRMED
+    said = [plain(findings.camera), card.vehicles[0].type, when, "" if began is None else date(began + first), mark]
     st.caption(" · ".join(part for part in said if part))
     st.checkbox(
         f"Keep card {card.number}",

@@ -41,6 +41,11 @@ class Card:
         return max(self.vehicles, key=lambda vehicle: max(crop.quality for crop in vehicle.crops))
 
     @property
+    def confirmed(self) -> bool:
+        """A vehicle model says of one of its tracks that it is a vehicle."""
+        return any(one.confirmed for one in self.vehicles)
+
+    @property
     def confidence(self) -> float | None:
         """Of the plate that was read with the most confidence; None: nothing legible."""
         return max((one.plate.confidence for one in self.vehicles if one.plate is not None), default=None)

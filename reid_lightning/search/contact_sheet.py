@@ -16,7 +16,7 @@ from reid_lightning.data.images import in_rgb, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, RIGHT, TEXT, broken
 from reid_lightning.search.fonts import fitted, font_for, plain_text
-from reid_lightning.search.records import Match, Sighting
+from reid_lightning.search.records import UNCONFIRMED, Match, Sighting
 from reid_lightning.search.results import score_in_words, time_code
 from reid_lightning.search.track_decisions import TrackDecision, answer_of, answers_of
 
@@ -112,7 +112,8 @@ def registered_sheet(
         if sighting.plate is not None:
             read = f"plate {sighting.plate} ({sighting.plate_confidence:.2f})"
         lines = [sighting.vehicle, read, f"{sighting.camera}, {time_code(row.seconds)}"]
-        cells.append(_Cell((row.picture,), (*lines, "" if row.is_new else "was registered before")))
+        marks = ("" if row.is_new else "was registered before", "" if sighting.confirmed else UNCONFIRMED)
+        cells.append(_Cell((row.picture,), (*lines, ", ".join(filter(None, marks)))))
     return _draw(path, cells, title=title, notes=notes, columns=columns, limit=limit, side=REGISTERED_SIDE)
 
 
@@ -134,7 +135,7 @@ def _pair(
     place = f"picture {match.frame}"
     if in_video:
         place = time_code(match.seconds) + ("" if match.track is None else f",  track {match.track}")
-    where = ",  ".join(part for part in (place, match.camera) if part)
+    where = ",  ".join(part for part in (place, match.camera, "" if match.confirmed else UNCONFIRMED) if part)
     lines = [f"{match.vehicle}  {score_in_words(match)}", where]
     answer = answer_of(match, answers)
     if decided and answer is not None:

@@ -16,6 +16,8 @@ from reid_lightning.errors import ReIDError
 VEHICLE_TYPES = ("car", "motorcycle", "bus", "truck")
 """What detectors that know types call a vehicle; one that does not (motion) says `vehicle`."""
 UNKNOWN_TYPE = "vehicle"
+UNCONFIRMED = "unconfirmed"
+"""The mark of what moved, and of which neither a vehicle model nor a person says that it is a vehicle."""
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
@@ -106,7 +108,7 @@ class Sighting:
     `id` is a pure function of source, camera and track: registering again gives the same one. `source` is the source's
     fingerprint, `source_name` what it was called. `start` and `end` are seconds since 1970 (UTC), or None where nobody
     knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible. `confirmed`
-    says whether a vehicle model or a person says that this is a vehicle, and not only that it moved.
+    says whether a vehicle model or a person says that this is a vehicle; else it has moved, and is marked UNCONFIRMED.
     """
 
     id: str
@@ -177,7 +179,8 @@ class Candidate:
 class Match:
     """A candidate and a registered vehicle: `score` is the cosine similarity of the candidate to `picture`, the most
     similar picture of that vehicle (after re-ranking or a prior: what these made of it). `camera` took `picture`, and
-    `time` (seconds since 1970) is when the sighting that it belongs to began; None unknown."""
+    `time` (seconds since 1970) is when the sighting that it belongs to began; None unknown. `confirmed`: a sighting of
+    the vehicle is, as far as was asked."""
 
     vehicle: str
     score: float
@@ -190,6 +193,7 @@ class Match:
     camera: str | None = None
     details: dict[str, float] = field(default_factory=dict)
     time: float | None = None
+    confirmed: bool = True
 
 
 def box_of(sides: Iterable[float], *, digits: int | None = None) -> Box:

@@ -34,6 +34,7 @@ _MATCH_COLUMNS = (
     "camera",
     "time",
     "picture",
+    "confirmed",
 )
 
 
@@ -51,8 +52,8 @@ def write_json(
       means, see `Threshold.as_dict`.
     - `matches`: in their order, each with `frame` (from 0), `time_code` ("00:01:23.450" since the start), `seconds`,
       `box` ([x1, y1, x2, y2] in pixels), `track`, `type`, `vehicle`, `score` (4 digits), `picture`, `camera` and `time`
-      (seconds since 1970) of the registered picture, `details` (numbers by name, such as `cosine` and `prior`); what is
-      unknown is null.
+      (seconds since 1970) of the registered picture, `confirmed` (a vehicle model or a person says of the registered
+      one that it is a vehicle), `details` (numbers by name, such as `cosine` and `prior`); what is unknown is null.
     - `tracks`: decisions over whole tracks, with the fields of `TrackDecision`.
 
     A number that is not finite becomes null.
@@ -108,6 +109,7 @@ def _match_values(match: Match) -> dict[str, Any]:
         "picture": match.picture,
         "camera": match.camera,
         "time": None if match.time is None else _rounded(match.time, 3),
+        "confirmed": match.confirmed,
         "details": {name: _rounded(value, 4) for name, value in match.details.items()},
     }
 

@@ -17,6 +17,7 @@ from reid_lightning.atomic import save_picture
 from reid_lightning.search.annotate import AnnotatedVideo, annotate
 from reid_lightning.search.contact_sheet import ROWS, contact_sheet, thumbnail
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.summary import summary_of
 from reid_lightning.search.match_spool import MatchSpool
 from reid_lightning.search.records import Frame, Match, box_of
 from reid_lightning.search.results import write_csv, write_json, write_tracks_csv
@@ -64,6 +65,7 @@ class SearchFiles:
         self._stack = ExitStack()
         self.frames = 0
         """How many were added."""
+        self._confirmed: dict[str, bool] = {}
         self._best: dict[tuple[int | None, str], tuple[Image.Image, Match]] = {}
 
     def __enter__(self) -> SearchFiles:
@@ -76,7 +78,10 @@ class SearchFiles:
 
     def add(self, searched: SearchedFrame) -> None:
         """A frame and its matches. A video's frames of another size than its first are drawn into the size of that."""
-        matches = [replace(match, picture=self._path(match)) for match in searched.matches]
+        matches = [
+            replace(match, picture=self._path(match), confirmed=self._is_confirmed(match.vehicle))
+            for match in searched.matches
+        ]
         self.matches.extend(matches)
         self.frames += 1
         if not self._draw:
@@ -140,6 +145,13 @@ class SearchFiles:
 
     def _best_rows(self) -> list[tuple[Image.Image, Match]]:
         return sorted(self._best.values(), key=lambda row: -row[1].score)[:ROWS]
+
+    def _is_confirmed(self, vehicle: str) -> bool:
+        """See `VehicleSummary`; of each vehicle it is asked once."""
+        if vehicle not in self._confirmed:
+            sightings = list(self._gallery.sightings_of(vehicle, on_problem=lambda problem: None))
+            self._confirmed[vehicle] = summary_of(vehicle, sightings).confirmed
+        return self._confirmed[vehicle]
 
     def _path(self, match: Match) -> str | None:
         """The registered picture's path in the gallery, None where it is gone: a match names the vector's id."""

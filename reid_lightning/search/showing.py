@@ -17,7 +17,7 @@ from reid_lightning.atomic import replacing
 from reid_lightning.search.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
 from reid_lightning.search.following import Step
 from reid_lightning.search.fonts import plain_text
-from reid_lightning.search.records import Match, by_frame
+from reid_lightning.search.records import UNCONFIRMED, Match, by_frame
 from reid_lightning.search.registration import Registered
 from reid_lightning.search.results import time_code
 from reid_lightning.search.sources import Source
@@ -74,7 +74,7 @@ class RegisteredFiles:
         self._sources: list[dict[str, object]] = []
         self._pictures: list[RegisteredPicture] = []
         self._vehicles: set[str] = set()
-        self._all = 0
+        self._all = self._unconfirmed = 0
         self.new = 0
         """Sightings that the gallery did not have."""
 
@@ -95,11 +95,13 @@ class RegisteredFiles:
         self.new += one.is_new
         self._all += 1
         self._vehicles.add(sighting.vehicle)
+        self._unconfirmed += not sighting.confirmed
         self._sightings.append(asdict(sighting) | {"is_new": one.is_new})
         if len(self._sightings) <= _ROWS:
             plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
             span = _span(one.found.first, one.found.last)
-            cells = (sighting.type, span, str(len(sighting.crops)), "" if one.is_new else "known")
+            marks = ("" if one.is_new else "known", "" if sighting.confirmed else UNCONFIRMED)
+            cells = (sighting.type, span, str(len(sighting.crops)), ", ".join(filter(None, marks)))
             self._table.add_row(Name(plain_text(sighting.vehicle)), Name(plate), *cells)
         if len(self._pictures) < ROWS:
             self._pictures.append(_pictured(one))
@@ -125,9 +127,20 @@ class RegisteredFiles:
             shown = "" if self._all == len(self._pictures) else f"The first {len(self._pictures):,} of them."
             explained = "Each with its best picture, the plate that was read (and how sure that is), camera and time."
             title = f"Registered: {self._counted()}"
-            registered_sheet(self._folder / "registered.jpg", self._pictures, title=title, notes=[explained, shown])
+            notes = [explained, shown, self._warning()]
+            registered_sheet(self._folder / "registered.jpg", self._pictures, title=title, notes=notes)
             say(f"{self._counted()} in {self._gallery}, {self.new:,} of them new")
+        if warning := self._warning():
+            say(warning, stderr=True, style="yellow")
         print_written(console(), [self._folder / name for name in ("registered.json", "registered.jpg")])
+
+    def _warning(self) -> str:
+        if not self._unconfirmed:
+            return ""
+        return (
+            f"{self._unconfirmed:,} of {self._all:,} {UNCONFIRMED}: they moved, and no vehicle model says that they "
+            "are vehicles. detector=yolox would; and whoever renames or merges them confirms them."
+        )
 
     def _counted(self) -> str:
         vehicles = f"{len(self._vehicles):,} vehicle{'' if len(self._vehicles) == 1 else 's'}"
@@ -237,7 +250,7 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> R
         for match in found:
             time = (time_code(match.seconds),) if video else ()
             cosine = (f"{match.details.get('cosine', match.score):.3f}",) if compared else ()
-            camera = Name(plain_text(match.camera or ""))
+            camera = Name(plain_text(", ".join(filter(None, (match.camera, "" if match.confirmed else UNCONFIRMED)))))
             name = Name(plain_text(match.vehicle))
             table.add_row(str(match.frame), *time, name, f"{match.score:.3f}", *cosine, camera)
     return titled(table, title)

@@ -232,7 +232,7 @@ def test_the_sheet_of_registered_vehicles_shows_one_picture_of_each_and_no_colou
         contact_sheet_module, "_text", lambda *given, **more: (texts.append(given[2]), draw(*given, **more))
     )
     read = Sighting("a" * 16, "AB12CDE", "north", "f" * 16, "clip.mp4", 1, "car", "motion", (), plate="AB12CDE")
-    unread = replace(read, vehicle="unknown-0123456789abcdef", plate=None)
+    unread = replace(read, vehicle="unknown-0123456789abcdef", plate=None, confirmed=False)
     picture = Image.new("RGB", (50, 50), (10, 200, 10))
     rows = [
         RegisteredPicture(picture, replace(read, plate_confidence=0.87), 2.5),
@@ -241,7 +241,7 @@ def test_the_sheet_of_registered_vehicles_shows_one_picture_of_each_and_no_colou
     path = registered_sheet(tmp_path / "sheet.png", rows, title="Registered: 2 vehicles")
     assert texts[0] == "Registered: 2 vehicles"
     assert {"AB12CDE", "plate AB12CDE (0.87)", "north, 00:00:02.500"} <= set(texts)
-    assert {unread.vehicle, "no plate read", "north, 00:00:07.250", "was registered before"} <= set(texts)
+    assert {unread.vehicle, "no plate read", "north, 00:00:07.250", "was registered before, unconfirmed"} <= set(texts)
     assert not any("0.00" in text for text in texts)
     drawn = np.array(Image.open(path)).astype(int)
     colourful = np.ptp(drawn, axis=2) > 20

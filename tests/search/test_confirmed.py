@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +13,16 @@ from toy_clips import BrightBoxes, KnowsRed, NeedsVideo, build_tracker, scene
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.plates.names import given_name, unknown_name
-from reid_lightning.search.records import Crop, Sighting
+from reid_lightning.search.records import Crop, Frame, Match, Sighting
 from reid_lightning.search.registration import sighting_of
+from reid_lightning.search.search_files import SearchFiles
+from reid_lightning.search.showing import print_found
 from reid_lightning.search.sources import open_source
+from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.vehicle_finder import VehicleFinder
+from reid_lightning.search.vehicle_search import SearchedFrame
 
 ID = "0123456789abcdef"
 UNKNOWN = unknown_name(ID)
@@ -81,6 +87,26 @@ def test_whoever_names_or_merges_a_vehicle_knows_that_it_is_one(gallery: Gallery
 def test_the_name_that_a_sighting_is_given() -> None:
     assert given_name(ID, None) == UNKNOWN and given_name(ID, "b 1") == "B_1"
     assert given_name(ID, "...") is None  # no plate of ours: a stranger's sidecar
+
+
+def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    added(gallery, sighting(), sighting("b" * 16, "B1", plate="B1", confirmed=True))
+    assert main(["list", "--gallery", str(gallery.root)]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    marked = [row for row in rows if "vehicle, unconfirmed" in row]
+    assert len(marked) == 1 and UNKNOWN in marked[0] and any("B1" in row and "unconfirmed" not in row for row in rows)
+    source = SimpleNamespace(kind="video", name="c.mp4", frames_per_second=10.0, every=1, warning=None)
+    frame = Frame(np.zeros((80, 120, 3), np.uint8), 0)
+    matches = tuple(Match(name, 0.9, box=(1.0, 1.0, 50.0, 40.0), track=1) for name in (UNKNOWN, "B1", "GONE"))
+    with SearchFiles(tmp_path, source, gallery, draw=False) as files:
+        files.add(SearchedFrame(frame, (), matches))
+        files.finish([], query={})
+    told = [
+        (one["vehicle"], one["confirmed"]) for one in json.loads((tmp_path / "matches.json").read_text())["matches"]
+    ]
+    assert told == [(UNKNOWN, False), ("B1", True), ("GONE", True)]
+    print_found(source, files.matches, [], threshold=Threshold(0.6, None), tracks=1)
+    assert [line.count("unconfirmed") for line in capsys.readouterr().out.splitlines() if " 0.900" in line] == [1, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def test_json_says_everything_in_rounded_numbers(tmp_path):
         "score": 0.8346,
         "picture": "gallery/51G12345/a.jpg",
         "camera": "north",
+        "confirmed": True,
         "time": 1_700_000_000.123,
         "details": {"cosine": 0.9, "prior": 0.9273},
     }

@@ -30,7 +30,7 @@ from reid_lightning.search.gallery.lance_state import note_of
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
 from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
-from reid_lightning.search.records import Sighting
+from reid_lightning.search.records import UNCONFIRMED, Sighting
 from reid_lightning.tables import Name, new_table
 
 
@@ -135,7 +135,8 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
     names = ("vehicle", "cameras", "types")
     table = new_table("vehicle", "sightings", "crops", "cameras", "types", "seen (UTC)", names=names)
     for vehicle in gallery.vehicles(on_problem=problems.append):
-        lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(", ".join(vehicle.types))))
+        types = ", ".join((*vehicle.types, *(() if vehicle.confirmed else (UNCONFIRMED,))))
+        lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(types)))
         counts = (str(vehicle.sightings), str(vehicle.crops))
         table.add_row(Name(plain_text(vehicle.id)), *counts, *lists, _span(vehicle.first, vehicle.last))
     if not console.is_terminal:  # a pipe or a file gets names whole, to be copied, read, cut
