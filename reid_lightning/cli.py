@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import functools
 import inspect
+import io
+import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +28,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from reid_lightning.atomic import replacing
-from reid_lightning.errors import ReIDError, printable
+from reid_lightning.command_line import CommandLine, as_typed, read_words
+from reid_lightning.config_checks import check_values
+from reid_lightning.config_mistakes import check_missing, explained
+from reid_lightning.config_types import declared_for
+from reid_lightning.console import fail, safe_console
+from reid_lightning.errors import ReIDError
 from reid_lightning.lost_processes import lost_process_message
 from reid_lightning.masking import without_secrets
 
@@ -51,16 +58,18 @@ def entry_point(
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
 
-        def report(error: Exception) -> NoReturn:
-            message = None if keep_traceback else user_message(error)
-            if message is None:
+        def report(error: Exception, line: CommandLine | None = None) -> NoReturn:
+            message = None if line is None else explained(error, line)
+            message = message or user_message(error)
+            if message is None or keep_traceback:
                 raise error
-            sys.stderr.write(f"\nerror: {printable(message)}\n")
-            sys.exit(1)
+            fail(message)
 
         @functools.wraps(task)
         def job(cfg: DictConfig) -> object:
             try:
+                _log_in_utf8()
+                check_composed(cfg, config_name, choices=HydraConfig.get().runtime.choices)
                 return task(cfg)
             except Exception as error:
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -68,23 +77,43 @@ def entry_point(
                 report(error)
 
         def main() -> None:
-            before = os.environ.get(_FULL_ERROR)
+            before, words, line = os.environ.get(_FULL_ERROR), sys.argv[1:], None
             os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
             if not keep_traceback:
                 os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
-            try:
-                if not sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in sys.argv[1:]):
-                    raise ReIDError(f"{config_name}.py makes no sweeps; start it once for each setting, without -m.")
-                hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
-            except Exception as error:
-                report(error)
-            finally:
-                os.environ.pop(_REPORT, None)
-                os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
+            with safe_console(words):
+                try:
+                    if not sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in words):
+                        raise ReIDError(
+                            f"{config_name}.py makes no sweeps; start it once for each setting, without -m."
+                        )
+                    line = read_words(words, config_name=config_name, config_dir=str(CONFIG_DIR))
+                    if line is not None:
+                        sys.argv[1:] = [*line.options, *as_typed(line)]
+                    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
+                except Exception as error:
+                    report(error, line)
+                finally:
+                    sys.argv[1:] = words
+                    os.environ.pop(_REPORT, None)
+                    os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
 
         return main
 
     return decorate
+
+
+def check_composed(cfg: DictConfig, config_name: str, *, choices: Mapping[str, str | None]) -> None:
+    """ReIDError for a key of a command that has no value, or one that does not fit; see `config_checks`."""
+    check_missing(cfg, config=CONFIG_DIR / f"{config_name}.yaml", choices=choices)
+    check_values(cfg, declared_for(config_name))
+
+
+def _log_in_utf8() -> None:
+    """The files of Hydra's log take every text, whatever the console's encoding."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler) and isinstance(handler.stream, io.TextIOWrapper):
+            handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def user_message(error: BaseException) -> str | None:
@@ -123,7 +152,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one_paragraph(error: BaseException) -> str:
-    return "\n  ".join(line for line in str(error).splitlines() if line.strip())
+    """Without Hydra's advice to add what is misspelt."""
+    lines = (line for line in str(error).splitlines() if line.strip())
+    return "\n  ".join(line for line in lines if not line.startswith(("To append to your", "See https://hydra.cc")))
 
 
 def build(cfg: DictConfig, group: str) -> Callable[..., Any]:

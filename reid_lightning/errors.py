@@ -22,3 +22,11 @@ def shortened(value: object, longest: int = 120) -> str:
     """A value in a message: of a long text the beginning and the end, because a damaged file may hold any."""
     text = str(value)
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+
+
+def one_screen(text: str, lines: int = 20, characters: int = 2000) -> str:
+    """A message that fits on a screen, whatever a file has put into it: of a long one the beginning and the end."""
+    kept = text.split("\n")
+    if len(kept) > lines:
+        kept = [*kept[: lines - 5], f"... {len(kept) - lines + 1:,} more lines ...", *kept[-4:]]
+    return shortened("\n".join(kept), characters)

@@ -34,11 +34,16 @@ def without_password(text: str) -> str:
     return _shown(whole) if whole else _WITHIN.sub(_shown, text)
 
 
+def is_secret(key: str) -> bool:
+    """Whether a key of a configuration is the name of a token, password or key."""
+    return _KEY.search(key) is not None
+
+
 def without_secrets(value: Any) -> Any:
     """A configuration of plain values, with *** for every token, password and key, and its texts `without_password`."""
     if isinstance(value, dict):
         return {
-            key: MASK if _KEY.search(str(key)) and entry is not None else without_secrets(entry)
+            key: MASK if is_secret(str(key)) and entry is not None else without_secrets(entry)
             for key, entry in value.items()
         }
     if isinstance(value, list | tuple):

@@ -142,11 +142,11 @@ def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_
     register(f"source={clip}", "camera=north")
     assert "no vehicle '../../x'" in error_of(search(f"query={clip}", "plate=../../x"))
     assert "no calibrated threshold" in error_of(search(f"query={clip}", "min_score=calibrated"))
-    assert "min_score is 7" in error_of(search(f"query={clip}", "min_score=7"))
+    assert "min_score is 7; expected a cosine similarity" in error_of(search(f"query={clip}", "min_score=7"))
     assert "which does not exist" in error_of(search("query=nowhere.mp4"))
-    assert "plate is inf; expected a name" in error_of(search(f"query={clip}", "plate=51E12345"))
+    assert "no vehicle '51E12345'" in error_of(search(f"query={clip}", "plate=51E12345"))
     assert "types is 'cra'; expected some of car" in error_of(search(f"query={clip}", "types=cra"))
-    assert "tracker: VehicleTracker" in error_of(search(f"query={clip}", "+tracker.speed=3"))
+    assert "tracker: VehicleTracker takes no 'speed'" in error_of(search(f"query={clip}", "+tracker.speed=3"))
     assert "since is 'soon'" in error_of(search(f"query={clip}", "since=soon"))
     assert "no registered picture meets the filter" in error_of(search(f"query={clip}", "cameras=[west]"))
     assert "travel_times needs the query's camera" in error_of(
@@ -169,7 +169,7 @@ def test_mistakes_of_register_are_told_in_one_message_and_leave_nothing(register
     assert "text.mp4" in error_of(register(f"source=[{clip},text.mp4]", "camera=north"))
     assert "cut.mp4" in error_of(register("source=cut.mp4", "camera=north"))
     assert "no vehicle was found in still.mp4 by the motion" in error_of(register(f"source={still}", "camera=north"))
-    assert "camera is None" in error_of(register(f"source={clip}", "camera=null"))
+    assert "camera is null; expected a name" in error_of(register(f"source={clip}", "camera=null"))
     assert "source is empty" in error_of(register("source=[]", "camera=north"))
     assert "crops is 0" in error_of(register(*given, "crops=0"))
     two = f"source=[{clip},{still}]"

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from reid_lightning.bundle import OPTS_NAME
-from reid_lightning.cli import CONFIG_DIR, build, user_message
+from reid_lightning.cli import CONFIG_DIR, build, check_composed, user_message
+from reid_lightning.command_line import as_typed, read_words
+from reid_lightning.config_mistakes import explained
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
@@ -141,14 +141,21 @@ def _made(settings: DictConfig) -> Any:
 
 
 @st.cache_resource(show_spinner=False)
-def _settings(overrides: tuple[str, ...]) -> DictConfig:
+def _settings(words: tuple[str, ...]) -> DictConfig:
+    line = None
     with _COMPOSING:
         try:
-            GlobalHydra.instance().clear()
-            with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-                return compose("app", overrides=list(overrides))
+            line = read_words(words, config_name="app", config_dir=str(CONFIG_DIR))
+            if line is None:
+                raise ReIDError("an option was given; expected key=value.")
+            cfg = line.composed(as_typed(line))
+            choices = cfg.hydra.runtime.choices
+            with open_dict(cfg):
+                del cfg.hydra
+            check_composed(cfg, "app", choices=choices)
+            return cfg
         except Exception as error:
-            message = user_message(error)
+            message = (None if line is None else explained(error, line)) or user_message(error)
             if message is None:
                 raise
             raise ReIDError(message) from error

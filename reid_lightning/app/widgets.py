@@ -11,6 +11,8 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import plain
 from reid_lightning.app.uploads import Uploads
+from reid_lightning.errors import one_screen
+from reid_lightning.masking import without_password
 
 LARGEST_DOWNLOAD = 256 << 20
 """Bytes."""
@@ -82,4 +84,4 @@ def progress_bar(current: Job, key: str) -> None:
 
 def show_error(text: str) -> None:
     """A mistake that the user can mend, in its own words."""
-    st.error(plain(text), icon=":material/error:")
+    st.error(plain(one_screen(without_password(text))), icon=":material/error:")

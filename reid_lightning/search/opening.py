@@ -139,12 +139,17 @@ def where_of(
             f"no gallery at {gallery.root}; register vehicles first: python register.py source=<clip> camera=<name>."
         )
     plates = words(plate, key="plate")
+    first, last = seconds_since_1970(since, key="since"), seconds_since_1970(until, key="until")
+    if first is not None and last is not None and first >= last:
+        raise ReIDError(
+            f"since is {since} and until is {until}: no time lies between them; expected since before until."
+        )
     return Filter(
         vehicles=None if plates is None else tuple(known_vehicle(gallery, one) for one in plates),
         cameras=None if cameras is None else tuple(map(composed, words(cameras, key="cameras") or ())),
         types=words(types, key="types", known=(*VEHICLE_TYPES, UNKNOWN_TYPE)),
-        since=seconds_since_1970(since, key="since"),
-        until=seconds_since_1970(until, key="until"),
+        since=first,
+        until=last,
     )
 
 

@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from reid_lightning import config_types
 from reid_lightning.bundle import OPTS_NAME, read_options
-from reid_lightning.errors import ReIDError, printable
+from reid_lightning.console import ArgumentParser, argument_of, safe_console
+from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.masking import without_password
 from reid_lightning.search.embedder import load_reid_model
 from reid_lightning.search.fonts import plain_text
@@ -37,7 +39,11 @@ from reid_lightning.tables import Name, new_table
 def main(arguments: list[str] | None = None) -> int:
     """Do one thing; returns the exit status: 1, with one line to explain, when the user can mend it (or `check` found
     something); 130 on Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    with safe_console(sys.argv[1:] if arguments is None else arguments):
+        return _run(_parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         gallery = Gallery(options.gallery)
@@ -53,15 +59,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--gallery", default="data/gallery", type=Path, help="the folder of the registered vehicles")
-    common.add_argument("--bundle", type=Path, help="the model: a bundle's folder (for rebuild, sync and import)")
+    common = ArgumentParser(add_help=False)
+    folder, word = argument_of(config_types.Folder, Path), argument_of(config_types.Name)
+    common.add_argument("--gallery", default="data/gallery", type=folder, help="the folder of the registered vehicles")
+    common.add_argument("--bundle", type=folder, help="the model: a bundle's folder (for rebuild, sync and import)")
     where = f"the vector store, by default the gallery's {INDEX_FOLDER}; changes are made in no other"
-    common.add_argument("--uri", help=where)
-    common.add_argument("--name", default="vehicles", help="its table or collection")
+    common.add_argument("--uri", type=word, help=where)
+    common.add_argument("--name", default="vehicles", type=word, help="its table or collection")
     common.add_argument("--token", default=os.environ.get("MILVUS_TOKEN"), help="of a Milvus server (or MILVUS_TOKEN)")
-    common.add_argument("--device", default="cpu", help="where to embed")
-    parser = argparse.ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
+    common.add_argument("--device", default="cpu", type=argument_of(config_types.Device), help="where to embed")
+    parser = ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, run, names, text in (
         ("rebuild", _embed, (), "embed every crop anew, also after a change of the model"),
@@ -78,9 +85,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=[common], help=text, description=text)
         command.set_defaults(run=run, command=name, names=names)
         for argument in names:
-            command.add_argument(argument)
+            command.add_argument(argument, type=word)
         if name == "export":
-            command.add_argument("--vehicle", action="append", help="only this one; may be given again (default: all)")
+            which = "only this one; may be given again (default: all)"
+            command.add_argument("--vehicle", action="append", type=word, help=which)
         if name == "forget":
             command.add_argument("--before", required=True, help="a time such as 2026-01-31T08:00:00 (ISO 8601)")
     return parser
@@ -127,7 +135,7 @@ def _index_problems(gallery: Gallery, options: argparse.Namespace) -> list[str]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(printable(text), markup=False)
+    console.print(printable(one_screen(without_password(text))), markup=False)
 
 
 def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:

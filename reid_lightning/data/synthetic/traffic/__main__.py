@@ -8,15 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from reid_lightning.console import ArgumentParser, safe_console
 from reid_lightning.data.synthetic.traffic.draw import draw_traffic
 from reid_lightning.data.synthetic.traffic.spec import TrafficSpec
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, one_screen
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw; returns the exit status: 1, with one line to explain, when the user can mend it; 130 on Ctrl-C."""
     given = TrafficSpec()
-    parser = argparse.ArgumentParser(prog="python -m reid_lightning.data.synthetic.traffic", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.data.synthetic.traffic", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=Path("data/synthetic"), help="where traffic is kept")
     parser.add_argument("--seed", type=int, default=given.seed)
     parser.add_argument("--vehicles", type=int, default=given.vehicles)
@@ -24,14 +25,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames-per-second", type=int, default=given.frames_per_second)
     parser.add_argument("--width", type=int, default=given.width)
     parser.add_argument("--height", type=int, default=given.height)
-    options = parser.parse_args(arguments)
+    with safe_console():
+        return _draw(parser.parse_args(arguments))
+
+
+def _draw(options: argparse.Namespace) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
         values = {name: value for name, value in vars(options).items() if name != "root"}
         folder = draw_traffic(options.root, TrafficSpec(**values))
         console.print(f"Traffic: {folder}", markup=False)
     except (ReIDError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False).print(str(error), markup=False)
+        Console(stderr=True, soft_wrap=True, highlight=False).print(one_screen(str(error)), markup=False)
         return 1
     except KeyboardInterrupt:
         return 130

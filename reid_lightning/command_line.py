@@ -1,0 +1,273 @@
+"""What is typed is what is meant: the words of a command line, made ready for Hydra.
+
+Hydra's grammar takes a value such as `clip (1).mp4` or `epoch=3.ckpt` for a mistake, `1E5` for a number, `NULL` for
+nothing and `a,b` for two. Where a key is a text (by `config_types`, or the signature of a `_target_`) its value is the
+text that was typed; where it is not, Hydra's reading stands, and what Hydra cannot read is a text. Lists, values in
+quotes, `null`, interpolations that resolve, and sweeps after `-m` are what they are in Hydra.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
+
+from reid_lightning.config_checks import Takes, taken_by
+from reid_lightning.config_types import declared_for
+from reid_lightning.errors import ReIDError, shortened
+
+_WORD = re.compile(r"(?s)(?P<before>\+{0,2}[^=+~][^=]*=)(?P<value>.*)")
+_PARSER = OverridesParser.create()
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The words of a command line: what Hydra calls overrides, and its options before them."""
+
+    options: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config_name: str
+    config_dir: str
+    """The folder of the configuration, and one more that `--config-dir` names."""
+    more_configs: str | None
+    sweep: bool
+    """Whether `-m` is among the options; a configuration may ask for a sweep as well."""
+
+    def composed(self, overrides: Sequence[str] = ()) -> DictConfig:
+        """The configuration with these overrides, and its node `hydra`; whatever Hydra raises."""
+        path = create_config_search_path(self.config_dir)
+        if self.more_configs is not None:
+            path.prepend(
+                "command-line", f"file://{os.path.abspath(self.more_configs)}", SearchPathQuery("schema", None)
+            )
+        version.setbase("1.3")
+        GlobalHydra.instance().clear()
+        try:
+            hydra = Hydra.create_main_hydra2("command_line", path)
+            return hydra.compose_config(self.config_name, list(overrides), RunMode.RUN, from_shell=False)
+        finally:
+            GlobalHydra.instance().clear()
+
+
+def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> CommandLine | None:
+    """The words in order; None where Hydra's own parser refuses an option, which it says itself.
+
+    Raises:
+        ReIDError: a word is neither an option nor `key=value`.
+    """
+    parser = get_args_parser()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            known, others = parser.parse_known_args(list(words))
+        except SystemExit:  # a wrong option, or --version
+            return None
+    overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
+    if len(overrides) < len(known.overrides) + len(others):
+        return None
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            example = _EXAMPLES.get(config_name, "key=value")
+            raise ReIDError(
+                f"{shortened(word)!r} is no setting; expected key=value, such as {example}. "
+                "A value with spaces wants quotes around the whole word: 'key=a b'."
+            )
+    return CommandLine(
+        options=tuple(_options(words, overrides)),
+        overrides=tuple(overrides),
+        config_name=known.config_name or config_name,
+        config_dir=os.path.abspath(known.config_path) if known.config_path else config_dir,
+        more_configs=known.config_dir,
+        sweep=known.multirun,
+    )
+
+
+_EXAMPLES = {
+    "register": "source=clip.mp4",
+    "search": "query=car.jpg",
+    "train": "loss=circle",
+    "evaluate": "checkpoint=<bundle folder>",
+    "export": "checkpoint=<bundle folder>",
+}
+
+
+def _options(words: Sequence[str], overrides: Sequence[str]) -> Iterator[str]:
+    left = list(overrides)
+    for word in words:
+        if word in left:
+            left.remove(word)
+        else:
+            yield word
+
+
+def as_typed(line: CommandLine) -> list[str]:
+    """The overrides in Hydra's writing, each with the value that was typed; those in it already stay as they are.
+
+    Raises:
+        ReIDError: a group that wants a choice is given none.
+        MissingConfigException: there is no such choice.
+    """
+    typed = [_Typed.read(word) for word in line.overrides]
+    given = [one if isinstance(one, str) else one.for_composing() for one in typed]
+    try:
+        cfg = line.composed([word for word in given if word is not None])
+    except MissingConfigException:
+        raise
+    except Exception:  # Hydra will say what is wrong
+        return [one if isinstance(one, str) else one.for_hydra(_Reading(None, {}, line.sweep)) for one in typed]
+    sweep = line.sweep or cfg.hydra.mode == RunMode.MULTIRUN
+    reading = _Reading(cfg, declared_for(line.config_name), sweep)
+    left_out = [
+        one for one in typed if isinstance(one, _Typed) and one.value == "null" and one.group in reading.choices
+    ]
+    for one in left_out:
+        if (choice := reading.choices[one.group]) is not None:
+            raise ReIDError(f"{one.group} is null; expected a choice, such as {one.group}={choice}.")
+    return [one if isinstance(one, str) else one.for_hydra(reading) for one in typed if one not in left_out]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the values are read by: the configuration without those that no type depends on, its types, and whether
+    commas part the jobs of a sweep."""
+
+    cfg: DictConfig | None
+    declared: Mapping[str, Any]
+    sweep: bool
+
+    @property
+    def choices(self) -> Mapping[str, str | None]:
+        """Of each group; None for one that may be left out."""
+        return {} if self.cfg is None else self.cfg.hydra.runtime.choices
+
+    def takes(self, one: _Typed) -> Takes:
+        if one.group in self.choices:
+            return Takes.TEXTS
+        return Takes.ANYTHING if self.cfg is None else taken_by(self.cfg, self.declared, one.key)
+
+
+@dataclass(frozen=True)
+class _Typed:
+    """One `key=value` as it was typed."""
+
+    before: str
+    value: str
+
+    @classmethod
+    def read(cls, word: str) -> _Typed | str:
+        """What is deleted (`~key`), or has a key that Hydra will refuse, stays a plain word."""
+        match = _WORD.fullmatch(word)
+        if match is None or _parsed(f"{match['before']}x") is None:
+            return word
+        return cls(match["before"], match["value"])
+
+    @property
+    def group(self) -> str:
+        """As a group: `protocol/rerank`, `data@data.sets.veri776`."""
+        return self.before.lstrip("+").removesuffix("=")
+
+    @property
+    def key(self) -> str:
+        """As a key."""
+        return self.group.partition("@")[0].replace("/", ".")
+
+    def for_composing(self) -> str | None:
+        """A word that composes as this one does; None for a value that no type depends on."""
+        value = next(iter(_split(self.value)), "")
+        override = _parsed(self.before + value)
+        if override is None or override.is_sweep_override() or "${" in value or value == "null":
+            return None
+        return self.before + (value if isinstance(override._value, list | dict) else quoted(value))
+
+    def for_hydra(self, reading: _Reading) -> str:
+        """This word in Hydra's writing."""
+        takes = reading.takes(self)
+        whole = _parsed(self.before + self.value)
+        if reading.sweep and whole is not None and whole.is_sweep_override() and not _is_simple_sweep(whole):
+            return self.before + self.value  # choice(a,b), range(1,3), glob(*)
+        pieces = _split(self.value) if reading.sweep else [self.value]
+        return self.before + ",".join(self._written(piece, takes, reading.cfg) for piece in pieces)
+
+    def _written(self, text: str, takes: Takes, cfg: DictConfig | None) -> str:
+        override = _parsed("x=" + text)
+        value = None if override is None else override._value
+        if text == "null" or isinstance(value, QuotedString):
+            return text
+        listed = text.startswith("[") and text.endswith("]")
+        if listed and (takes is Takes.TEXTS or (takes is Takes.ANYTHING and override is None)):
+            each = Takes.TEXT if takes is Takes.TEXTS else takes
+            items = "[" + ",".join(self._written(piece.strip(), each, cfg) for piece in _split(text[1:-1])) + "]"
+            if _parsed("x=" + items) is not None:
+                return items
+        if "${" in text:
+            return text if override is not None and _resolves(cfg, self.key, text) else quoted(text)
+        if takes is Takes.ANYTHING:
+            return quoted(text) if override is None or _is_simple_sweep(override) else text
+        if isinstance(value, list | dict) or (isinstance(value, str) and value == text):
+            return text
+        return quoted(os.path.expanduser(text) if text.startswith("~/") else text)  # as bash does after a =
+
+
+def _is_simple_sweep(override: Override) -> bool:
+    return isinstance(override._value, ChoiceSweep) and override._value.simple_form
+
+
+def _parsed(word: str) -> Override | None:
+    try:
+        return _PARSER.parse_override(word)
+    except (HydraException, RecursionError):
+        return None
+
+
+def _resolves(cfg: DictConfig | None, key: str, text: str) -> bool:
+    """Whether `${...}` in the value of a key means something: a key or a resolver that exists."""
+    if cfg is None or "\\${" in text:
+        return cfg is None
+    node = cfg.copy()
+    try:
+        OmegaConf.update(node, key, text, force_add=True)
+        OmegaConf.select(node, key)
+    except (InterpolationKeyError, UnsupportedInterpolationType, GrammarParseError):
+        return False
+    except Exception:  # such as an environment variable that is not set: Hydra says so
+        return True
+    return True
+
+
+def _split(text: str) -> list[str]:
+    """At its commas, but for those in quotes and brackets."""
+    pieces, depth, quote, start = [], 0, "", 0
+    for place, sign in enumerate(text):
+        if quote:
+            quote = "" if sign == quote and text[place - 1] != "\\" else quote
+        elif sign in "'\"" and not text[start:place].strip(" [{("):
+            quote = sign  # a quote within a name is a letter of it
+        elif sign in "[{(":
+            depth += 1
+        elif sign in "]})":
+            depth -= 1
+        elif sign == "," and depth <= 0:
+            pieces.append(text[start:place])
+            start = place + 1
+    return [*pieces, text[start:]]
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's quotes, in which nothing is more than a letter."""
+    escaped = re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+    return QuotedString(escaped, Quote.single).with_quotes()

@@ -1,0 +1,164 @@
+"""The types of the commands' own keys, one declaration for each file in `conf/`.
+
+What the keys of a group are (detector, data, loss, ...) is said by the signature of its `_target_`. Both decide how a
+command line is read (`command_line`) and what is accepted (`config_checks`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from reid_lightning.config_checks import Expected, is_path
+
+Name = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]
+Names = Name | list[Name]
+Source = Annotated[
+    str,
+    Expected(
+        "a picture, a folder of pictures, a video or a camera's address",
+        lambda text: "://" in str(text) or is_path(text),
+    ),
+]
+Folder = Annotated[Path, Expected("a folder", lambda path: is_path(path))]
+File = Annotated[Path, Expected("a file", lambda path: is_path(path))]
+Device = Annotated[
+    str,
+    Expected(
+        "auto, cpu, cuda, cuda:1 or mps",
+        lambda text: re.fullmatch(r"auto|(cpu|cuda|mps|xpu|hpu)(:\d+)?", str(text)) is not None,
+    ),
+]
+Positive = Annotated[int, Expected("a whole number of 1 or more", lambda value: value >= 1)]
+Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda value: 0 <= value < 1 << 32)]
+Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]
+Size = Annotated[float, Expected("a number above 0", lambda value: 0 < value < float("inf"))]
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return False
+    return True
+
+
+Time = Annotated[str, Expected("a time such as 2026-01-31T08:00:00+01:00 (ISO 8601)", lambda text: _is_time(str(text)))]
+
+
+class _Running:
+    run_dir: Folder
+
+
+class _Finding:
+    """What register, search and the application share."""
+
+    gallery: Folder
+    bundle: Folder | None
+    every: Positive
+    pictures: Literal["scenes", "crops", "auto"]
+    min_quality: Share
+    device: Device
+    backend: Literal["torch", "onnx"]
+
+
+class _Keeping:
+    """What register and the application share."""
+
+    crops: Positive
+    min_frames: Positive
+    min_side: Positive
+    min_plate_confidence: Share
+
+
+class _Register(_Running, _Finding, _Keeping):
+    source: Source | list[Source]
+    camera: Name
+    start: Time | None
+    again: bool
+
+
+class _Search(_Running, _Finding):
+    query: Source
+    bundle: Folder
+    plate: Names | None
+    min_score: Cosine | Literal["calibrated"]
+    top_k: Positive
+    cameras: Names | None
+    types: Names | None
+    since: Time | None
+    until: Time | None
+    rerank: bool
+    camera: Name | None
+    start: Time | None
+    travel_times: File | None
+    one_vehicle: bool
+    draw: bool
+
+
+class _App(_Finding, _Keeping):
+    bundle: Folder
+    min_compared_quality: Share
+    max_upload_mib: Size
+    max_pictures: Positive
+    max_found_mib: Size
+
+
+class _Evaluate(_Running):
+    checkpoint: File | None
+    query_embeddings: File | None
+    gallery_embeddings: File | None
+    ranking: File | None
+    device: Device
+    store_threshold: bool
+
+
+class _Export(_Running):
+    checkpoint: File | list[File]
+    formats: list[Literal["safetensors", "onnx", "pt2"]]
+
+
+class _Train(_Running):
+    seed: Seed
+    resume: File | None
+    compile: Literal["default", "reduce-overhead", "max-autotune"] | None
+    float32_matmul_precision: Literal["high", "highest", "medium"]
+
+
+class _Report:
+    pass
+
+
+class _Shard:
+    output: Folder
+    shard_mib: Size
+
+
+class _AugmentationSheet:
+    output: File
+    pictures: Positive
+    draws: Positive
+    seed: Seed
+
+
+_DECLARED: Mapping[str, type] = {
+    "register": _Register,
+    "search": _Search,
+    "app": _App,
+    "evaluate": _Evaluate,
+    "export": _Export,
+    "train": _Train,
+    "report": _Report,
+    "shard": _Shard,
+    "augmentation_sheet": _AugmentationSheet,
+}
+
+
+def declared_for(config_name: str) -> Mapping[str, Any]:
+    """The types of a command's own keys; none for a configuration that is not ours."""
+    declared = _DECLARED.get(config_name)
+    return {} if declared is None else get_type_hints(declared, include_extras=True)

@@ -1,0 +1,192 @@
+"""What is typed is what is meant: the words of a command line against what the configuration then holds."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from reid_lightning.cli import CONFIG_DIR
+from reid_lightning.command_line import as_typed, quoted, read_words
+from reid_lightning.config_mistakes import explained
+from reid_lightning.errors import ReIDError
+
+
+def read(name, *words):
+    return read_words(words, config_name=name, config_dir=str(CONFIG_DIR))
+
+
+def meant(name, *words):
+    """The configuration after these words."""
+    line = read(name, *words)
+    return line.composed(as_typed(line))
+
+
+TEXTS = [
+    "clip (1).mp4",
+    "新加卷/a.mp4",
+    "épreuve.mp4",
+    "epoch=3-step=10.ckpt",
+    "A&B.mp4",
+    "it's.mp4",
+    '5" screen.mp4',
+    "'half",
+    "rtsp://admin:secret@127.0.0.1/cam/realmonitor?channel=1&subtype=0",
+    "rtsp://admin:Geh#im77@127.0.0.1:1/x",
+    "rtsp://admin:密码Secret77@127.0.0.1:1/x",
+    r"C:\clips\a.mp4",
+    "C:\\clips (old)\\",
+    r"\\server\share\a.mp4",
+    "NULL",
+    "Null",
+    "1E5",
+    "12E4",
+    "1_000",
+    "007",
+    "-5",
+    "nan",
+    "inf",
+    "true",
+    "False",
+    "2026-01-31",
+    "1.0",
+    "a:b",
+    "a,b",
+    "a, b",
+    "{a}",
+    "(1)",
+    "[clip] 1.mp4",
+    "choice(a,b)",
+    "range(1,3)",
+    "str(5)",
+    "${x}",
+    "pa${ss",
+    r"\${x}",
+    "${x} and ${y}",
+    " a.mp4 ",
+    "a=b=c",
+    "#1.mp4",
+    "100%.mp4",
+    "a!b;c<d>|e*?.mp4",
+    "two\nlines",
+    "a\\'b",
+    "caf\udce9.mp4",
+    "😀.mp4",
+    r"a\0b",
+    "-clip.mp4",
+    "@x",
+    "~x",
+]
+
+
+def test_a_text_is_what_was_typed():
+    for start in range(0, len(TEXTS), 4):  # four keys that are texts at once
+        texts = TEXTS[start : start + 4]
+        keys = ["query", "plate", "camera", "vectors.name"][: len(texts)]
+        cfg = meant("search", *(f"{key}={text}" for key, text in zip(keys, texts, strict=True)))
+        assert [OmegaConf.select(cfg, key) for key in keys] == texts
+
+
+def test_texts_in_a_list_are_what_was_typed():
+    texts = [text for text in TEXTS if "," not in text and text not in ("'half", "pa${ss")]
+    cfg = meant("search", f"cameras=[{','.join(texts)},'b, c']", "types=[ 1E5 , NULL ]")
+    assert list(cfg.cameras) == [*(text.strip() for text in texts), "b, c"]
+    assert cfg.types == ["1E5", "NULL"]
+
+
+def test_keys_of_groups_and_of_hydra_are_texts_where_their_declarations_say_so():
+    cfg = meant("train", "data=veri776", "data.root=x (1)/2026_01", "resume=epoch=3.ckpt", "hydra.run.dir=2026_01")
+    assert (cfg.data.root, cfg.resume, cfg.hydra.run.dir) == ("x (1)/2026_01", "epoch=3.ckpt", "2026_01")
+    assert meant("train", "data=csv", "data.columns={identity: vehicle}").data.columns == {"identity": "vehicle"}
+    pattern = r"(?P<identity>\d+)_.*"
+    assert meant("train", "data=folder", f"data.pattern={pattern}").data.pattern == pattern
+
+
+def test_what_is_no_text_is_read_as_before():
+    words = ["optimizer.lr=1e-3", "trainer.max_epochs=1_0", "compile=null", "evaluation.flip=true", "+new=[1,a b]"]
+    cfg = meant("train", *words)
+    assert (cfg.optimizer.lr, cfg.trainer.max_epochs, cfg.compile, cfg.evaluation.flip) == (1e-3, 10, None, True)
+    assert cfg.new == [1, "a b"]
+    cfg = meant("search", "plate=null", "min_score=calibrated", "cameras=[north, south]", 'camera="null"')
+    assert (cfg.plate, cfg.min_score, cfg.cameras, cfg.camera) == (None, "calibrated", ["north", "south"], "null")
+
+
+def test_interpolations_that_mean_something_stay(monkeypatch):
+    monkeypatch.setenv("SOMEWHERE", "/data")
+    cfg = meant("search", "gallery=${oc.env:SOMEWHERE}/x", "vectors.uri=${gallery}/.other")
+    assert (cfg.gallery, cfg.vectors.uri) == ("/data/x", "/data/x/.other")
+
+
+def test_the_home_folder_is_meant_by_its_sign(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert meant("search", "gallery=~/x").gallery == "/home/me/x"
+
+
+def test_what_was_read_once_is_the_same_when_it_is_read_again():
+    """A trainer's processes and the jobs of a sweep are started with the words that were made."""
+    once = as_typed(read("search", *(f"query={text}" for text in TEXTS)))
+    assert as_typed(read("search", *once)) == once
+
+
+def jobs(*words):
+    """The jobs of a sweep, as Hydra's own sweeper parts them."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(as_typed(read("train", *words)))
+    (batch,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [tuple(job) for job in batch]
+
+
+def test_sweeps_are_made_after_m_alone():
+    assert jobs("-m", "loss=id,circle", "seed=1,2") == [
+        ("loss=id", "seed=1"),
+        ("loss=id", "seed=2"),
+        ("loss=circle", "seed=1"),
+        ("loss=circle", "seed=2"),
+    ]
+    assert jobs("-m", "data=veri776", "data.root=2024_1,a (1)") == [
+        ("data=veri776", "data.root='2024_1'"),
+        ("data=veri776", "data.root='a (1)'"),
+    ]
+    assert jobs("-m", "seed=range(1,3)", "loss=choice(id,circle)")[0] == ("seed=1", "loss=id")
+    assert jobs("sweep=optuna", "data.root=a,b")[1] == ("sweep=optuna", "data.root=b")  # a configuration that sweeps
+    assert as_typed(read("train", "data.root=a,b")) == ["data.root='a,b'"]
+
+
+def test_options_stay_and_come_first():
+    line = read("train", "loss=id", "--config-name", "train", "-m", "seed=1")
+    assert (line.options, line.overrides, line.sweep) == (("--config-name", "train", "-m"), ("loss=id", "seed=1"), True)
+    assert read("train", "--nonsense") is None  # Hydra says what it takes
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("register", ["sorce=x"], "no key 'sorce'; did you mean source?"),
+        ("register", ["é=1"], "no key 'é'"),
+        ("register", ["~foo"], "no key 'foo'"),
+        ("register", ["detector.path=x"], "detector=motion has no key 'path'. There are: long_side"),
+        ("train", ["loader.identitys_per_batch=4"], "Did you mean identities_per_batch"),
+        ("train", ["hydra.run.dri=x"], "hydra.run has no key 'dri'. Did you mean dir?"),
+        ("train", ["loss=cosine"], "loss=cosine: there is no such choice. Did you mean cosface"),
+        ("train", ["loss=id,circle"], "Several are the jobs of a sweep: -m."),
+        ("train", ["data=7"], "data=7: there is no such choice"),
+        ("train", ["protocol/rerank=k_rec"], "protocol/rerank=k_rec: there is no such choice. There are: k_reciprocal"),
+    ],
+)
+def test_what_does_not_exist_is_said_with_what_does(name, words, said):
+    line = read(name, *words)
+    with pytest.raises(Exception) as error:  # Hydra's
+        line.composed(as_typed(line))
+    message = explained(error.value, line)
+    assert said in message and "+" not in message
+
+
+def test_a_word_that_is_no_setting_and_a_group_without_a_choice_are_mistakes():
+    with pytest.raises(ReIDError, match=r"'clip.mp4' is no setting; expected key=value, such as source=clip.mp4"):
+        read("register", "clip.mp4")
+    with pytest.raises(ReIDError, match="detector is null; expected a choice, such as detector=motion"):
+        as_typed(read("register", "detector=null"))
+    assert as_typed(read("train", "experiment=null", "seed=1")) == ["seed=1"]
+
+
+def test_quotes_hold_any_text():
+    assert quoted("a'b") == r"'a\'b'"

@@ -1,0 +1,115 @@
+"""What a console shows: of any encoding, without secrets, a screen at most."""
+
+import io
+import sys
+
+import pytest
+
+from reid_lightning.cli import entry_point
+from reid_lightning.console import argument_of, safe_console, secrets_of
+from reid_lightning.errors import ReIDError, one_screen
+
+
+def stream(encoding):
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+
+
+def written(file):
+    file.flush()
+    return file.buffer.getvalue().decode(file.encoding)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+def test_what_a_console_cannot_show_is_escaped(monkeypatch, encoding):
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, file := stream(encoding))
+        with safe_console():
+            print("京A12345 caf\udce9", file=getattr(sys, name))
+        assert written(file) == "\\u4eacA12345 caf\\udce9\n"
+
+
+def test_a_closed_console_is_no_mistake(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with safe_console():
+        print("hello")
+    assert sys.stdout is None
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [
+        (["source=rtsp://admin:Geh#im77@127.0.0.1:1/x"], ["Geh#im77", "Geh", "im77", "admin:Geh#im77", "Geh%23im77"]),
+        (["source=rtsp://admin:密码Secret77@h/x"], ["密码Secret77", "%E5%AF%86%E7%A0%81Secret77"]),
+        (["source=rtsp://me:two words/and?more@h/x"], ["two words/and?more", "words"]),
+        (["source=[a.mp4,rtsp://me:hush-hush@h/x]"], ["hush-hush"]),
+        (["source=rtsp://h/x?user=me&password=hushhush"], ["hushhush"]),
+        (["vectors.token=root:Milvus!7"], ["root:Milvus!7"]),
+        (["+logger.wandb.api_key=0123abcd"], ["0123abcd"]),
+        (["list", "--token", "hushhush", "--uri", "http://u:other@h:1"], ["hushhush", "other"]),
+        (["--uri=http://u:other@h:1"], ["other"]),
+    ],
+)
+def test_no_secret_of_the_command_line_is_shown(monkeypatch, words, hidden):
+    monkeypatch.setattr(sys, "stdout", file := stream("utf-8"))
+    with safe_console(words):
+        for secret in [*hidden, *words]:
+            print(f"what a library says: {secret!r}, {secret}.")
+    assert not [secret for secret in hidden if secret in written(file)], written(file)
+
+
+def test_what_is_no_secret_is_shown():
+    words = ["source=rtsp://cam/1?channel=2", "data.root=/data/me@home", "loss=id", "query=C:/clips/me@home.mp4"]
+    assert secrets_of(words) == frozenset()
+    assert secrets_of(["vectors.token=${oc.env:MILVUS_TOKEN}"]).isdisjoint({"${oc.env:MILVUS_TOKEN}"})
+
+
+def test_the_traceback_of_a_bug_hides_secrets_too(monkeypatch, capsys):
+    words = ["source=rtsp://me:hushhush@h/x"]
+    with pytest.raises(SystemExit) as stop, safe_console(words):
+        raise ValueError(words[0])
+    shown = capsys.readouterr().err
+    assert stop.value.code == 1 and "Traceback" in shown and "ValueError: source=rtsp://" in shown
+    assert "hushhush" not in shown
+
+
+@pytest.mark.parametrize("full", ["0", "1"])
+def test_an_entry_point_hides_secrets_in_whatever_it_prints(monkeypatch, capsys, full):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", full)
+
+    @entry_point("report")
+    def main(cfg):
+        raise ReIDError("never comes so far")
+
+    monkeypatch.setattr(sys, "argv", ["report.py", "data.size=rtsp://admin:Geh#im77@h/x"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    assert stop.value.code == 1 and "data.size is 'rtsp://" in captured.err
+    assert "im77" not in captured.err + captured.out
+
+
+def test_a_message_is_a_screen_at_most(monkeypatch, capsys):
+    assert one_screen("short\nmessage") == "short\nmessage"
+    for text in ("x" * 70_000, "line\n" * 1000):
+        kept = one_screen(text)
+        assert len(kept) <= 2010 and len(kept.split("\n")) <= 20 and " ... " in kept.replace("\n", " ")
+
+    @entry_point("report")
+    def main(cfg):
+        raise ReIDError("y" * 100_000)
+
+    monkeypatch.setattr(sys, "argv", ["report.py"])
+    with pytest.raises(SystemExit):
+        main()
+    assert len(capsys.readouterr().err) < 2100
+
+
+def test_arguments_are_checked_by_the_types_of_the_configuration():
+    from argparse import ArgumentTypeError
+
+    from reid_lightning.config_types import Device, Folder
+
+    assert argument_of(Folder)("a b") == "a b"
+    for hint, wrong, said in ((Folder, "", "expected a folder"), (Folder, "a" * 300, "255"), (Device, "foo", "cuda")):
+        with pytest.raises(ArgumentTypeError, match=said):
+            argument_of(hint)(wrong)
