@@ -12,10 +12,12 @@ from reid_lightning.search.records import Sighting
 
 @dataclass(frozen=True)
 class Done:
-    """What was done, for the user, and the vehicle to look at next (None: the list)."""
+    """What was done, for the user, and the vehicle to look at next (None: the list); `undo` is the id of what can be
+    taken back."""
 
     text: str
     vehicle: str | None = None
+    undo: str | None = None
 
 
 def rename(context: AppContext, vehicle: str, new: str) -> Done:
@@ -28,10 +30,10 @@ def rename(context: AppContext, vehicle: str, new: str) -> Done:
     if (other := context.gallery.folder_of(new)) is not None:
         raise ReIDError(f"{vehicle} cannot become {other.name}, which exists. Merge the two instead.")
     with context.changing() as gallery:
-        gallery.rename(vehicle, new)
+        gallery.rename(vehicle, new, undoable=True)
     folder = context.gallery.folder_of(new)
     name = new if folder is None else folder.name
-    return Done(f"{vehicle} is now called {name}.", name)
+    return Done(f"{vehicle} is now called {name}.", name, _last(context.gallery, "rename", vehicle))
 
 
 def merge(context: AppContext, vehicle: str, into: str) -> Done:
@@ -39,16 +41,16 @@ def merge(context: AppContext, vehicle: str, into: str) -> Done:
     _check_there(context.gallery, vehicle)
     _check_there(context.gallery, into)
     with context.changing() as gallery:
-        gallery.merge(vehicle, into)
-    return Done(f"{vehicle} was merged into {into}.", into)
+        gallery.merge(vehicle, into, undoable=True)
+    return Done(f"{vehicle} was merged into {into}.", into, _last(context.gallery, "merge", vehicle))
 
 
 def delete(context: AppContext, vehicle: str) -> Done:
     """Remove a vehicle with all its pictures. ReIDError: it is gone."""
     _check_there(context.gallery, vehicle)
     with context.changing() as gallery:
-        gallery.delete(vehicle)
-    return Done(f"{vehicle} was deleted.")
+        gallery.delete(vehicle, undoable=True)
+    return Done(f"{vehicle} was deleted.", undo=_last(context.gallery, "delete", vehicle))
 
 
 def delete_sighting(context: AppContext, sighting: Sighting) -> Done:
@@ -59,9 +61,25 @@ def delete_sighting(context: AppContext, sighting: Sighting) -> Done:
             "Nothing was done."
         )
     with context.changing() as gallery:
-        gallery.delete_sighting(sighting)
-    left = context.gallery.folder_of(sighting.vehicle) is not None
-    return Done(f"A sighting of {sighting.vehicle} was deleted.", sighting.vehicle if left else None)
+        gallery.delete_sighting(sighting, undoable=True)
+    left = sighting.vehicle if context.gallery.folder_of(sighting.vehicle) is not None else None
+    return Done(
+        f"A sighting of {sighting.vehicle} was deleted.", left, _last(context.gallery, "delete", sighting.vehicle)
+    )
+
+
+def undo(context: AppContext, entry: str) -> Done:
+    """Take back one of the above. ReIDError: it was taken back or removed for good meanwhile."""
+    into = next((one.vehicle for one in context.gallery.trash() if one.id == entry), None)
+    with context.changing() as gallery:
+        done = gallery.restore(entry, into=into)
+    left = f" {done.left} of its sightings were registered anew and stay as they are." if done.left else ""
+    return Done(f"{done.vehicle} is as it was.{left}", done.vehicle)
+
+
+def _last(gallery: Gallery, action: str, vehicle: str) -> str | None:
+    """The id of what was done last to a vehicle."""
+    return next((one.id for one in gallery.trash() if (one.action, one.vehicle) == (action, vehicle)), None)
 
 
 def _readable(gallery: Gallery, vehicle: str) -> list[Sighting]:

@@ -17,8 +17,9 @@ from reid_lightning.cli import user_message
 from reid_lightning.search.gallery import VehicleSummary
 from reid_lightning.search.records import Sighting
 
-MESSAGE = "gallery_message"
+MESSAGE, UNDO = "gallery_message", "gallery_undo_entry"
 VEHICLE = "vehicle"  # in the page's address
+_KEPT = "It can be brought back for seven days."
 _Given = ParamSpec("_Given")
 
 
@@ -52,11 +53,14 @@ def show_vehicle(name: str | None) -> None:
         st.query_params[VEHICLE] = name
 
 
-def show_message() -> None:
-    """What the last action did, once."""
+def show_message(context: AppContext) -> None:
+    """What the last action did, once, and a button to take it back."""
     done, text = st.session_state.pop(MESSAGE, (True, ""))
+    entry = st.session_state.pop(UNDO, None)
     if text:
         (st.success if done else st.error)(plain(text))
+    if entry is not None:
+        st.button("Undo", key="gallery_undo", icon=":material/undo:", on_click=_undo, args=(context, entry))
 
 
 @_asking("Rename a vehicle")
@@ -94,7 +98,7 @@ def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary, others:
 def ask_delete(once: _Once, context: AppContext, vehicle: VehicleSummary) -> None:
     """Whether all of it shall go."""
     what = f"{count(vehicle.sightings, 'sighting')}, {count(vehicle.crops, 'picture')}"
-    st.write(f"**{plain(vehicle.id)}** ({what}) will be removed from the disk. This cannot be undone.")
+    st.write(f"**{plain(vehicle.id)}** ({what}) will be deleted. {_KEPT}")
     _confirm(once, "Delete it", lambda: actions.delete(context, vehicle.id))
 
 
@@ -104,10 +108,9 @@ def ask_delete_sighting(once: _Once, context: AppContext, sighting: Sighting, *,
     when = date(sighting.start) or "at an unknown time"
     camera = f"camera {plain(sighting.camera)}" if sighting.camera else "no camera"
     pictures = count(len(sighting.crops), "picture")
-    st.write(
-        f"The sighting of **{plain(sighting.vehicle)}**, {camera}, {when} ({pictures}) will be removed from the disk."
-    )
-    st.write("It is the last one: the vehicle goes with it." if is_last else "This cannot be undone.")
+    st.write(f"The sighting of **{plain(sighting.vehicle)}**, {camera}, {when} ({pictures}) will be deleted. {_KEPT}")
+    if is_last:
+        st.write("It is the last one: the vehicle goes with it.")
     _confirm(once, "Delete it", lambda: actions.delete_sighting(context, sighting))
 
 
@@ -132,4 +135,9 @@ def _do(once: _Once, act: Callable[[], Done | None]) -> None:
             once.told = (False, "Nothing was chosen, nothing was done.") if done is None else (True, done.text)
             if done is not None:
                 show_vehicle(done.vehicle)
+                st.session_state[UNDO] = done.undo
     st.session_state[MESSAGE] = once.told
+
+
+def _undo(context: AppContext, entry: str) -> None:
+    _do(_Once(), lambda: actions.undo(context, entry))

@@ -267,20 +267,22 @@ def test_merge(start, gallery: Gallery) -> None:
 def test_delete_asks_first(start, gallery: Gallery) -> None:
     app = start(vehicle="AB12CDE")
     press(app, "gallery_delete")
-    assert "**AB12CDE** (2 sightings, 3 pictures) will be removed" in shown(app)
+    assert "**AB12CDE** (2 sightings, 3 pictures) will be deleted" in shown(app)
     press(app, "gallery_cancel")
     assert "AB12CDE" in gallery.vehicle_names() and app.title[0].value == "AB12CDE"
     press(app, "gallery_delete")
     press(app, "gallery_confirm")
     assert "AB12CDE" not in gallery.vehicle_names() and "AB12CDE" not in cards(app) and len(cards(app)) == 2
     assert "AB12CDE was deleted" in app.success[0].value
+    press(app, "gallery_undo")
+    assert "AB12CDE is as it was" in app.success[0].value and len(gallery.sightings_of("AB12CDE")) == 2
     assert not good(app.run()).success  # it is told once
 
 
 def test_delete_one_sighting(start, gallery: Gallery) -> None:
     app = start(vehicle="AB12CDE")
     press(app, "gallery_delete_a2")
-    assert "camera south, 2026-01-02 12:00:00 (1 picture) will be removed" in shown(app)
+    assert "camera south, 2026-01-02 12:00:00 (1 picture) will be deleted" in shown(app)
     press(app, "gallery_confirm")
     assert [one.id for one in gallery.sightings_of("AB12CDE")] == ["a1"] and "1 sighting, 2 pictures" in shown(app)
     press(app, "gallery_delete_a1")

@@ -248,7 +248,7 @@ def test_a_deletion_that_leaves_files_fails_and_takes_the_vectors(tmp_path, bund
     assert main(["sync", *at, "--bundle", str(bundle), "--name", "other"]) == 0
     with monkeypatch.context() as patch:
         patch.setattr("shutil.rmtree", lambda path, **_: None)
-        assert main(["delete", "A", *at]) == 1
+        assert main(["delete", "A", "--now", *at]) == 1
     assert "A is out of the gallery, but" in capsys.readouterr().err.replace("\n", " ")
     assert open_store(gallery.root / ".index").count(Filter(vehicles=("A",))) == 0
     assert main(["delete", "B", *at]) == 0
@@ -299,13 +299,18 @@ def test_nothing_of_a_deleted_vehicle_stays_on_the_disk(tmp_path, bundle) -> Non
     at = ["--gallery", str(gallery.root)]
     assert main(["sync", *at, "--bundle", str(bundle)]) == 0
     ((_, vectors),) = open_store(gallery.root / ".index").scan(Filter(vehicles=("LS15EBC",)))
-    traces = [b"LS15EBC", *(row.astype(np.float16).tobytes() for row in vectors)]
+    indexed = [b"LS15EBC", *(row.astype(np.float16).tobytes() for row in vectors)]
+    kept = [b"LS15EBC", *(row.tobytes() for row in vectors)]
 
-    def found() -> list[bool]:
+    def found(traces: list[bytes]) -> list[bool]:
         contents = [path.read_bytes() for path in gallery.root.rglob("*") if path.is_file()]
         return [any(trace in content for content in contents) for trace in traces]
 
-    assert all(found())
+    assert all(found(indexed))
     assert main(["delete", "LS15EBC", *at]) == 0
-    assert not any(found())
+    assert all(found(kept)) and not any(found(indexed[1:]))  # in the trash, from which it can come back
+    assert main(["restore", "LS15EBC", *at]) == 0
+    assert all(found(indexed)) and not any(found(kept[1:]))
+    assert main(["delete", "LS15EBC", "--now", *at]) == 0
+    assert not any(found([*indexed, *kept]))
     assert open_store(gallery.root / ".index").count() == 2

@@ -26,11 +26,11 @@ def page() -> None:
     context = app_context()
     vehicle = st.query_params.get(VEHICLE)
     if vehicle is not None:
-        show_message()
+        show_message(context)
         vehicle_page(context, vehicle)
         return
     st.title("Gallery", anchor=False)
-    show_message()
+    show_message(context)
     with st.spinner("Reading the gallery ...", show_time=True):
         overview = overview_of(context.gallery)
     view = st.segmented_control("View", VIEWS, key=VIEW, required=True, label_visibility="collapsed")

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from reid_lightning import config_types
 from reid_lightning.bundle import OPTS_NAME, read_options
@@ -22,17 +23,18 @@ from reid_lightning.masking import without_password
 from reid_lightning.search.embedder import load_reid_model
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
-from reid_lightning.search.gallery.changes import NotRemovedError
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.following import Following
+from reid_lightning.search.gallery.forgetting import forget, forget_vehicle
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.index_check import check_index
 from reid_lightning.search.gallery.lance_state import note_of
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
+from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
 from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
-from reid_lightning.search.records import UNCONFIRMED, Sighting
+from reid_lightning.search.records import UNCONFIRMED
 from reid_lightning.tables import Name, new_table
 
 
@@ -77,7 +79,10 @@ def _parser() -> argparse.ArgumentParser:
         ("list", _list, (), "the vehicles"),
         ("rename", _change, ("vehicle", "new"), "give a vehicle another name"),
         ("merge", _change, ("vehicle", "into"), "move all that is known of a vehicle to another one"),
-        ("delete", _change, ("vehicle",), "remove a vehicle and its crops"),
+        ("delete", _change, ("vehicle",), "remove a vehicle and its crops; they stay in the trash for seven days"),
+        ("trash", _trash, (), "what was deleted, merged or renamed and can be restored"),
+        ("restore", _restore, ("which",), "undo: bring back what the trash holds, by its id or the vehicle's name"),
+        ("purge", _purge, (), "empty the trash, or remove entries by id or name, for good"),
         ("forget", _forget, (), "remove what ended, or if nobody knows was registered, before a time"),
         ("export", _export, ("file",), "write vehicles with their crops into a zip"),
         ("import", _import, ("file",), "add what a zip of `export` holds"),
@@ -89,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "export":
             which = "only this one; may be given again (default: all)"
             command.add_argument("--vehicle", action="append", type=word, help=which)
+        if name == "delete":
+            command.add_argument("--now", action="store_true", help="for good, with what the trash holds of it")
+        if name == "restore":
+            which = "under another name, or joined to the vehicle of this name"
+            command.add_argument("--into", type=word, help=which)
+        if name == "purge":
+            command.add_argument("which", nargs="*", type=word, help="ids or vehicles' names (default: all)")
         if name == "forget":
             command.add_argument("--before", required=True, help="a time such as 2026-01-31T08:00:00 (ISO 8601)")
     return parser
@@ -147,11 +159,7 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
         lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(types)))
         counts = (str(vehicle.sightings), str(vehicle.crops))
         table.add_row(Name(plain_text(vehicle.id)), *counts, *lists, _span(vehicle.first, vehicle.last))
-    if not console.is_terminal:  # a pipe or a file gets names whole, to be copied, read, cut
-        console.width = max(
-            console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum
-        )
-    console.print(table)
+    _print_table(console, table)
     for problem in problems:
         _say(console, f"left out: {problem}")
     return 0
@@ -162,7 +170,10 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     names = [getattr(options, name) for name in options.names]
     left: NotRemovedError | None = None
     try:
-        {"rename": target.rename, "merge": target.merge, "delete": target.delete}[options.command](*names)
+        if options.command == "delete" and options.now:
+            forget_vehicle(gallery, *names, index=target)
+        else:
+            getattr(target, options.command)(*names, undoable=True)
     except NotRemovedError as error:
         left = error
     if options.command == "delete":
@@ -171,33 +182,66 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
         raise left
     target.tell()
     done = f"{names[0]} is {folder_name(names[1])} now" if options.command == "rename" else "done"
+    if options.command == "delete":
+        done = "removed for good" if options.now else "it is in the trash for seven days (`restore`, `purge`)"
     _say(console, f"{options.command}: {done}; {followed}")
     return 0
+
+
+def _trash(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    table = new_table("id", "what", "vehicle", "into", "count", "until (UTC)", names=("vehicle", "into"))
+    for entry in gallery.trash():
+        count = str(len(entry.sightings) + len(entry.pictures))
+        names = (Name(plain_text(entry.vehicle)), Name(plain_text(entry.into)))
+        table.add_row(entry.id, plain_text(entry.action), *names, count, _date(entry.until)[:16])
+    _print_table(console, table)
+    return 0
+
+
+def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    target, followed = _with_vectors(gallery, options)
+    done = target.restore(options.which, into=options.into)
+    target.tell()
+    left = f"; {done.left} stay: they are registered anew, or have moved on" if done.left else ""
+    _say(console, f"restore: {done.vehicle} is back with {len(done.moved)} sightings{left}; {followed}")
+    if not done.origins:
+        command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
+        _say(console, f"pictures without vectors, where there are any, are embedded by: {command}")
+    return 0
+
+
+def _purge(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    names = options.which
+    found = [one for one in gallery.trash() if not names or one.id in names or one.vehicle in names]
+    unknown = [name for name in names if not any(name in (one.id, one.vehicle) for one in found)]
+    if unknown:
+        raise NothingKeptError(gallery.root, unknown[0])
+    gallery.purge(found)
+    _say(console, f"purge: {len(found)} entries removed for good")
+    return 0
+
+
+def _print_table(console: Console, table: Table) -> None:
+    if not console.is_terminal:  # a pipe or a file gets names whole, to be copied, read, cut
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(max_width=1000), table).maximum
+        )
+    console.print(table)
 
 
 def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     before = seconds_since_1970(options.before, key="--before")
     target, followed = _with_vectors(gallery, options)
-    problems: list[str] = []
-    old = [one for one in gallery.sightings(on_problem=problems.append) if before and _ended(gallery, one) < before]
-    for sighting in old:
-        target.delete_sighting(sighting)
-    if old:
+    removed, problems = forget(gallery, before or 0.0, index=target)
+    if removed:
         target.purge()
     for problem in problems:
         _say(console, f"left out: {problem}")
     followed = followed if target.lost is None else "the vectors did not follow"
-    _say(console, f"forget: {len(old)} sightings removed, {len(problems)} left out; {followed}")
-    if old:
+    _say(console, f"forget: {removed} sightings removed, {len(problems)} left out; {followed}")
+    if removed:
         target.tell()
     return 1 if problems else 0
-
-
-def _ended(gallery: Gallery, sighting: Sighting) -> float:
-    """When a sighting was over, or where nobody knows, when its last picture was written."""
-    if sighting.end is not None:
-        return sighting.end
-    return max(path.stat().st_mtime for path in gallery.crop_paths(sighting))
 
 
 def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Following, str]:

@@ -5,90 +5,177 @@ What has to happen at once is one `rename` of a folder or of a sidecar; crops ar
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.files import LOCK, flush_folder, link, locked
 from reid_lightning.search.gallery.listing import is_picture, picture_id, read_folder
 from reid_lightning.search.gallery.sidecar import SUFFIX
+from reid_lightning.search.gallery.trash import NotRemovedError, Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
 if TYPE_CHECKING:
     from reid_lightning.search.gallery.folder import Gallery
 
-TRASH = ".deleted"
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back, to `vehicle`: `moved` are its sightings, old id -> new id; those that were still in the gallery
+    came from the vehicles `origins`. `left` stay where they are: they were registered anew, or have moved on."""
+
+    vehicle: str
+    moved: dict[str, str]
+    origins: tuple[str, ...] = ()
+    left: int = 0
 
 
-class NotRemovedError(ReIDError):
-    """What was deleted is no longer in the gallery, but still on the disk."""
-
-
-def rename(gallery: Gallery, vehicle: str, new: str) -> dict[str, str]:
+def rename(gallery: Gallery, vehicle: str, new: str, *, undoable: bool = False) -> dict[str, str]:
     """See `Gallery.rename`."""
-    with _changing(gallery):
+    with changing(gallery):
         source, target = _folder(gallery, vehicle), gallery.root / folder_name(new)
         if target == source:
             return {}
-        if target.exists() or target.is_symlink():
-            raise ReIDError(f"{vehicle} cannot become {target.name}, which exists. Merge the two instead.")
-        sightings = read_folder(source).sightings
-        source.rename(target)
-        flush_folder(gallery.root)
-    return {sighting.id: _id_in(target, sighting) for sighting in sightings}
+        moved = _rename(gallery, source, target)
+        if undoable:
+            trash.keep(gallery.root, "rename", source.name, into=target.name, sightings=tuple(moved))
+    return moved
 
 
-def merge(gallery: Gallery, vehicle: str, into: str) -> dict[str, str]:
+def merge(gallery: Gallery, vehicle: str, into: str, *, undoable: bool = False) -> dict[str, str]:
     """See `Gallery.merge`."""
-    with _changing(gallery):
+    with changing(gallery):
         source, target = _folder(gallery, vehicle), _folder(gallery, into)
         if source == target:
             raise ReIDError(f"{vehicle} and {into} are the same vehicle; there is nothing to merge.")
-        moved = {sighting.id: _move(sighting, source, target) for sighting in read_folder(source).sightings}
+        sightings = read_folder(source).sightings
+        if undoable:
+            pictures = {_digest(source / one.crops[0].file): one.crops[0].file for one in sightings if is_picture(one)}
+            ids = tuple(one.id for one in sightings if not is_picture(one))
+            trash.keep(gallery.root, "merge", source.name, into=target.name, sightings=ids, pictures=pictures)
+        moved = {sighting.id: _move(sighting, source, target) for sighting in sightings}
         with suppress(OSError):
             source.rmdir()  # stays if something else lies in it
         flush_folder(gallery.root)
     return moved
 
 
-def delete(gallery: Gallery, vehicle: str) -> None:
+def delete(gallery: Gallery, vehicle: str, *, undoable: bool = False) -> Removed | None:
     """See `Gallery.delete`."""
-    with _changing(gallery):
+    with changing(gallery):
         source = _folder(gallery, vehicle)
-        trash = gallery.root / TRASH
-        trash.mkdir(exist_ok=True)
-        away = trash / uuid.uuid4().hex
+        if undoable:
+            ids = tuple(one.id for one in read_folder(source).sightings)
+            entry = trash.keep(gallery.root, "delete", source.name, sightings=ids)
+            source.rename(trash.folder_of(gallery.root, entry) / source.name)
+            flush_folder(gallery.root)
+            return entry
+        away = gallery.root / trash.FOLDER / uuid.uuid4().hex
+        away.parent.mkdir(exist_ok=True)
         source.rename(away)
         flush_folder(gallery.root)
-    shutil.rmtree(away, ignore_errors=True)
-    left = sum(path.is_file() for path in away.rglob("*"))
-    if left:
-        raise NotRemovedError(
-            f"{vehicle} is out of the gallery, but {left} of its files could not be removed and lie in {away}. Remove "
-            "that folder with the rights that it takes."
-        )
+    trash.remove_folder(away, vehicle)
+    return None
 
 
-def delete_sighting(gallery: Gallery, sighting: Sighting) -> None:
+def delete_sighting(gallery: Gallery, sighting: Sighting, *, undoable: bool = False) -> Removed | None:
     """See `Gallery.delete_sighting`."""
     gallery.crop_paths(sighting)  # which must be files of a gallery
-    with _changing(gallery):
+    with changing(gallery):
         here = _standing(gallery, sighting)
         if here is None:
-            return
-        paths = gallery.crop_paths(here)
-        (gallery.root / here.vehicle / f"{here.id}{SUFFIX}").unlink(missing_ok=True)
-        for path in paths:
-            path.unlink(missing_ok=True)
+            return None
+        folder, paths, entry = gallery.root / here.vehicle, gallery.crop_paths(here), None
+        if undoable:
+            entry = trash.keep(gallery.root, "delete", here.vehicle, sightings=(here.id,))
+            away = trash.folder_of(gallery.root, entry) / here.vehicle
+            away.mkdir()
+            _move(here, folder, away)
+        else:
+            (folder / f"{here.id}{SUFFIX}").unlink(missing_ok=True)
+            for path in paths:
+                path.unlink(missing_ok=True)
         with suppress(OSError):
-            (gallery.root / here.vehicle).rmdir()  # only if it is empty
+            folder.rmdir()  # only if it is empty
         flush_folder(gallery.root)
+    return entry
+
+
+def restore(gallery: Gallery, which: str, *, into: str | None = None) -> Restored:
+    """See `Gallery.restore`."""
+    with changing(gallery):
+        entry = trash.chosen(gallery.root, which)
+        other = None if into is None or into == entry.vehicle else gallery.folder_of(into) or folder_name(into)
+        target = gallery.root / (entry.vehicle if other is None else other)
+        if into is None and (target.exists() or target.is_symlink()):
+            raise ReIDError(
+                f"{entry.vehicle} exists again. `restore {entry.id} --into {entry.vehicle}` puts both together, "
+                "another name keeps them apart."
+            )
+        gallery.places.look()
+        done = {"delete": _undelete, "merge": _unmerge, "rename": _unname}[entry.action](gallery, entry, target)
+        with suppress(OSError):
+            target.rmdir()  # only if it is empty
+        flush_folder(gallery.root)
+        if entry.action != "delete" or not (trash.folder_of(gallery.root, entry) / entry.vehicle).exists():
+            trash.remove(gallery.root, [entry])
+    return done
+
+
+def _undelete(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+    source = trash.folder_of(gallery.root, entry) / entry.vehicle
+    found = read_folder(source).sightings
+    new = [one for one in found if is_picture(one) or gallery.places.known(one.id) is None]
+    if len(new) == len(found) and not target.exists():
+        source.rename(target)  # with all that lies in it
+        return Restored(target.name, {one.id: _id_in(target, one) for one in found})
+    target.mkdir(exist_ok=True)
+    moved = {one.id: _move(one, source, target) for one in new}
+    with suppress(OSError):
+        source.rmdir()  # stays if something else lies in it
+    return Restored(target.name, moved, left=len(found) - len(new))
+
+
+def _unmerge(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+    """Its sightings, wherever they are by now; a user's pictures only from where they were merged into."""
+    here = {one: gallery.places.known(one) for one in entry.sightings}
+    target.mkdir(exist_ok=True)
+    moved, origins = {}, set[str]()
+    for vehicle in {entry.into, *(vehicle for vehicle in here.values() if vehicle is not None)} - {target.name}:
+        folder = gallery.root / vehicle
+        for one in read_folder(folder).sightings:
+            name = entry.pictures.get(_digest(folder / one.crops[0].file)) if is_picture(one) else None
+            if here.get(one.id) == vehicle or name is not None:
+                moved[one.id] = _move(one, folder, target, name=name)
+                origins.add(vehicle)
+        with suppress(OSError):
+            folder.rmdir()  # only if it is empty
+    left = len(entry.sightings) + len(entry.pictures) - len(moved)
+    left -= sum(vehicle == target.name for vehicle in here.values())
+    if not moved and left:
+        raise ReIDError(f"None of the sightings of {entry.vehicle} that were merged are there any more.")
+    return Restored(target.name, moved, tuple(sorted(origins)), left)
+
+
+def _unname(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+    source = _folder(gallery, entry.into)
+    return Restored(target.name, _rename(gallery, source, target), (source.name,))
+
+
+def _rename(gallery: Gallery, source: Path, target: Path) -> dict[str, str]:
+    if target.exists() or target.is_symlink():
+        raise ReIDError(f"{source.name} cannot become {target.name}, which exists. Merge the two instead.")
+    sightings = read_folder(source).sightings
+    source.rename(target)
+    flush_folder(gallery.root)
+    return {sighting.id: _id_in(target, sighting) for sighting in sightings}
 
 
 def _standing(gallery: Gallery, sighting: Sighting) -> Sighting | None:
@@ -107,12 +194,14 @@ def _standing(gallery: Gallery, sighting: Sighting) -> Sighting | None:
     return None if vehicle is None else replace(sighting, vehicle=vehicle)
 
 
-def _move(sighting: Sighting, source: Path, target: Path) -> str:
-    """Crops first, under a second name, then the sidecar, with which the sighting moves; then the old crops go."""
+def _move(sighting: Sighting, source: Path, target: Path, *, name: str | None = None) -> str:
+    """Crops first, under a second name, then the sidecar, with which the sighting moves; then the old crops go. A
+    user's picture is called `name` there, or something like it."""
     if is_picture(sighting):
-        name = _free_name(target, sighting.crops[0].file)
-        content = (source / sighting.crops[0].file).read_bytes()
-        (source / sighting.crops[0].file).rename(target / name)
+        file = source / sighting.crops[0].file
+        name = _free_name(target, file.name if name is None else name)
+        content = file.read_bytes()
+        file.rename(target / name)
         return picture_id(target.name, name, content)
     for crop in sighting.crops:
         link(source / crop.file, target / crop.file)
@@ -128,6 +217,10 @@ def _id_in(folder: Path, sighting: Sighting) -> str:
     if not is_picture(sighting):
         return sighting.id
     return picture_id(folder.name, sighting.crops[0].file, (folder / sighting.crops[0].file).read_bytes())
+
+
+def _digest(picture: Path) -> str:
+    return hashlib.sha256(picture.read_bytes()).hexdigest()
 
 
 def _free_name(folder: Path, name: str) -> str:
@@ -147,11 +240,14 @@ def _folder(gallery: Gallery, vehicle: str) -> Path:
 
 
 @contextmanager
-def _changing(gallery: Gallery) -> Iterator[None]:
+def changing(gallery: Gallery) -> Iterator[None]:
+    """Nobody else adds, moves or removes anything meanwhile. What has been in the trash for long enough goes."""
     if not gallery.root.is_dir():
         raise ReIDError(f"There is no gallery at {gallery.root}.")
     try:
         with locked(gallery.root / LOCK):
             yield
+        with suppress(NotRemovedError):  # `check` names what is left
+            trash.remove(gallery.root, trash.expired(gallery.root))
     except OSError as error:
         raise ReIDError(f"The gallery {gallery.root} cannot be changed: {error.strerror or error}.") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reid_lightning.data.images import find_bad_images
-from reid_lightning.search.gallery.changes import TRASH
+from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.files import LOCK, UNFINISHED, locked
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
 
@@ -49,7 +49,10 @@ def repair(gallery: Gallery, *, older_than: float) -> list[Path]:
     if not gallery.root.is_dir():
         return []
     with locked(gallery.root / LOCK):  # nobody is merging
-        removed = _remove(_leftovers(gallery.root), until=time.time() - older_than)
+        over = trash.expired(gallery.root)
+        trash.remove(gallery.root, over)
+        removed = [trash.folder_of(gallery.root, entry) for entry in over]
+        removed += _remove(_leftovers(gallery.root), until=time.time() - older_than)
         for name in vehicle_folders(gallery.root)[0]:
             with suppress(OSError):
                 (gallery.root / name).rmdir()  # only if it is empty
@@ -67,7 +70,7 @@ def _remove(paths: Iterable[Path], *, until: float) -> list[Path]:
         try:
             if path.lstat().st_mtime > until:
                 continue
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
@@ -84,6 +87,6 @@ def _leftovers(root: Path) -> list[Path]:
         if folder.is_dir():
             names = (entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
             found += [folder / name for name in names if name.startswith(".") and name.endswith(UNFINISHED)]
-    if (root / TRASH).is_dir():
-        found += sorted((root / TRASH).iterdir())
+    if (root / trash.FOLDER).is_dir():
+        found += (path for path in (root / trash.FOLDER).iterdir() if not trash.is_kept(path))
     return sorted(found)

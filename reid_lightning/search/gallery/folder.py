@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import adding, changes, checking, marks
+from reid_lightning.search.gallery import adding, changes, checking, marks, trash
+from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.crop_files import CropFiles
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
@@ -23,13 +24,14 @@ from reid_lightning.search.gallery.marks import SourceMark, change_mark, read_ma
 from reid_lightning.search.gallery.places import Places
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name
 from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
+from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
 OnProblem = Callable[[str], None]
 
 _logger = logging.getLogger(__name__)
-_HIDDEN = (changes.TRASH, marks.FOLDER, INDEX_FOLDER)
+_HIDDEN = (trash.FOLDER, marks.FOLDER, INDEX_FOLDER)
 
 
 class Gallery:
@@ -145,23 +147,43 @@ class Gallery:
         """
         return self._crop_files.path(crop_id, vehicle, folder=self.folder_of, place=self.places.place)
 
-    def rename(self, vehicle: str, new: str) -> dict[str, str]:
+    def rename(self, vehicle: str, new: str, *, undoable: bool = False) -> dict[str, str]:
         """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
-        change with the name."""
-        return changes.rename(self, vehicle, new)
+        change with the name. `undoable`: `restore` takes it back for `trash.KEPT_SECONDS`, here and below."""
+        return changes.rename(self, vehicle, new, undoable=undoable)
 
-    def merge(self, vehicle: str, into: str) -> dict[str, str]:
+    def merge(self, vehicle: str, into: str, *, undoable: bool = False) -> dict[str, str]:
         """Move all sightings of a vehicle to another one, one after the other; killed, it can be called again. Returns
         them, old id -> new id."""
-        return changes.merge(self, vehicle, into)
+        return changes.merge(self, vehicle, into, undoable=undoable)
 
-    def delete(self, vehicle: str) -> None:
-        """Remove a vehicle with all that lies in its folder, at once."""
-        changes.delete(self, vehicle)
+    def delete(self, vehicle: str, *, undoable: bool = False) -> Removed | None:
+        """Remove a vehicle with all that lies in its folder, at once. Returns what is kept of it, if it is undoable."""
+        return changes.delete(self, vehicle, undoable=undoable)
 
-    def delete_sighting(self, sighting: Sighting) -> None:
-        """Remove one sighting and its crops; one that is gone already is no error."""
-        changes.delete_sighting(self, sighting)
+    def delete_sighting(self, sighting: Sighting, *, undoable: bool = False) -> Removed | None:
+        """Remove one sighting and its crops, wherever it is now; one that is gone already is no error."""
+        return changes.delete_sighting(self, sighting, undoable=undoable)
+
+    def trash(self) -> list[Removed]:
+        """What can be undone, the latest first."""
+        return trash.entries(self.root)
+
+    def restore(self, which: str, *, into: str | None = None) -> Restored:
+        """Take back a deletion, a merge or a new name. What was registered anew meanwhile stays as it is.
+
+        Args:
+            which: the id of an entry of `trash`, or a vehicle's name, of which the latest is taken.
+            into: another name than before, or that of a vehicle that it shall be joined to.
+
+        Raises:
+            ReIDError: there is nothing of that name, or the vehicle exists again and nothing is said of it.
+        """
+        return changes.restore(self, which, into=into)
+
+    def purge(self, some: Iterable[Removed]) -> None:
+        """Remove entries of the trash for good. NotRemovedError: files of them could not be removed."""
+        trash.remove(self.root, some)
 
     def check(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
         """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from reid_lightning.search.gallery import trash
+from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore
@@ -41,21 +43,31 @@ class Following:
         """Whether there are any that follow or should."""
         return self._index is not None or self.lost is not None
 
-    def rename(self, vehicle: str, new: str) -> None:
+    def rename(self, vehicle: str, new: str, *, undoable: bool = False) -> None:
         """`Gallery.rename`."""
-        self._change("rename", vehicle, new)
+        self._change("rename", vehicle, new, undoable=undoable)
 
-    def merge(self, vehicle: str, into: str) -> None:
+    def merge(self, vehicle: str, into: str, *, undoable: bool = False) -> None:
         """`Gallery.merge`."""
-        self._change("merge", vehicle, into)
+        self._change("merge", vehicle, into, undoable=undoable)
 
-    def delete(self, vehicle: str) -> None:
+    def delete(self, vehicle: str, *, undoable: bool = False) -> None:
         """`Gallery.delete`."""
-        self._change("delete", vehicle)
+        self._change("delete", vehicle, undoable=undoable)
 
-    def delete_sighting(self, sighting: Sighting) -> None:
+    def delete_sighting(self, sighting: Sighting, *, undoable: bool = False) -> None:
         """`Gallery.delete_sighting`."""
-        self._change("delete_sighting", sighting)
+        self._change("delete_sighting", sighting, undoable=undoable)
+
+    def restore(self, which: str, *, into: str | None = None) -> Restored:
+        """`Gallery.restore`."""
+        entry = trash.chosen(self.gallery.root, which)
+        if self._index is None:
+            return self.gallery.restore(entry.id, into=into)
+        vectors = trash.kept_vectors(self.gallery.root, entry, self._index.store.fingerprint)
+        done = self.gallery.restore(entry.id, into=into)
+        self._try(self._index.take_back, done, vectors)
+        return done
 
     def purge(self) -> None:
         """Remove what was deleted from the disk, too."""
@@ -76,15 +88,15 @@ class Following:
                 f"`rebuild` has made them anew. Why: {self.lost}"
             )
 
-    def _change(self, name: str, *given: Any) -> None:
+    def _change(self, name: str, *given: Any, **named: Any) -> None:
         if self._index is None:
-            getattr(self.gallery, name)(*given)
+            getattr(self.gallery, name)(*given, **named)
         else:
-            self._try(getattr(self._index, name), *given)  # the files change first
+            self._try(getattr(self._index, name), *given, **named)  # the files change first
 
-    def _try(self, action: Callable[..., object], *given: Any) -> None:
+    def _try(self, action: Callable[..., object], *given: Any, **named: Any) -> None:
         try:
-            action(*given)
+            action(*given, **named)
         except StoreError as error:
             self.lost = error
             self.close()

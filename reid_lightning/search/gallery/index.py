@@ -13,8 +13,11 @@ from PIL import Image
 
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import trash
+from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.stores import VectorStore
+from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
 
@@ -151,33 +154,63 @@ class GalleryIndex:
         except ReIDError as error:
             _logger.warning("Everything is stored, but its index is not up to date; `sync` mends it. (%s)", error)
 
-    def rename(self, vehicle: str, new: str) -> None:
+    def rename(self, vehicle: str, new: str, *, undoable: bool = False) -> None:
         """`Gallery.rename`, here too."""
         folder = self.gallery.folder_of(vehicle)
-        moved = self.gallery.rename(vehicle, new)
+        moved = self.gallery.rename(vehicle, new, undoable=undoable)
         self._follow([vehicle if folder is None else folder.name], moved, folder_name(new))
 
-    def merge(self, vehicle: str, into: str) -> None:
+    def merge(self, vehicle: str, into: str, *, undoable: bool = False) -> None:
         """`Gallery.merge`, here too."""
         folder, target = self.gallery.folder_of(vehicle), self.gallery.folder_of(into)
-        moved = self.gallery.merge(vehicle, into)
+        moved = self.gallery.merge(vehicle, into, undoable=undoable)
         self._follow([vehicle if folder is None else folder.name], moved, into if target is None else target.name)
 
-    def delete(self, vehicle: str) -> None:
-        """`Gallery.delete`, here too."""
+    def delete(self, vehicle: str, *, undoable: bool = False) -> Removed | None:
+        """`Gallery.delete`, here too; what can be undone keeps its vectors beside it."""
         folder = self.gallery.folder_of(vehicle)
         try:
-            self.gallery.delete(vehicle)
+            entry = self.gallery.delete(vehicle, undoable=undoable)
+            self._keep_vectors(entry)
         finally:  # also where files of it could not be removed
             if folder is not None:
                 self._follow([folder.name])
+        return entry
 
-    def delete_sighting(self, sighting: Sighting) -> None:
+    def delete_sighting(self, sighting: Sighting, *, undoable: bool = False) -> Removed | None:
         """`Gallery.delete_sighting`, here too."""
-        self.gallery.delete_sighting(sighting)
+        entry = self.gallery.delete_sighting(sighting, undoable=undoable)
+        self._keep_vectors(entry)
         records = records_of(sighting)
         if any(self._settle(records, None, stored=records).values()):
             self._follow([sighting.vehicle])  # it lies in another folder, too
+        return entry
+
+    def restore(self, which: str, *, into: str | None = None) -> Restored:
+        """`Gallery.restore`, here too, as far as the vectors were kept: `sync` embeds the others."""
+        entry = trash.chosen(self.gallery.root, which)
+        vectors = trash.kept_vectors(self.gallery.root, entry, self.store.fingerprint)
+        done = self.gallery.restore(entry.id, into=into)
+        self.take_back(done, vectors)
+        return done
+
+    def take_back(self, done: Restored, vectors: Mapping[str, np.ndarray]) -> None:
+        """Follow what `Gallery.restore` has done, with the vectors that were kept."""
+        self._follow(done.origins, done.moved, done.vehicle)
+        old = {new: before for before, new in done.moved.items()}
+        back = self.gallery.sightings_of(done.vehicle, on_problem=lambda problem: None) if vectors else []
+        records = [record for one in back if one.id in old for record in records_of(one)]
+        rows = [vectors.get(_moved(record, record.vehicle, old[record.sighting]).id) for record in records]
+        kept = [(record, row) for record, row in zip(records, rows, strict=True) if row is not None]
+        if kept:
+            self._settle([record for record, _ in kept], np.stack([row for _, row in kept]))
+
+    def _keep_vectors(self, entry: Removed | None) -> None:
+        if entry is not None:
+            found = self.store.scan(Filter(vehicles=(entry.vehicle,)))
+            rows = [pair for part, vectors in found for pair in zip(part, vectors, strict=True)]
+            kept = {record.id: row for record, row in rows if record.sighting in entry.sightings}
+            trash.keep_vectors(self.gallery.root, entry, self.store.fingerprint, kept)
 
     def _follow(self, vehicles: Sequence[str], moved: Mapping[str, str] | None = None, into: str = "") -> int:
         """Make the store agree with the disk about all that it holds of some vehicles; returns how much changed.
