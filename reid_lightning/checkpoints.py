@@ -5,9 +5,13 @@ A run may be killed while it saves, and a disk may fill up: neither may cost the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
+import secrets
+import socket
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
+from reid_lightning.atomic import is_alive
 from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError
 from reid_lightning.torch_files import UnreadableFileError, check_torch_file, load_torch_file
@@ -26,6 +31,8 @@ LAST_NAME = "last.ckpt"
 AUTO = "auto"
 
 _UNFINISHED = ".unfinished-"
+_TOKEN = secrets.token_hex(4)  # tells this process from a killed one that had its number
+_DAY = 86_400.0  # seconds
 _OF_SLURM = re.compile(r"hpc_ckpt_(\d+)\.ckpt")  # Lightning's name for what it saves before SLURM requeues the job
 _log = logging.getLogger(__name__)
 
@@ -47,9 +54,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write `checkpoint` to `path`; OSError with the path when the disk does not take it."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{_UNFINISHED}*"):
-            left.unlink(missing_ok=True)
-        unfinished = path.with_name(f"{_UNFINISHED}{os.getpid()}")
+        _remove_left_over(path.parent)
+        unfinished = path.with_name(_unfinished_name())
         try:
             _write(checkpoint, unfinished, name=path)
             if path.name in self.keep_previous and path.exists():
@@ -70,6 +76,23 @@ def previous_of(path: Path) -> Path:
     return path.with_suffix(f".previous{path.suffix}")
 
 
+def _unfinished_name() -> str:
+    """A name of this process alone: two runs that save into one folder must not write into one file."""
+    return f"{_UNFINISHED}{os.getpid()}-{_TOKEN}-{socket.gethostname()}"
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove what killed processes left half-written: of this machine at once, of another one when it is a day old."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        process, _, rest = left.name.removeprefix(_UNFINISHED).partition("-")
+        token, _, host = rest.removesuffix("-link").partition("-")
+        number = int(process) if process.isdecimal() and len(process) < 10 else 0
+        ended = not is_alive(number) or (number == os.getpid() and token != _TOKEN)
+        with contextlib.suppress(OSError):  # somebody else removed it
+            if (ended and host in ("", socket.gethostname())) or time.time() - left.stat().st_mtime > _DAY:
+                left.unlink()
+
+
 def _write(checkpoint: dict[str, Any], path: Path, *, name: Path) -> None:
     try:
         with path.open("wb") as file:
@@ -87,7 +110,7 @@ def _write(checkpoint: dict[str, Any], path: Path, *, name: Path) -> None:
 
 def _keep(path: Path) -> None:
     """Give what is at `path` the name of the previous version, without a moment in which neither name holds one."""
-    second_name = path.with_name(f"{_UNFINISHED}{os.getpid()}-link")
+    second_name = path.with_name(f"{_unfinished_name()}-link")
     try:
         os.link(path, second_name)
     except OSError:  # a file system without hard links: until the new one is renamed, only the previous name holds one

@@ -36,6 +36,7 @@ from reid_lightning.console import fail, safe_console
 from reid_lightning.errors import ReIDError
 from reid_lightning.lost_processes import lost_process_message
 from reid_lightning.masking import without_secrets
+from reid_lightning.run_folder import RunFolderTaken, release
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 
@@ -93,7 +94,10 @@ def entry_point(
                     hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
                 except Exception as error:
                     report(error, line)
+                except RunFolderTaken as taken:
+                    report(taken.__cause__, line)
                 finally:
+                    release()
                     sys.argv[1:] = words
                     os.environ.pop(_REPORT, None)
                     os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})

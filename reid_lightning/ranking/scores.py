@@ -44,8 +44,8 @@ class Scores(Protocol):
 class EmbeddingScores:
     """Scores of embeddings: cosine similarity, or Euclidean distance.
 
-    Gallery embeddings that are equal, number for number, have equal scores, equal queries have equal rows of scores, and
-    a query's scores are the same to the last bit whichever queries are asked for.
+    Gallery embeddings that are equal, number for number, have equal scores; equal queries have equal rows of scores;
+    and a query's scores are the same to the last bit whichever queries are asked for.
 
     Args:
         query: (queries, dim), any floating type; computed in float32 (float64 stays). `gallery`: (gallery, dim).
