@@ -153,7 +153,7 @@ def _say(console: Console, text: str) -> None:
 def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     problems: list[str] = []
     names = ("vehicle", "cameras", "types")
-    table = new_table("vehicle", "sightings", "crops", "cameras", "types", "seen (UTC)", names=names)
+    table = new_table("vehicle", "seen", "crops", "cameras", "types", "when (UTC)", names=names)
     for vehicle in gallery.vehicles(on_problem=problems.append):
         types = ", ".join((*vehicle.types, *(() if vehicle.confirmed else (UNCONFIRMED,))))
         lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(types)))
@@ -327,7 +327,7 @@ def _span(first: float | None, last: float | None) -> str:
         return ""
     start, end = _date(first), _date(last)
     if start[:10] == end[:10] and " " in start:
-        return start[:16] if start[:16] == end[:16] else f"{start[:16]} -{end[10:16]}"
+        return start[:16] if start[:16] == end[:16] else f"{start[:16]}-{end[11:16]}"
     return f"{start[:10]} - {end[:10]}"
 
 
