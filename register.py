@@ -48,9 +48,9 @@ def register(cfg: DictConfig) -> int:
     try:
         for name in names:
             if cfg.again:
-                with open_source(name) as source:
+                with open_source(name, allow_redirects=cfg.allow_redirects) as source:
                     registrar.forget(source, camera=camera)
-            with open_source(name, every=cfg.every) as source:
+            with open_source(name, every=cfg.every, allow_redirects=cfg.allow_redirects) as source:
                 known = registrar.is_done(source, camera=camera)
                 files.begin(source, camera=camera, known=known)
                 try:

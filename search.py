@@ -59,7 +59,7 @@ def search(cfg: DictConfig) -> int:
     print_threshold(threshold, pictures=finder.registered)
     stopped, failure = False, None
     with (
-        open_source(name_of(cfg.query, key="query"), every=cfg.every) as source,
+        open_source(name_of(cfg.query, key="query"), every=cfg.every, allow_redirects=cfg.allow_redirects) as source,
         SearchFiles(run_dir, source, gallery, draw=cfg.draw, threshold=threshold) as files,
     ):
         try:

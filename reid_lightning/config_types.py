@@ -60,6 +60,7 @@ class _Finding:
     gallery: Folder
     bundle: Folder | None
     every: Positive
+    allow_redirects: bool
     pictures: Literal["scenes", "crops", "auto"]
     min_quality: Share
     device: Device

@@ -83,7 +83,8 @@ def find_vehicles(context: AppContext, findings: Findings) -> Callable[[Job], Fi
         if isinstance(findings.place, Path):  # uploaded
             check_pictures(findings.place, on_progress=counting(job, "picture", before="checking: "))
         job.step(done=0, note="opening")
-        with open_source(findings.place, every=context.settings.every) as source:
+        settings = context.settings
+        with open_source(findings.place, every=settings.every, allow_redirects=settings.allow_redirects) as source:
             findings.source = source
             fingerprint, camera = source.fingerprint, findings.camera
             if source.kind != "stream" and context.gallery.source_done(fingerprint, camera) and not findings.again:

@@ -116,7 +116,9 @@ def search(
         stopped: Cancelled | None = None
         with (
             context.search(embedder, replace(options, min_score=-1.0)) as finder,  # the best is told, passed or not
-            open_source(request.source, every=request.every) as source,
+            open_source(
+                request.source, every=request.every, allow_redirects=context.settings.allow_redirects
+            ) as source,
             SearchFiles(run.folder, source, context.gallery, threshold=options.threshold(embedder)) as files,
         ):
             run.in_video = source.kind in ("video", "stream")

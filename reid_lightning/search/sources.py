@@ -30,7 +30,14 @@ _ROWS_OF_JPEGS = (".mjpeg", ".mjpg")  # videos that begin like a picture
 URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 
-def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> Source:
+def open_source(
+    source: str | Path,
+    *,
+    every: int = 1,
+    timeout: float = 10.0,
+    threads: int = 1,
+    allow_redirects: bool = False,
+) -> Source:
     """Open a picture, a folder of pictures, a video file or a URL, and read its first frame.
 
     What an http address gives is a `video` where its duration is known, a `picture` where it is a single one, and else
@@ -41,6 +48,8 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
         every: give every n-th frame only (frames keep their numbers).
         timeout: seconds to wait for a URL to answer, and for each of its frames.
         threads: threads that decode video; 0: as many as libav likes.
+        allow_redirects: a URL's answer may lead elsewhere, to any address that this machine reaches: redirects, and
+            playlists (HLS, DASH) with their parts and keys.
 
     Raises:
         ReIDError: it does not exist, is no picture or video, holds no frame, or does not answer.
@@ -56,7 +65,7 @@ def open_source(source: str | Path, *, every: int = 1, timeout: float = 10.0, th
             raise ReIDError(
                 f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
             )
-        return VideoSource(address, every=every, timeout=timeout, threads=threads)
+        return VideoSource(address, every=every, timeout=timeout, threads=threads, allow_redirects=allow_redirects)
     path = stored_path(Path(), address)
     if not path.exists():
         shown = without_password(address)  # an address with a slash too few is taken for a path

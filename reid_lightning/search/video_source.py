@@ -13,24 +13,20 @@ from pathlib import Path
 from typing import Literal
 
 import av
-import av.error
+from av.stream import Discard
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
 from reid_lightning.names import readable
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
+from reid_lightning.search.video_addresses import DECODE_ERRORS, FILE_FORMATS, open_address, reason_of
 from reid_lightning.search.video_display import VideoDisplay, progressive, shown_stream
 
 MAX_PIXELS = 100_000_000
 """A video's frames may be no larger: a damaged header can promise any size."""
 
-# Containers of one recording. Playlists, which make libav open other files and addresses, and text, which it would draw
-# as letters, are not among them.
-_FILE_FORMATS = (
-    "mov,matroska,avi,mpegts,mpeg,flv,asf,ogg,mxf,dv,m4v,h264,hevc,mpegvideo,mjpeg,mpjpeg,ivf,obu,nut,gif,wtv,rm,y4m"
-)
-_DECODE_ERRORS = (av.error.FFmpegError, ValueError, EOFError)
+_PATIENCE = 6  # times the timeout: an address may send for so long without a picture
 _TOLERATED = 0.02  # share of frames that a container may promise too many without being called cut short
 
 
@@ -40,27 +36,44 @@ class VideoSource(Source):
     Seconds count from where a player's clock begins: at the first frame, or at an earlier beginning of the sound.
     """
 
-    def __init__(self, address: Path | str, *, every: int = 1, timeout: float = 10.0, threads: int = 1) -> None:
+    def __init__(
+        self,
+        address: Path | str,
+        *,
+        every: int = 1,
+        timeout: float = 10.0,
+        threads: int = 1,
+        allow_redirects: bool = False,
+    ) -> None:
         self._path = None if isinstance(address, str) else address
         self._where = str(address) if self._path is not None else without_password(str(address))
         self.name, self.every = self._where if self._path is None else readable(self._path.name), every
         self._opened = time.time()
-        # rtsp over UDP loses packets, and with them pictures
-        options = {"rtsp_transport": "tcp"} if self._path is None else {"format_whitelist": _FILE_FORMATS}
-        try:
-            self._container = av.open(
-                str(address if self._path is None else self._path.absolute()),  # "08:00.mp4" would be a protocol
-                timeout=timeout if self._path is None else None,
-                container_options=options,
-                options=_limits(),
+        self._patience = None if self._path is not None else _PATIENCE * timeout
+        if self._path is None:
+            self._container = open_address(
+                str(address), timeout=timeout, allow_redirects=allow_redirects, options=_limits()
             )
-        except _DECODE_ERRORS as error:
-            raise ReIDError(self._cannot_open(error, timeout)) from error
+        else:
+            self._container = self._open_file(self._path)
         try:
             self._prepare(threads)
         except BaseException:
             self.close()
             raise
+
+    def _open_file(self, path: Path) -> av.container.InputContainer:
+        try:
+            return av.open(
+                str(path.absolute()),  # "08:00.mp4" would be a protocol
+                container_options={"format_whitelist": FILE_FORMATS},
+                options=_limits(),
+            )
+        except DECODE_ERRORS as error:
+            raise ReIDError(
+                f"{self._where} is neither a picture nor a video that can be read: {reason_of(error)}. (An mp4 file "
+                "that was cut off looks like this, too: its index comes last.)"
+            ) from error
 
     def _prepare(self, threads: int) -> None:
         stream = shown_stream(self._container)
@@ -68,6 +81,9 @@ class VideoSource(Source):
             cover = " but a cover picture" if self._container.streams.video else ""
             raise ReIDError(f"{self._where} holds no video{cover}; expected a video or a picture.")
         self._stream = stream
+        for other in self._container.streams:
+            if other is not stream:
+                other.discard = Discard.all  # nothing but sound, without end, is waited for no longer than nothing
         if self._stream.codec_context is None:
             raise ReIDError(f"{self._where} holds a video in a format that nothing here decodes, or is damaged.")
         self._check_size(self._stream.width, self._stream.height)  # 0 where libav has refused it already
@@ -155,21 +171,26 @@ class VideoSource(Source):
         """Frames in order; a packet that cannot be decoded is left out, a container that cannot be read on ends it. The
         first such reason is in `_damage`."""
         packets = self._container.demux(self._stream)
+        newest = time.monotonic()
         while True:
             try:
                 packet = next(packets, None)
-            except _DECODE_ERRORS as error:
-                self._damage = self._damage or _reason(error)
+            except DECODE_ERRORS as error:
+                self._damage = self._damage or reason_of(error)
                 packet = None
             try:
                 frames = self._stream.decode(packet)  # None: what the decoder still holds
             except EOFError:  # it was already emptied by the demuxer's own last packet
                 frames = []
-            except _DECODE_ERRORS as error:
-                self._damage, frames = self._damage or _reason(error), []
+            except DECODE_ERRORS as error:
+                self._damage, frames = self._damage or reason_of(error), []
             for frame in frames:
                 self._check_size(frame.width, frame.height)
                 yield frame
+                newest = time.monotonic()
+            if self._patience is not None and time.monotonic() - newest > self._patience:
+                self._damage = self._damage or f"no picture in {self._patience:g} s of what was sent"
+                return
             if packet is None:
                 return
 
@@ -214,14 +235,6 @@ class VideoSource(Source):
             return float(self._stream.duration * self._stream.time_base)
         return None if self._container.duration is None else self._container.duration / av.time_base
 
-    def _cannot_open(self, error: Exception, timeout: float) -> str:
-        if self._path is None:
-            return f"{self._where} cannot be opened within {timeout:g} s: {_reason(error)}. Check address and network."
-        return (
-            f"{self._where} is neither a picture nor a video that can be read: {_reason(error)}. (An mp4 file that "
-            "was cut off looks like this, too: its index comes last.)"
-        )
-
 
 def _creation_time(container: av.container.InputContainer) -> float | None:
     tag = container.metadata.get("creation_time")
@@ -237,7 +250,3 @@ def _creation_time(container: av.container.InputContainer) -> float | None:
 def _limits() -> dict[str, str]:
     """For libav, which else takes the memory of a frame of any size before anybody here sees it."""
     return {"max_pixels": str(MAX_PIXELS)}
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
