@@ -9,6 +9,7 @@ from rich.console import Console
 from reid_lightning import bundle, exporters
 from reid_lightning.average_checkpoints import average_checkpoints
 from reid_lightning.cli import check_writable, entry_point, save_config, write_atomically
+from reid_lightning.tables import print_written
 
 
 @entry_point("export")
@@ -42,6 +43,7 @@ def export(cfg: DictConfig) -> None:
         )
     report = {"fingerprint": options.fingerprint, "largest_difference_to_eager": differences}
     write_atomically(folder / "exports.json", json.dumps(report, indent=2) + "\n")
+    print_written(console, [folder, run_dir / "config.yaml"])
 
 
 if __name__ == "__main__":

@@ -96,6 +96,9 @@ def entry_point(
                     report(error, line)
                 except RunFolderTaken as taken:
                     report(taken.__cause__, line)
+                except KeyboardInterrupt:  # what was begun has said what it wrote
+                    sys.stderr.write("\nstopped by Ctrl+C\n")
+                    sys.exit(130)
                 finally:
                     release()
                     sys.argv[1:] = words

@@ -89,3 +89,16 @@ def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
         "token": None,
     }
     assert plain_config(OmegaConf.create(cfg)) == OmegaConf.create(saved)
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys, tmp_path):
+    @entry_point("report")
+    def interrupted(cfg):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["report.py"])
+    with pytest.raises(SystemExit) as stop:
+        interrupted()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err.splitlines() == ["", "stopped by Ctrl+C"]
