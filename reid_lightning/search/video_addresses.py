@@ -34,6 +34,7 @@ draw as letters, are not among them."""
 _CAMERA_FORMATS = "rtsp,image2,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe"  # pictures come one by one
 _PLAYLISTS = "hls,dash"
 _PROTOCOLS = {"http": "http,https,tcp,tls,httpproxy,crypto", "rtsp": "tcp,tls"}  # no files, whatever an answer names
+_REDIRECTED = {"http": "", "rtsp": ",rtsp,rtsps"}  # libav asks whether it may go where an RTSP answer says
 _PORTS = {"http": 80, "https": 443}
 _MOST_REDIRECTS = 5
 _LONGEST_HEAD = 1 << 16  # bytes of an answer that are looked at
@@ -58,7 +59,7 @@ def open_address(
     container_options = {
         "rtsp_transport": "tcp",  # over UDP packets get lost, and with them pictures
         "format_whitelist": ",".join([FILE_FORMATS, _CAMERA_FORMATS] + [_PLAYLISTS] * allow_redirects),
-        "protocol_whitelist": _PROTOCOLS[kind],
+        "protocol_whitelist": _PROTOCOLS[kind] + _REDIRECTED[kind] * allow_redirects,
     }
     if not allow_redirects:
         container_options["max_redirects"] = "0"
@@ -134,6 +135,11 @@ def _with_user_of(address: str, other: str) -> str:
 
 def _cannot_open(address: str, error: Exception, timeout: float, allow_redirects: bool) -> str:
     where = without_password(address)
+    if isinstance(error, av.error.ArgumentError) and where.lower().startswith("rtsp") and not allow_redirects:
+        return (
+            f"{where} sends whoever asks to another address, which is not followed: it may be any that this machine "
+            "reaches. Name that address, or say allow_redirects=true."
+        )
     if getattr(error, "errno", None) == errno.EINVAL:  # what libav says to all that is not on a list of ours
         hint = "" if allow_redirects else " (A playlist names other addresses: if you trust it, allow_redirects=true.)"
         return f"{where} sends text, a playlist or something else that is no picture or video that is read here.{hint}"

@@ -203,6 +203,17 @@ def _pulled(graph: av.filter.Graph, *, last: bool = False) -> Iterator[av.VideoF
             return
 
 
+def _unknown_side_data(cls: type[SideDataType], value: object) -> SideDataType:
+    """PyAV 18 names the side data of FFmpeg 7, and lists none of a frame that has any newer beside it: EXIF of a JPEG,
+    the views of a spatial video."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member
+
+
+SideDataType._missing_ = classmethod(_unknown_side_data)  # type: ignore[assignment]
+
+
 def _not_convertible(frame: av.VideoFrame) -> ReIDError:
     return ReIDError(
         f"its pixels ({frame.format.name}) cannot be turned into RGB here. Convert the video: "

@@ -192,13 +192,22 @@ def test_what_never_becomes_a_picture_is_not_waited_for(camera, monkeypatch):
 
 
 class RtspCamera(socketserver.ThreadingTCPServer):
-    """Answers as rtsp cameras do, and sends `CLIP` in RTP packets between the answers (RFC 2326, 2250)."""
+    """Answers as rtsp cameras do, with `CLIP` in RTP packets between the answers (RFC 2326, 2250), or sends whoever
+    asks to `location`."""
 
     daemon_threads = allow_reuse_address = True
 
+    def __init__(self, location: str | None = None) -> None:
+        self.location, self.asked = location, 0
+        super().__init__(("127.0.0.1", 0), _RtspHandler)
+        self.address = f"rtsp://user:word@127.0.0.1:{self.server_address[1]}/live"
+
 
 class _RtspHandler(socketserver.StreamRequestHandler):
+    server: RtspCamera
+
     def handle(self) -> None:
+        self.server.asked += 1
         while line := self.rfile.readline():
             method, _, number = line.split()[0].decode(), None, 0
             while (header := self.rfile.readline().strip()) != b"":
@@ -210,7 +219,8 @@ class _RtspHandler(socketserver.StreamRequestHandler):
                 more = f"Content-Type: application/sdp\r\nContent-Length: {len(body)}\r\n"
             elif method == "SETUP":
                 more = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nSession: 1\r\n"
-            self.wfile.write(f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\n{more}\r\n{body}".encode())
+            status = "200 OK" if self.server.location is None else f"302 Moved\r\nLocation: {self.server.location}"
+            self.wfile.write(f"RTSP/1.0 {status}\r\nCSeq: {number}\r\n{more}\r\n{body}".encode())
             if method == "PLAY":
                 for count, start in enumerate(range(0, len(CLIP), 7 * 188)):
                     packet = struct.pack(">BBHII", 0x80, 33, count, 9000 * count, 1) + CLIP[start : start + 7 * 188]
@@ -218,10 +228,16 @@ class _RtspHandler(socketserver.StreamRequestHandler):
                 return
 
 
-def test_an_rtsp_camera_is_read():
-    server = RtspCamera(("127.0.0.1", 0), _RtspHandler)
-    address = f"rtsp://user:word@127.0.0.1:{server.server_address[1]}/live"
-    with running(server), open_source(address, timeout=5.0) as source:
+def test_an_rtsp_camera_is_read_and_cannot_send_this_program_elsewhere():
+    camera = RtspCamera()
+    with running(camera), open_source(camera.address, timeout=5.0) as source:
         assert source.kind == "stream" and "word" not in source.name
         pictures = [frame.picture for frame in source]
-    assert len(pictures) >= COUNT - 1 and pictures[3].shape == (48, 64, 3)
+        assert len(pictures) >= COUNT - 1 and pictures[3].shape == (48, 64, 3) and camera.asked == 1
+        hostile = RtspCamera(camera.address)
+        with running(hostile):
+            with pytest.raises(ReIDError, match=r"^rtsp://127.*sends whoever asks to another address.*allow_redirects"):
+                open_source(hostile.address, timeout=5.0)
+            assert (hostile.asked, camera.asked) == (1, 1)
+            open_source(hostile.address, timeout=5.0, allow_redirects=True).close()
+            assert camera.asked == 2

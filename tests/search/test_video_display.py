@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from av.bitstream import BitStreamFilterContext
+from PIL import Image
 
 from reid_lightning.data.picture_colours import BACKGROUND
 from reid_lightning.errors import ReIDError
@@ -118,6 +119,21 @@ def test_a_camera_that_says_in_its_pictures_how_it_hangs(tmp_path):
                 new.mux(changed)
     with open_source(tmp_path / "v.ts") as source:
         assert [red_corner(frame.picture) for frame in source] == ["top right"] * 3
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 5, 6])
+def test_rows_of_jpegs_are_turned_by_their_exif(tmp_path, orientation):
+    """As the same JPEG is by itself. PyAV cannot name EXIF beside a frame."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(corner()).save(tmp_path / "one.jpg", exif=exif, quality=95)
+    (tmp_path / "row.mjpeg").write_bytes((tmp_path / "one.jpg").read_bytes() * 3)
+    with open_source(tmp_path / "row.mjpeg") as row, open_source(tmp_path / "one.jpg") as one:
+        (alone,) = one
+        pictures = [frame.picture for frame in row]
+    assert len(pictures) == 3
+    for picture in pictures:
+        assert picture.shape == alone.picture.shape and red_corner(picture) == red_corner(alone.picture)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mkv", "avi"])
