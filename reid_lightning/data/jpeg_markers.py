@@ -38,7 +38,9 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     if data[:2] != b"\xff\xd8":
         return None
     position, frame, app1 = 2, None, False
-    while position + 10 <= len(data) and data[position] == 0xFF:
+    for _ in range(_MAX_SEGMENTS):
+        if position + 10 > len(data) or data[position] != 0xFF:
+            return None
         marker = data[position + 1]
         if marker == _START_OF_SCAN:
             if frame is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from reid_lightning.data.picture_limits import check_costs
+from reid_lightning.data.picture_segments import check_segments
 from reid_lightning.errors import shortened
 from reid_lightning.regular_files import check_regular, open_regular
 
@@ -69,6 +71,10 @@ DECODE_ERRORS = (
 """All of these come out of Pillow's plugins on damaged bytes."""
 
 
+# Pillow warns of each damaged tag of a file from anywhere, thousands of lines for one picture.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
 def format_of(head: bytes) -> str | None:
     """The format of a picture that begins with these `HEAD_BYTES`: one of `FORMATS`, another one's name, or None.
 
@@ -103,22 +109,26 @@ def opened(file: Path | str | BytesIO, *, max_pixels: int | None = None) -> Iter
     """
     if not isinstance(file, BytesIO):
         check_regular(file)
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise ValueError(_unknown(file)) from error
-    with image:
-        check_costs(image, max_pixels=max_pixels)
-        yield image
+    with file if isinstance(file, BytesIO) else open(file, "rb") as stream:
+        head = stream.read(HEAD_BYTES)
+        kind = format_of(head)
+        check_segments(stream, kind)
+        try:
+            image = Image.open(stream, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise ValueError(_unknown(kind)) from error
+        with image:
+            check_costs(image, max_pixels=max_pixels)
+            yield image
 
 
-def count_pictures(path: Path) -> int:
-    """Pictures of an animation in GIF, WebP, PNG or AVIF; 1 for every other file, also for a damaged one."""
+def is_animated(path: Path) -> bool:
+    """Whether it is a GIF, WebP, PNG or AVIF of several pictures; not for a damaged one."""
     try:
         with opened(path) as image:
-            return int(getattr(image, "n_frames", 1)) if image.format in _ANIMATED else 1
+            return image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
     except DECODE_ERRORS:
-        return 1
+        return False
 
 
 def reason(error: BaseException) -> str:
@@ -132,10 +142,8 @@ def reason(error: BaseException) -> str:
     return " ".join(shortened(str(error) or type(error).__name__, _LONGEST_REASON).split())
 
 
-def _unknown(file: Path | str | BytesIO) -> str:
-    """Why Pillow knows nothing of a file."""
-    head = file.getvalue()[:HEAD_BYTES] if isinstance(file, BytesIO) else head_of(Path(file))
-    kind = format_of(head)
+def _unknown(kind: str | None) -> str:
+    """Why Pillow knows nothing of a file that is of this format by its first bytes."""
     if kind in FORMATS:
         return f"it begins like {kind}, and is damaged or of a rare kind; save it as JPEG, or as PNG of 8 bits"
     read = ", ".join(FORMATS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from reid_lightning.data.images import load_image
 from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
-from reid_lightning.data.picture_formats import count_pictures, format_of, head_of
+from reid_lightning.data.picture_formats import format_of, head_of, is_animated
 from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
 from reid_lightning.names import readable, stored_path
@@ -84,7 +84,7 @@ def _is_picture(path: Path) -> bool:
         raise ReIDError(f"{what}; expected a picture, a folder, a video or a URL.") from error
     if path.suffix.lower() in _ROWS_OF_JPEGS:
         return False
-    return kind is not None and not (kind == "GIF" and count_pictures(path) > 1)
+    return kind is not None and not (kind == "GIF" and is_animated(path))
 
 
 class PictureSource(Source):
@@ -142,5 +142,4 @@ class PictureSource(Source):
 
 
 def _animated(path: Path) -> str | None:
-    count = count_pictures(path)
-    return f"it is an animation of {count:,} pictures, of which the first was looked at" if count > 1 else None
+    return "it is an animation, of which the first picture was looked at" if is_animated(path) else None

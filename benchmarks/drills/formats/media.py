@@ -23,7 +23,7 @@ def _pictures(kind: str) -> Callable[[Path], list[Path]]:
         exif = Image.Exif()
         exif[0x0112] = 6
         noise().save(plain)
-        noise().save(turned, exif=exif)
+        noise().save(turned, **({} if kind == "gif" else {"exif": exif}))  # which holds none
         return [plain, turned]
 
     return write
@@ -81,5 +81,9 @@ def _read_video(folder: Path, path: Path) -> Told:
 MEDIA = (
     Format("JPEG", _pictures("jpg"), _read_picture),
     Format("PNG", _pictures("png"), _read_picture),
+    Format("GIF", _pictures("gif"), _read_picture),
+    Format("AVIF", _pictures("avif"), _read_picture),
+    Format("WebP", _pictures("webp"), _read_picture),
+    Format("TIFF", _pictures("tif"), _read_picture),
     Format("mp4", _write_video, _read_video),
 )
