@@ -87,9 +87,9 @@ def contact_sheet(
     more = f" of {total:,}" if total > len(drawn) else ""
     explained = f"Matches: {len(drawn):,}{more}. Left: found, right: registered, with its camera."
     if decisions:
-        tracks, unit = len({one.track for one in decisions}), "track" if in_video else "vehicle found"
-        explained += f" Green frame: the {unit}'s one answer ({len(answers):,} of {tracks:,} have one); grey: its "
-        explained += "pictures match this vehicle too, which is not its answer."
+        tracks, unit = len({one.track for one in decisions}), "tracks" if in_video else "vehicles on pictures"
+        explained += f" Green frame: the one answer ({len(answers):,} of {tracks:,} {unit} have one); grey: single "
+        explained += "pictures match that vehicle, too, but it is not the answer."
     lines = (explained if drawn else "Nothing was found.", *notes)
     return _draw(path, cells, title=title, notes=lines, columns=columns, limit=limit, side=CELL)
 

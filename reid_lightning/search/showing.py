@@ -51,13 +51,14 @@ def watching(source: Source) -> Iterator[Callable[[Step], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         name = escape(middle_shortened(plain_text(source.name), _NAME))
         task = progress.add_task(name, total=source.length)
-        unit = "tracks" if _has_time(source) else "vehicles"
+        video = _has_time(source)
         tracks = 0
 
         def on_step(step: Step) -> None:
             nonlocal tracks
             tracks = max([tracks, *(box.track for box in step.boxes)])
-            said = f"{name} {time_code(step.frame.seconds)[:-4]}, {tracks:,} {unit}"
+            place = f" {time_code(step.frame.seconds)[:-4]}" if video else ""
+            said = f"{name}{place}, {tracks:,} {'tracks' if video else 'vehicles'}"
             progress.update(task, advance=1, description=said)
 
         yield on_step

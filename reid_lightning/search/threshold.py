@@ -87,7 +87,8 @@ class Threshold:
         said = []
         if self.is_below:
             share = self.used_false_match_rate
-            passing = f" {share_in_words(share)} of different pairs of its calibration pass" if share else ""
+            most = "at most " if self.weighed else ""  # what weighs can only take away
+            passing = f" {most}{share_in_words(share)} of different pairs of its calibration pass" if share else ""
             compared = "" if pictures is None else f"each vehicle is compared with {pictures:,} pictures"
             facts = ", and ".join(fact for fact in (passing or ", below the calibrated threshold", compared) if fact)
             said.append(f"At {self.used:.2f}{facts}: expect wrong matches; {remedy}.")

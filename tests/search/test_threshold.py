@@ -88,6 +88,7 @@ def test_what_is_compared_is_named_where_it_is_no_plain_cosine_similarity():
     times = TravelTimes({("a", "b"): TravelTime(60.0, 0.5)})
     weighed = SearchOptions(travel_times=times, camera="b").threshold(embedder)
     assert weighed.describe().startswith("cosine similarity times the plausibility of its travel time, from 0.60 on; ")
+    assert weighed.warning().startswith("At 0.60 at most about 4 % (1 in 25) of different pairs")
 
 
 @pytest.mark.parametrize(
