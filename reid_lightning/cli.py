@@ -95,7 +95,7 @@ def entry_point(
                 except Exception as error:
                     report(error, line)
                 except RunFolderTaken as taken:
-                    report(taken.__cause__, line)
+                    report(taken.error, line)
                 except KeyboardInterrupt:  # what was begun has said what it wrote
                     sys.stderr.write("\nstopped by Ctrl+C\n")
                     sys.exit(130)

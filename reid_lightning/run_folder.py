@@ -21,6 +21,7 @@ from typing import Any
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -40,7 +41,11 @@ _locks: dict[Path, BaseFileLock] = {}
 
 
 class RunFolderTaken(BaseException):
-    """Ends Hydra's run from within a callback, whose exceptions it would only warn of; the error is its cause."""
+    """Ends Hydra's run from within a callback, of whose exceptions Hydra would only warn; `error` is what happened."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class HoldRunFolder(Callback):
         if config.hydra.mode == RunMode.MULTIRUN:
             _hold_or_end(Path(config.hydra.runtime.output_dir))
 
-    def on_job_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """The folder of the sweep stays held."""
         if config.hydra.mode == RunMode.MULTIRUN:
             release(Path(config.hydra.runtime.output_dir))
@@ -169,12 +174,12 @@ def _take(config: DictConfig, kind: str) -> None:
     folder = Path(config.hydra[kind].dir)
     key = f"hydra.{kind}.dir"
     given = any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
-    written = OmegaConf.to_container(config.hydra[kind], resolve=False)["dir"]
+    written: Any = OmegaConf.to_container(config.hydra[kind], resolve=False)
     try:
-        if "${now:" in written and not given:
+        if "${now:" in written["dir"] and not given:
             folder = _new_folder(folder)
     except OSError as error:
-        raise RunFolderTaken from error
+        raise RunFolderTaken(error) from error
     if folder != Path(config.hydra[kind].dir):
         with read_write(config), open_dict(config):
             config.hydra[kind].dir = os.fspath(folder)
@@ -187,7 +192,7 @@ def _hold_or_end(folder: Path) -> None:
     try:
         hold(folder)
     except Exception as error:
-        raise RunFolderTaken from error
+        raise RunFolderTaken(error) from error
 
 
 def _new_folder(folder: Path) -> Path:

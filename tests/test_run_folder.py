@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, SoftFileLock
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
 from reid_lightning import run_folder
@@ -264,6 +265,6 @@ def test_a_job_of_a_sweep_holds_its_own_folder_while_it_runs(tmp_path: Path) -> 
     config.hydra.mode = run_folder.RunMode.MULTIRUN
     HoldRunFolder().on_job_start(config)
     assert (tmp_path / "0" / LOCK).exists() and Holder.of(tmp_path / "0").process == os.getpid()
-    HoldRunFolder().on_job_end(config)
+    HoldRunFolder().on_job_end(config, JobReturn())
     with another_run(tmp_path / "0"), pytest.raises(RunFolderTaken):
         HoldRunFolder().on_job_start(config)

@@ -66,6 +66,12 @@ class EqualRows:
                 some[:, self.later] = some[:, source]
         return scores
 
+    def copy_rows(self, scores: Tensor) -> Tensor:
+        """The same for rows of `scores` (rows, any)."""
+        for some in self.later.split(max(1, _COPIED // scores.shape[1])):
+            scores[some] = scores[self.first[some]]
+        return scores
+
 
 @dataclass(frozen=True)
 class FixedBlocks:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_embeddings, check_pair
+from reid_lightning.ranking.equal_rows import EqualRows
 from reid_lightning.ranking.neighbours import SmallestOfRows
 from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.scores import SMALLEST_NORM
@@ -87,17 +88,18 @@ def alpha_query_expansion(
     gallery, gallery_norms = check_embeddings("gallery_embeddings", gallery_embeddings)
     check_pair(query, gallery)
     dtype = torch.promote_types(query.dtype, gallery.dtype)
+    equal = EqualRows.of(query)
     query = functional.normalize(query.to(dtype), eps=SMALLEST_NORM)
     gallery, lengths = gallery.to(dtype).contiguous(), gallery_norms.to(dtype).clamp(min=SMALLEST_NORM)
-    parts = []
+    equal_gallery, parts = EqualRows.of(gallery), []
     for part in query.split(max(1, _CHUNK_ELEMENTS // len(gallery))):
-        distances = product(part, gallery).div_(-lengths)
+        distances = equal_gallery.copy_columns(product(part, gallery).div_(-lengths))
         nearest = SmallestOfRows(len(part), min(top_k, len(gallery)), like=distances)
         nearest.offer(distances, row=0, column=0)
         weights = (-nearest.values).clamp_(min=0).pow_(alpha) / lengths[nearest.columns]
         moved = part + functional.embedding_bag(nearest.columns, gallery, per_sample_weights=weights, mode="sum")
         parts.append(functional.normalize(moved, eps=SMALLEST_NORM))
-    return torch.cat(parts)
+    return equal.copy_rows(torch.cat(parts))
 
 
 def _check(top_k: int, alpha: float) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reid_lightning.ranking.equal_rows import EqualRows
 from reid_lightning.ranking.precision import product
 
 _BLOCK = 1024  # pictures on each side of a block: 4 MiB of float32, and large enough for the product's full speed
@@ -30,28 +31,39 @@ class Neighbours:
 def nearest_neighbours(embeddings: Tensor, squares: Tensor, *, count: int, corner: Tensor) -> Neighbours:
     """The `count` nearest of every picture by d^2 = |a|^2 + |b|^2 - 2ab, where rounding below 0 counts as 0.
 
+    Equal pictures are compared once, so that they are at one distance from everything.
+
     Args:
         embeddings: (pictures, dim) in float32 or float64, the queries in front.
         squares: (pictures,) |a|^2.
         count: at most `pictures`.
         corner: (queries, pictures - queries); gets the distances between queries and gallery.
     """
-    nearest = SmallestOfRows(len(embeddings), count, like=embeddings)
-    farthest = torch.zeros_like(squares)
+    copies = _Copies.of(embeddings)
+    if copies.some:
+        embeddings, squares = embeddings[copies.distinct], squares[copies.distinct]
+    nearest = SmallestOfRows(len(embeddings), min(count, len(embeddings)), like=embeddings)
+    farthest, to_copies = torch.zeros_like(squares), torch.zeros_like(squares)
     blocks = range(0, len(embeddings), _BLOCK)
     for row in blocks:
         for column in blocks[row // _BLOCK :]:
             block = _distances(embeddings, squares, slice(row, row + _BLOCK), slice(column, column + _BLOCK))
+            if row == column:
+                within = block.diagonal().mul_(
+                    embeddings[row : row + _BLOCK].eq(0).all(dim=1)
+                )  # a zero vector has no like
+                to_copies[row : row + _BLOCK] = within
             farthest[row : row + _BLOCK].clamp_(min=block.amax(dim=1))
             farthest[column : column + _BLOCK].clamp_(min=block.amax(dim=0))
-            _fill_corner(corner, block, row=row, column=column)
+            copies.fill_corner(corner, block, row=row, column=column)
             if row == column:
-                block.fill_diagonal_(-torch.inf)  # in front of duplicates, and of distances that rounding made 0
+                block.fill_diagonal_(-torch.inf)  # in front of distances that rounding made 0
             else:
+                copies.fill_corner(corner, block.T, row=column, column=row)
                 nearest.offer(block.T.contiguous(), row=column, column=row)
             nearest.offer(block, row=row, column=column)
     nearest.values[:, 0] = 0
-    return Neighbours(nearest.columns, nearest.values, farthest)
+    return copies.expand(Neighbours(nearest.columns, nearest.values, farthest), to_copies, count)
 
 
 def _distances(embeddings: Tensor, squares: Tensor, rows: slice, columns: slice) -> Tensor:
@@ -59,12 +71,63 @@ def _distances(embeddings: Tensor, squares: Tensor, rows: slice, columns: slice)
     return block.add_(squares[columns]).add_(squares[rows, None]).clamp_(min=0)
 
 
-def _fill_corner(corner: Tensor, block: Tensor, *, row: int, column: int) -> None:
-    """Copy what `block`, whose first entry is the pair (`row`, `column`), holds of queries (rows) and gallery."""
-    queries = len(corner)
-    part = block[: max(0, queries - row), max(0, queries - column) :]
-    first = max(0, column - queries)
-    corner[row : row + len(part), first : first + part.shape[1]] = part
+@dataclass(frozen=True)
+class _Copies:
+    """Pictures as copies of distinct ones, which are in the order of their first copies."""
+
+    distinct: Tensor
+    """(distinct,) the first picture of each."""
+    number: Tensor
+    """(pictures,) which of these each picture is."""
+
+    @classmethod
+    def of(cls, embeddings: Tensor) -> _Copies:
+        return cls(*EqualRows.of(embeddings).first.unique(return_inverse=True))
+
+    @property
+    def some(self) -> bool:
+        """Whether any two pictures are equal."""
+        return len(self.distinct) < len(self.number)
+
+    def fill_corner(self, corner: Tensor, block: Tensor, *, row: int, column: int) -> None:
+        """Copy what `block`, whose first entry is the pair (`row`, `column`) of distinct pictures, holds of queries
+        (rows) and gallery."""
+        query, gallery = self.number[: len(corner)] - row, self.number[len(corner) :] - column
+        queries = ((query >= 0) & (query < len(block))).nonzero().squeeze(1)
+        others = ((gallery >= 0) & (gallery < block.shape[1])).nonzero().squeeze(1)
+        if len(queries) and len(others):
+            corner[queries[:, None], others] = block[query[queries]][:, gallery[others]].to(corner.dtype)
+
+    def expand(self, found: Neighbours, to_copies: Tensor, count: int) -> Neighbours:
+        """The `count` nearest of all pictures from those of the distinct ones, copies in place of what they equal; they
+        are `to_copies` (distinct,) from each other."""
+        if not self.some:
+            return found
+        sizes = torch.bincount(self.number)
+        members, starts = self.number.argsort(stable=True), sizes.cumsum(0) - sizes
+        sizes = sizes.clamp(max=count)
+        rows, distances = [], []
+        for pictures in torch.arange(len(self.number), device=self.number.device).split(_BLOCK):
+            near = found.rows[self.number[pictures]]
+            entry, place = ragged(sizes[near].flatten())
+            owner = entry // near.shape[1]
+            row = members[starts[near.flatten()[entry]] + place]
+            far = found.distances[self.number[pictures]].clone()
+            far[:, 0] = to_copies[self.number[pictures]]
+            distance = far.flatten()[entry]
+            other = row != pictures[owner]  # a picture is its own nearest, and may be one of too many copies
+            row = torch.cat([pictures, row[other]])
+            distance = torch.cat([torch.full_like(distance[: len(pictures)], -torch.inf), distance[other]])
+            owner = torch.cat([torch.arange(len(pictures), device=owner.device), owner[other]])
+            order = row.argsort(stable=True)
+            for key in (distance, owner):  # the last key counts most
+                order = order[key[order].argsort(stable=True)]
+            row, distance = row[order], distance[order]
+            lengths = torch.bincount(owner)
+            first = (lengths.cumsum(0) - lengths)[:, None] + torch.arange(count, device=row.device)
+            rows.append(row[first])
+            distances.append(distance[first].clamp_(min=0))
+        return Neighbours(torch.cat(rows), torch.cat(distances), found.farthest[self.number])
 
 
 class SmallestOfRows:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_embeddings
+from reid_lightning.ranking.equal_rows import EqualRows
 
 Tracks = Sequence[Tensor]
 """(images, dim) each; the numbers of images may differ."""
@@ -76,6 +77,20 @@ def _parts(tracks: Tracks, limit: int) -> Iterator[list[int]]:
             part, images = [], len(tracks[number])
         part.append(number)
     yield part
+
+
+def equal_tracks(tracks: Tracks, what_counts: Callable[[list[int]], Iterable[int]], *, dtype: torch.dtype) -> EqualRows:
+    """Which tracks are equal in `what_counts` of their images: all in order (list), how often each (sorted), or which
+    (set)."""
+    images = EqualRows.of(torch.cat([track.detach().to(dtype) for track in tracks])).first.tolist()
+    ends = accumulate(map(len, tracks))
+    first_of: dict[object, int] = {}
+    first = []
+    for number, (end, track) in enumerate(zip(ends, tracks, strict=True)):
+        counted = what_counts(images[end - len(track) : end])
+        key = frozenset(counted) if isinstance(counted, set) else tuple(counted)
+        first.append(first_of.setdefault(key, number))
+    return EqualRows(torch.tensor(first, device=tracks[0].device))
 
 
 def check_tracks(query_tracks: Tracks, gallery_tracks: Tracks) -> torch.dtype:

@@ -16,7 +16,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.scores import SMALLEST_NORM
 from reid_lightning.ranking.sparse_coding import squared_residuals
-from reid_lightning.ranking.track_blocks import TrackBlock, Tracks, block_pairs, check_tracks
+from reid_lightning.ranking.track_blocks import TrackBlock, Tracks, block_pairs, check_tracks, equal_tracks
 
 TrackMetric = Literal["med", "mcd", "rscr"]
 Aggregation = Literal["min", "mean", "med", "mean50", "med50"]
@@ -56,7 +56,11 @@ def track_distances(
         variant: "paper", or "released" for what the authors' published loop computes: for each gallery image the
             running minimum over the query images in their order; all of these are aggregated.
 
-    Memory: 64 MiB of distances of images at a time ("released": or those of two tracks), and copies of these images.
+    Gallery tracks of the same images, and query tracks of the same images, have equal distances to the last bit, in
+    whatever order and however often a track has an image, where the formula does not ask.
+
+    Memory: 64 MiB of distances of images at a time ("released": or those of two tracks), and copies of these images;
+    before that one copy of all images of a side.
 
     Raises:
         ReIDError: an argument is unknown, a list or a track is empty, or a track's numbers are not finite or do not
@@ -89,6 +93,7 @@ def _residuals(query_tracks: Tracks, gallery_tracks: Tracks) -> Tensor:
         squares = squared_residuals(query.images.flatten(0, 1), gallery.images)
         of_tracks = squares.view(*query.images.shape[:2], -1).sum(dim=0)
         result[query.tracks[:, None], gallery.tracks] = of_tracks.sqrt().to(dtype)
+    _copy_to_equal([result], query_tracks, gallery_tracks, dtype, variant="paper")
     return result
 
 
@@ -109,7 +114,23 @@ def _aggregated(
         values = _running_minima
     for query, gallery in block_pairs(query_tracks, gallery_tracks, prepare, dtype=dtype, limit=limit):
         _aggregate(values(query.images, gallery.images, distances), query, gallery, results)
+    _copy_to_equal(list(results.values()), query_tracks, gallery_tracks, dtype, variant=variant)
     return results
+
+
+def _copy_to_equal(
+    results: Sequence[Tensor], query_tracks: Tracks, gallery_tracks: Tracks, dtype: torch.dtype, *, variant: Variant
+) -> None:
+    """Give tracks of the same images the distances of the first of them: products round equal images differently.
+
+    For a query track it matters how often it has an image, and for running minima in which order; for a gallery track
+    only for running minima how often.
+    """
+    paper = variant == "paper"
+    query = equal_tracks(query_tracks, sorted if paper else list, dtype=dtype)
+    gallery = equal_tracks(gallery_tracks, set if paper else sorted, dtype=dtype)
+    for result in results:
+        gallery.copy_columns(query.copy_rows(result))
 
 
 def _aggregate(values: Tensor, query: TrackBlock, gallery: TrackBlock, results: dict[str, Tensor]) -> None:

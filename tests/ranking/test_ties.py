@@ -13,15 +13,20 @@ from torch import Tensor
 from reid_lightning.ranking import (
     DistanceScores,
     EmbeddingScores,
+    KReciprocal,
     RankingProblem,
+    alpha_query_expansion,
     evaluate_distances,
     evaluate_open_set,
     evaluate_retrieval,
+    neighbours,
     problem,
     rank_gallery,
     scores,
+    track_distances,
 )
 from reid_lightning.ranking.equal_rows import EqualRows
+from reid_lightning.ranking.neighbours import nearest_neighbours
 from reid_lightning.ranking.pair_scores import PairScores
 from reid_lightning.ranking.top_matches import matches_by_chunk, top_matches
 
@@ -194,3 +199,84 @@ def test_the_number_of_queries_that_count_is_told() -> None:
     assert result.num_valid_queries == 1  # one has junk only, one nothing
     assert result.num_valid_queries + result.queries_without_match == result.queries == 3
     assert result.as_dict()["num_valid_queries"] == 1
+
+
+def images(seed: int, lengths: list[int], of: Tensor) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [of[torch.randint(len(of), (length,), generator=generator)] for length in lengths]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("metric", ["med", "mcd", "rscr"])
+def test_tracks_of_the_same_images_are_equally_far(metric: str, dtype: torch.dtype) -> None:
+    """Tracks of one picture seen any number of times, and tracks that have the same pictures in another order."""
+    generator = torch.Generator().manual_seed(2)
+    few = torch.randn(5, 33, generator=generator).to(dtype)
+    lengths = [1, 7, 3, 3, 1, 12, 2, 7]
+    same = [few[:1].repeat(length, 1) for length in lengths]
+    mixed = [few[1:4], few[[3, 1, 2]], few[[2, 1, 3, 3, 1]], few[2:4]]
+    query = [*images(3, [2, 5, 1], few), few[[0, 1, 1]], few[[1, 0, 1]], few[[0, 1]]]
+    for aggregation in ("min", "mean", "med", "mean50", "med50") if metric != "rscr" else ("min",):
+        distances = track_distances(query, [*same, *mixed], metric=metric, aggregation=aggregation)
+        assert (distances[:, : len(same)] == distances[:, :1]).all()
+        assert torch.equal(distances[:, len(same)], distances[:, len(same) + 1])
+        assert torch.equal(distances[:, len(same)], distances[:, len(same) + 2])
+        assert torch.equal(distances[3], distances[4])
+
+
+def test_running_minima_ask_for_the_order_of_the_query_and_the_number_of_the_gallery() -> None:
+    few = torch.eye(4)
+    query, gallery = [few[[0, 1]], few[[1, 0]], few[[0, 1]]], [few[[0, 2]], few[[2, 0]], few[[0, 2, 2]]]
+    distances = track_distances(query, gallery, metric="mcd", aggregation="mean", variant="released")
+    assert torch.equal(distances[0], distances[2]) and torch.equal(distances[:, 0], distances[:, 1])
+    assert not torch.equal(distances[0], distances[1]) and not torch.equal(distances[:, 0], distances[:, 2])
+
+
+@drawn(40)
+@given(sides=sides(), k=st.integers(1, 6))
+def test_neighbours_are_those_of_exact_distances_between_distinct_pictures(sides, k: int) -> None:
+    """Of copies the earlier are nearer, whatever blocks they are in, and a picture is nearest to itself."""
+    query, gallery, query_names, gallery_names = sides
+    both, names = torch.cat([query, gallery]).double(), [*query_names, *gallery_names]
+    corner, count = torch.empty(len(query), len(gallery), dtype=torch.float64), min(k, len(both))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(neighbours, "_BLOCK", 3)
+        found = nearest_neighbours(both, both.square().sum(dim=1), count=count, corner=corner)
+    far = torch.tensor(
+        [
+            [0.0 if a == b else float((x - y).norm()) for b, y in zip(names, both, strict=True)]
+            for a, x in zip(names, both, strict=True)
+        ]
+    )
+    orders = [
+        sorted(range(len(names)), key=lambda j, i=i: (j != i, float(far[i, j]), j))[:count] for i in range(len(names))
+    ]
+    assert found.rows.tolist() == orders
+    for number, name in enumerate(gallery_names):
+        assert torch.equal(corner[:, number], corner[:, gallery_names.index(name)])
+    for number, name in enumerate(query_names):
+        assert torch.equal(corner[number], corner[query_names.index(name)])
+
+
+@pytest.mark.parametrize("rerank", [KReciprocal(k1=4, k2=2), KReciprocal(k1=20, k2=6), KReciprocal(k1=1, k2=1)])
+@pytest.mark.parametrize("metric", METRICS)
+def test_re_ranking_pictures_that_are_all_the_same_keeps_the_order_of_the_gallery(rerank, metric: str) -> None:
+    generator = torch.Generator().manual_seed(4)
+    for gallery in (1, 2, 9, 33):
+        query, same = (
+            torch.randn(3, 65, generator=generator),
+            torch.randn(1, 65, generator=generator).repeat(gallery, 1),
+        )
+        names = {"query_ids": [0, 1, 2], "gallery_ids": [-1] * gallery, "metric": metric, "rerank": rerank}
+        right = [gallery - 1, 0, gallery // 2]
+        result = evaluate_retrieval(query, same, **names, gt_index=[[row] for row in right], jk_index=[[]] * 3)
+        assert result.first_match.tolist() == [row + 1 for row in right]
+
+
+@drawn(40)
+@given(sides=sides(), top_k=st.integers(1, 5))
+def test_equal_queries_are_expanded_alike_by_the_first_of_equals(sides, top_k: int) -> None:
+    query, gallery, query_names, _ = sides
+    moved = alpha_query_expansion(query, gallery, top_k=top_k)
+    for number, name in enumerate(query_names):
+        assert torch.equal(moved[number], moved[query_names.index(name)])
