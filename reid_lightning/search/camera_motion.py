@@ -126,7 +126,8 @@ def _levelled(picture: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32)
     off = grey - cv2.blur(grey, _AROUND)
     spread = np.sqrt(np.maximum(cv2.blur(off * off, _AROUND), 0))  # sums in passing may fall below
-    return np.clip(128 + 48 * off / (spread + 4), 0, 255).astype(np.uint8)
+    levelled: np.ndarray = np.clip(128 + 48 * off / (spread + 4), 0, 255).astype(np.uint8)
+    return levelled
 
 
 def _found_again(before: np.ndarray | None, now: np.ndarray, ways: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,25 +136,28 @@ def _found_again(before: np.ndarray | None, now: np.ndarray, ways: np.ndarray) -
     if before is None or ways.shape[1] == 0:
         return np.empty((0, 2), np.float32), np.empty(0, bool)
     here = ways[-1][:, None]
-    there, went, _ = cv2.calcOpticalFlowPyrLK(before, now, here, None, **_FLOW)
-    back, came, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **_FLOW)
+    there, went = _flow(before, now, here)
+    back, came = _flow(now, before, there)
     places = there[:, 0]
     inside = ((places >= 2) & (places < np.array(now.shape[::-1]) - 2)).all(axis=1)
     same = np.abs(back - here).max(axis=(1, 2)) < 0.5
     return places, inside & same & (went[:, 0] == 1) & (came[:, 0] == 1)
 
 
-_FLOW = {
-    "winSize": (11, 11),
-    "maxLevel": 3,
-    "criteria": (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
-}
+def _flow(before: np.ndarray, now: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where places (corners, 1, 2) of one picture are in the other one, and (corners, 1) 1 where that was found."""
+    until = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02)
+    there, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, now, places, places.copy(), winSize=(11, 11), maxLevel=3, criteria=until
+    )
+    return np.asarray(there), np.asarray(found)
 
 
 def _cells(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The number of the grid's cell that each place (x, y) lies in."""
     columns, rows = (np.clip(places, 0, None) // _cell(shape)).astype(int).T
-    return np.minimum(rows, _GRID[1] - 1) * _GRID[0] + np.minimum(columns, _GRID[0] - 1)
+    cells: np.ndarray = np.minimum(rows, _GRID[1] - 1) * _GRID[0] + np.minimum(columns, _GRID[0] - 1)
+    return cells
 
 
 def _corners(grey: np.ndarray, *, besides: np.ndarray) -> np.ndarray:
