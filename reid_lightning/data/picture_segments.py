@@ -19,7 +19,7 @@ _MAX_PIXEL_CHUNKS = 1 << 18  # of a PNG; usual ones are 8 KiB or more
 
 
 def check_segments(file: BinaryIO, kind: str | None) -> None:
-    """To be called before Pillow opens `file`, which is of the format `kind`. Afterwards the file stands at its beginning.
+    """To be called before Pillow opens `file`, of the format `kind`. Afterwards the file stands at its beginning.
 
     Raises:
         TooCostlyError: there are more than `MAX_SEGMENTS`.
