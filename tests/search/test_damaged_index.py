@@ -276,6 +276,16 @@ def test_commands_about_the_files_work_whatever_the_index_is(gallery: Gallery, b
     assert not any(trace in content for trace in traces for content in contents)
 
 
+def test_a_rebuild_puts_a_folder_in_the_place_of_a_link(gallery: Gallery, bundle: Path, capsys) -> None:
+    index, target = gallery.root / ".index", gallery.root.parent / "elsewhere"
+    index.rename(target)
+    index.symlink_to(target)
+    at = ["--gallery", str(gallery.root)]
+    assert main(["check", *at]) == 1 and "is a link" in capsys.readouterr().err
+    assert main(["rebuild", *at, "--bundle", str(bundle)]) == 0 and main(["check", *at]) == 0
+    assert not index.is_symlink() and open_store(target).count() == 8
+
+
 def test_check_compares_the_index_with_the_disk(gallery: Gallery, bundle: Path, capsys) -> None:
     at = ["--gallery", str(gallery.root)]
     store = open_store(gallery.root / ".index")

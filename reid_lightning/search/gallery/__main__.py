@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     console = Console(soft_wrap=True, highlight=False)
     try:
+        link = options.gallery / INDEX_FOLDER
+        if options.command == "rebuild" and options.uri is None and link.is_symlink():
+            link.unlink()  # no link in a gallery is followed, and this one is in the way
         gallery = Gallery(options.gallery)
         if not gallery.root.is_dir() and options.command != "import":
             raise ReIDError(f"There is no gallery at {options.gallery}; `register.py` makes one.")

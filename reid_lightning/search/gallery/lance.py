@@ -6,7 +6,7 @@ Vectors are kept as float16, which moves a cosine similarity by less than 1e-3 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -236,7 +236,9 @@ class LanceStore:
         """Once more where another process has put another table in the place of ours meanwhile."""
         with self._at.errors("read"):
             try:
-                return action(self._latest())
+                table = self._latest()
+                with nullcontext() if self._at.is_noted else without_panics_shown():
+                    return action(table)
             except BaseException as error:
                 if not is_engine_error(error) or not self._at.is_another():
                     raise

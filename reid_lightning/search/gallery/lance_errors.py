@@ -52,7 +52,7 @@ def told(error: BaseException, uri: str, *, done: str) -> StoreError:
     """The error of a user for one of the library; `done`: what could not be done with the store."""
     reason = _PLACE.sub("", without_password(first_line(error))).rstrip(". ")
     if "panic" in type(error).__name__.lower():
-        reason = f"its engine stopped ({reason})"
+        reason = "its engine stopped at what it found there"
     begin = f"The vector store {uri} cannot be {done}: {reason}."
     advice = _elsewhere(error, reason, uri)
     if advice is not None:

@@ -92,6 +92,8 @@ class TablePlace:
         """The folder `new` becomes the table, and what was there lies where `new` was, in whatever state it is. To be
         done under the lock."""
         table = self.table.resolve() if self.table.is_dir() else self.table
+        if table.is_dir():
+            _take_rights(table)  # without which it could not be moved to another folder
         if not os.path.lexists(table):
             new.rename(table)
         elif not exchange(new, table):

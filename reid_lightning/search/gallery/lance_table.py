@@ -77,6 +77,11 @@ class LanceTable:
         return self._table is not None
 
     @property
+    def is_noted(self) -> bool:
+        """Whether files are known to be as they were written, as far as they were looked at."""
+        return self._state is None or self._state.read() is not None
+
+    @property
     def version(self) -> tuple[Identity | None, int]:
         """Of the table that was opened last."""
         return self._opened, 0 if self._table is None else self._table.version
@@ -167,8 +172,13 @@ class LanceTable:
         return nullcontext() if self.place is None else self.place.locked_whole()
 
     def is_another(self) -> bool:
-        """Whether the table that was opened is no longer there."""
-        return self.place is not None and self._opened is not None and self.place.identity() != self._opened
+        """Whether another one lies where the table was that was opened."""
+        if self.place is None or self._opened is None:
+            return False
+        try:
+            return self.place.identity() not in (None, self._opened)
+        except OSError:
+            return False
 
     @contextmanager
     def errors(self, done: str) -> Iterator[None]:
@@ -180,7 +190,7 @@ class LanceTable:
         except BaseException as error:
             if not is_engine_error(error):
                 raise
-            if self.is_another() and self.place is not None and self.place.identity() is not None:
+            if self.is_another():
                 raise StoreError(
                     f"The vector store {self.uri} was made anew by another process meanwhile; start again."
                 ) from error
