@@ -86,7 +86,7 @@ def redirect_of(address: str, *, timeout: float) -> str | None:
         head = _answer_to(urlsplit(address), deadline=time.monotonic() + timeout)
         location = re.search(rb"(?im)^location:[ \t]*(\S+)", head)
         if re.match(rb"HTTP/1\.[01] 30[12378]\b", head) and location:
-            return urljoin(address, location.group(1).decode("latin-1"))
+            return str(urljoin(address, location.group(1).decode("latin-1")))
     return None
 
 

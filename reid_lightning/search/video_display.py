@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
@@ -128,7 +129,7 @@ class VideoDisplay:
         if self._oriented is not None and (now == self._oriented or not frame.key_frame):
             return  # a frame whose side data was asked for stays in memory until Python looks for circles
         self._oriented = now
-        data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        data: Any = frame.side_data.get(SideDataType.DISPLAYMATRIX.name)
         if data is None:
             self._orientation = Orientation()
             return
@@ -187,7 +188,7 @@ def progressive(frames: Iterator[av.VideoFrame], *, codec: str) -> Iterator[av.V
 
 def _deinterlacer(frame: av.VideoFrame) -> av.filter.Graph:
     graph = av.filter.Graph()
-    source = graph.add_buffer(template=frame)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
     bwdif = graph.add("bwdif", "mode=send_frame:deint=interlaced")  # BBC's weave of w3fdif and yadif
     graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
     return graph
@@ -203,10 +204,10 @@ def _pulled(graph: av.filter.Graph, *, last: bool = False) -> Iterator[av.VideoF
             return
 
 
-def _unknown_side_data(cls: type[SideDataType], value: object) -> SideDataType:
+def _unknown_side_data(cls: type[SideDataType], value: object) -> Any:
     """PyAV 18 names the side data of FFmpeg 7, and lists none of a frame that has any newer beside it: EXIF of a JPEG,
     the views of a spatial video."""
-    member = object.__new__(cls)
+    member: Any = object.__new__(cls)
     member._name_, member._value_ = f"UNKNOWN_{value}", value
     return member
 
