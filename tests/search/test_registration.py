@@ -235,3 +235,31 @@ def test_an_empty_gallery_a_filter_without_pictures_and_another_model_are_told_a
     other = ReIDEmbedder(LoadedModel(loaded.model, replace(loaded.options, fingerprint="0123456789abcdef")))
     with pytest.raises(ReIDError, match=rf"{embedder.options.fingerprint}.*0123456789abcdef"):
         search(place, other, clip)
+
+
+@pytest.mark.parametrize("change", ["rename", "delete"])
+@pytest.mark.parametrize("moment", ["after it is kept", "while it is read"])
+def test_a_registration_goes_on_where_its_vehicle_is_changed_meanwhile(place, clip, monkeypatch, change, moment):
+    """Somebody else works in the gallery just then."""
+    given = {"rename": ("AB12CDE", "RIGHT"), "delete": ("AB12CDE",)}[change]
+
+    def once(real):
+        def called(*arguments, **named):
+            if moment == "after it is kept":
+                result = real(*arguments, **named)
+            if not done and Gallery(place.gallery.root).folder_of("AB12CDE") is not None:
+                done.append(True)
+                getattr(Gallery(place.gallery.root), change)(*given)
+            return result if moment == "after it is kept" else real(*arguments, **named)
+
+        return called
+
+    done = []
+    if moment == "after it is kept":
+        monkeypatch.setattr(place.gallery, "add", once(place.gallery.add))
+    else:
+        monkeypatch.setattr(place.store, "records", once(place.store.records))
+    assert len(place.register(clip)) == 2 and done
+    left = {one.vehicle for one in place.gallery.sightings()}
+    assert ("RIGHT" in left) == (change == "rename") and "AB12CDE" not in left and len(left) == 1 + ("RIGHT" in left)
+    assert {record.vehicle for part in place.store.records() for record in part} == left
