@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from reid_lightning.atomic import is_alive, replacing
 from reid_lightning.distributed import is_rank_zero
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.masking import without_password
 
 LOCK = ".lock"
@@ -93,7 +93,7 @@ class Holder:
         return not is_alive(self.process) or (self.started != "" and _start_of(self.process) != self.started)
 
     def __str__(self) -> str:
-        return f"process {self.process} on {self.host} since {self.since} ({self.command})"
+        return f"process {self.process} on {self.host} since {self.since} ({shortened(self.command, 160)})"
 
 
 def hold(folder: Path) -> None:
