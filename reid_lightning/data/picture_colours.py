@@ -8,8 +8,8 @@ which number is white, the picture is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -78,16 +78,16 @@ def _raw_mode(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
-def _tags(image: Image.Image) -> dict[int, Any]:
+def _tags(image: Image.Image) -> Mapping[int, Any]:
     return image.tag_v2 if isinstance(image, TiffImageFile) else {}
 
 
 def _check_tiff(image: Image.Image) -> None:
     """Refuse what Pillow takes for something else: a preview for the picture, numbers with a sign for others, planes of
     16 bits for planes of 8."""
-    tags = _tags(image)
-    if not tags:
+    if not isinstance(image, TiffImageFile):
         return
+    tags = _tags(image)
     if tags.get(_SUBFILE, 0) & 1 or _DNG in tags:
         raise ValueError("it is a camera's raw file, of which only a preview could be read; save it as JPEG")
     formats = tags.get(_SAMPLE_FORMAT, (1,))
@@ -103,7 +103,7 @@ def _check_tiff(image: Image.Image) -> None:
 def _deep_grey(turned: Image.Image, opened: Image.Image, stored: str) -> Image.Image:
     """Grey of 9 to 16 bits or of real numbers in 8 bits, by bands of rows: it is never held once more in its depth."""
     if turned.mode == "F":
-        low, high = turned.getextrema()
+        low, high = cast("tuple[float, float]", turned.getextrema())
         if not (low >= -1 / 255 and high <= 1 + 1 / 255):
             raise ValueError(
                 f"its real numbers go from {low:g} to {high:g}, and only 0 (black) to 1 (white) are read; {_FIX}"
