@@ -77,7 +77,7 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     assert f"wrote {tmp_path / 'first/registered.jpg'}" in finished.stdout
     (source,) = json.loads((tmp_path / "first/registered.json").read_text())
     assert [one["id"] for one in source["sightings"]] == [sighting.id] and source["warning"] is None
-    assert source["tracks"] == {"found": 1, "small": 0, "short": 0, "poor": 0}
+    assert source["tracks"].pop("found") == 1 and not any(source["tracks"].values())
     assert Image.open(tmp_path / "first/registered.jpg").width > 100
 
     again = register(f"source={clip}", "camera=north", "hydra.run.dir=again")

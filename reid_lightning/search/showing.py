@@ -101,8 +101,8 @@ class RegisteredFiles:
         if len(self._sightings) <= _ROWS:
             plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
             span = _span(one.found.first, one.found.last)
-            marks = ("" if one.is_new else "known", "" if sighting.confirmed else UNCONFIRMED)
-            cells = (sighting.type, span, str(len(sighting.crops)), ", ".join(filter(None, marks)))
+            kind = sighting.type if sighting.confirmed else UNCONFIRMED
+            cells = (kind, span, str(len(sighting.crops)), "" if one.is_new else "known")
             self._table.add_row(Name(plain_text(sighting.vehicle)), Name(plate), *cells)
         if len(self._pictures) < ROWS:
             self._pictures.append(_pictured(one))
@@ -262,4 +262,4 @@ def _has_time(source: Source) -> bool:
 
 
 def _span(first: float, last: float) -> str:
-    return f"{time_code(first)[:-4]} - {time_code(last)[:-4]}"
+    return f"{time_code(first)[:-4]}-{time_code(last)[:-4]}"
