@@ -58,7 +58,10 @@ def check_values(cfg: DictConfig, declared: Mapping[str, Any]) -> None:
     Raises:
         ReIDError: names the key, what came and what was expected.
     """
-    for key, hint, value in _values(cfg, declared, ""):
+    borrowed_last = sorted(
+        _values(cfg, declared, ""), key=lambda one: one[3]
+    )  # what is interpolated has a key of its own
+    for key, hint, value, _ in borrowed_last:
         if not fits(value, hint):
             several = " Several values are the jobs of a sweep: -m." if isinstance(value, str) and "," in value else ""
             raise ReIDError(f"{key} is {shown(key, value)}; expected {describe(hint)}.{several}")
@@ -122,28 +125,36 @@ def describe(hint: Any) -> str:
         words = [one.words for one in hint.__metadata__ if isinstance(one, Expected)]
         return words[-1] if words else describe(hint.__origin__)
     if get_origin(hint) in (Union, types.UnionType):
-        alternatives = [one for one in _alternatives(hint) if not _is_unknown(one)]
-        named = list(dict.fromkeys(describe(one) for one in alternatives if not (one is str and Path in alternatives)))
-        several = [f"a list of {one}" for one in named]
-        named = ["a list of those" if one in several else one for one in named]
-        named += ["a node with a _target_"] if len(alternatives) < len(_alternatives(hint)) else []
-        return f"{', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else "".join(named)
+        known = [one for one in _alternatives(hint) if not _is_unknown(one)]
+        known = [one for one in known if not (one is str and Path in known)]
+        named = list(dict.fromkeys(word for one in known for word in _words(one)))
+        named = ["a list of those" if word in [f"a list of {one}" for one in named] else word for word in named]
+        named.sort(
+            key=lambda word: ("a list of those", "null").index(word) if word in ("a list of those", "null") else -1
+        )
+        if not set(named) - {"null"}:
+            named.insert(0, "a node with a _target_")
+        return _or(named)
     if get_origin(hint) is Literal:
-        *others, last = map(str, get_args(hint))
-        return f"{', '.join(others)} or {last}" if others else last
+        return _or(_words(hint))
     if get_origin(hint) in _LISTS or hint in _LISTS:
         elements = [one for one in get_args(hint) if one is not Ellipsis]
         if get_origin(hint) is tuple and elements and get_args(hint)[-1] is not Ellipsis:
             return f"a list of {len(elements)}: {', '.join(map(describe, elements))}"
         return f"a list of {describe(elements[0])}" if elements else "a list"
+    if hint in (None, types.NoneType):
+        return "null"
     names = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
-    return (
-        "null"
-        if hint in (None, types.NoneType)
-        else names.get(
-            hint, "keys and values, {key: value}" if get_origin(hint) or not inspect.isclass(hint) else "a _target_"
-        )
-    )
+    made = inspect.isclass(hint) and hint is not dict
+    return names.get(hint, "a node with a _target_" if made else "keys and values, {key: value}")
+
+
+def _words(hint: Any) -> list[str]:
+    return [str(one) for one in get_args(hint)] if get_origin(hint) is Literal else [describe(hint)]
+
+
+def _or(words: list[str]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def is_path(text: object) -> bool:
@@ -170,20 +181,21 @@ def _trouble(text: str) -> str:
     return f" (a path of {len(encoded):,} bytes)" if len(encoded) > _LONGEST_PATH else ""
 
 
-def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any, Any]]:
-    """Key, type and plain value of all that has a type, without what another target makes."""
-    for name in node:
+def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any, Any, bool]]:
+    """Key, type and plain value of all that has a type, without what another target makes; and whether another key's
+    value is interpolated."""
+    for name in map(str, node):
         key = f"{above}{name}"
         if name in _OF_HYDRA or key == "hydra" or OmegaConf.is_missing(node, name):
             continue
-        hint = hints.get(str(name), _UNKNOWN)
+        hint, borrowed = hints.get(name, _UNKNOWN), OmegaConf.is_interpolation(node, name)
         try:
             value = node[name]
         except MissingMandatoryValue:
             continue
         except OmegaConfBaseException as error:
             raise ReIDError(f"{key} has no value: {first_line(error)}.") from error
-        if isinstance(value, DictConfig) and node._get_node(name)._is_interpolation():
+        if isinstance(value, DictConfig) and borrowed:
             continue  # it has a key of its own
         if isinstance(value, DictConfig) and _TARGET in value:
             _check_names(value, key)
@@ -191,21 +203,21 @@ def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[
         elif isinstance(value, DictConfig):
             below = _hints_below(value, hint)
             if hint is not _UNKNOWN and not below:
-                yield key, hint, OmegaConf.to_container(value, resolve=False)
+                yield key, hint, OmegaConf.to_container(value, resolve=False), borrowed
             yield from _values(value, below, f"{key}.")
         elif isinstance(value, ListConfig):
             if not any(isinstance(one, DictConfig) for one in value):
-                yield key, hint, OmegaConf.to_container(value, resolve=True)
+                yield key, hint, OmegaConf.to_container(value, resolve=True), borrowed
         elif hint is not _UNKNOWN:
-            yield key, hint, value
+            yield key, hint, value, borrowed
 
 
 def _check_names(node: DictConfig, key: str) -> None:
     """ReIDError for an argument that the target does not take."""
     taken = _parameters(str(node[_TARGET]))
-    for name in node:
+    for name in map(str, node):
         if taken is not None and name not in taken and name not in _OF_HYDRA:
-            near = get_close_matches(str(name), taken, n=3) or sorted(taken)
+            near = get_close_matches(name, taken, n=3) or sorted(taken)
             target = str(node[_TARGET]).rpartition(".")[2]
             raise ReIDError(f"{key}: {target} takes no {name!r}; it takes {', '.join(near)}. Correct {key}.{name}.")
 
@@ -285,6 +297,7 @@ def _scalars(hint: Any) -> Iterator[Any]:
 
 
 def _is_unknown(hint: Any) -> bool:
-    """A class, such as torch.Tensor, of which no value can be written down."""
+    """A class or a function's type, such as torch.Tensor, of which no value can be written down."""
     plain = (bool, int, float, str, Path, dict, Mapping, None, types.NoneType, *_LISTS)
-    return get_origin(hint) is None and hint not in plain
+    origins = (Annotated, Literal, Union, types.UnionType, dict, Mapping, *_LISTS)
+    return hint not in plain if get_origin(hint) is None else get_origin(hint) not in origins

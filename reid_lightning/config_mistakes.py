@@ -56,10 +56,10 @@ def _likely(name: str, names: Sequence[str]) -> str:
 
 
 def _names(node: DictConfig, above: str = "") -> Iterator[str]:
-    for name in node:
+    for name in map(str, node):
         yield f"{above}{name}"
-        child = node._get_node(name)
-        if isinstance(child, DictConfig) and not (child._is_none() or child._is_missing() or child._is_interpolation()):
+        child = None if OmegaConf.is_missing(node, name) or OmegaConf.is_interpolation(node, name) else node[name]
+        if isinstance(child, DictConfig):
             yield from _names(child, f"{above}{name}.")
 
 

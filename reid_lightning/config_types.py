@@ -139,11 +139,10 @@ class _Shard:
     shard_mib: Size
 
 
-class _AugmentationSheet:
+class _AugmentationSheet(_Train):
     output: File
     pictures: Positive
     draws: Positive
-    seed: Seed
 
 
 _DECLARED: Mapping[str, type] = {

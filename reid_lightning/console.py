@@ -16,7 +16,7 @@ from reid_lightning.config_checks import describe, fits, shown
 from reid_lightning.errors import one_screen, printable
 from reid_lightning.masking import MASK, is_secret, without_password
 
-_USER = re.compile(r"(?is)[a-z][a-z0-9+.-]+:/{1,2}([^/:]*:.*)@|(?:^|=)([^\s/@:=]+:(?!/).*)@[\w.-]+:\d+")
+_USER = re.compile(r"(?is)[a-z][a-z0-9+.-]{1,20}:/{1,2}([^/:]*:.*)@|(?:^|=)([^\s/@:=]+:(?!/).*)@[\w.-]+:\d+")
 _FIELD = re.compile(r"(?s)[?&][^=&]*=([^&]*)")
 _SHORTEST = 3  # letters of a secret that is hidden wherever it stands; a shorter one is hidden in its address alone
 

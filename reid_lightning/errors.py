@@ -1,4 +1,6 @@
-"""The one exception for mistakes that the user can fix."""
+"""The one exception for mistakes that the user can fix, and what of a value fits into a message."""
+
+import reprlib
 
 
 class ReIDError(Exception):
@@ -30,3 +32,14 @@ def one_screen(text: str, lines: int = 20, characters: int = 2000) -> str:
     if len(kept) > lines:
         kept = [*kept[: lines - 5], f"... {len(kept) - lines + 1:,} more lines ...", *kept[-4:]]
     return shortened("\n".join(kept), characters)
+
+
+def brief(value: object) -> str:
+    """A value of a file in a message: a text in quotes, of a long one the beginning and the end; of a list or an object
+    the first entries, no deeper than two levels."""
+    return shortened(_BRIEF.repr(value), 200)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 120
+_BRIEF.maxlevel = 2

@@ -64,9 +64,10 @@ class Evaluation:
             raise ReIDError(
                 f"evaluation.false_match_rate is {self.false_match_rate!r}; expected a share such as 0.001."
             )
-        for name in ("batch_size", "columns"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ReIDError(f"evaluation.{name} is {getattr(self, name)!r}; expected a whole number of 1 or more.")
+        for name, least in (("batch_size", 1), ("columns", 1), ("num_workers", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ReIDError(f"evaluation.{name} is {value!r}; expected a whole number of {least} or more.")
         if not isinstance(self.flip, bool):
             raise ReIDError(f"evaluation.flip is {self.flip!r}; expected true or false.")
         forms = (None, "json", "safetensors", "npz")

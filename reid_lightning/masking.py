@@ -13,7 +13,7 @@ _NAMES = (
 _KEY = re.compile(rf"(?i)(?:^|[_-])(?:{_NAMES})$")
 _FIELD = re.compile(rf"(?i)((?:^|[&;/_.-])(?:{_NAMES})[=:])[^&]+")
 
-_SCHEME = r"[a-z][a-z0-9+.-]+:/{1,2}"  # of two letters or more: C:/ is a disk
+_SCHEME = r"[a-z][a-z0-9+.-]{1,20}:/{1,2}"  # of two letters or more: C:/ is a disk
 _WHOLE = re.compile(rf"(?is)((?:[\w./+~@-]+=)?[\'\"]?{_SCHEME})(.*)")
 _WITHIN = re.compile(rf"(?i)\b({_SCHEME})(\S*[^\s\'\"),.;:])")
 _BARE = re.compile(r"(?s)()([^\s/@:]+:.*@[\w.-]+:\d+(?:/.*)?)")  # user:password@host:port

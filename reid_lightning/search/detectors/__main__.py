@@ -8,13 +8,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reid_lightning.errors import ReIDError, printable
+from reid_lightning.console import ArgumentParser, safe_console
+from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.search.detectors.files import KNOWN, default_folder, fetch, fetched
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Fetch a file, or list those that are known; returns the exit status: 1, with a line to explain, on a mistake."""
-    options = _parser().parse_args(arguments)
+    with safe_console():
+        return _run(_parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         if options.command == "fetch":
@@ -28,16 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(printable(f"{name}: {known.describe()}; {there or 'not fetched'}"))
         return 0
     except (ReIDError, OSError) as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(printable(str(error)))
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False).print(printable(one_screen(str(error))))
         return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = ArgumentParser(add_help=False)
     common.add_argument("--folder", type=Path, help=f"where the file lies (default: {default_folder()})")
-    parser = argparse.ArgumentParser(prog="python -m reid_lightning.search.detectors", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.search.detectors", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     commands.add_parser("list", parents=[common], help="the files that are known, with address, licence and checksum")
     fetching = commands.add_parser("fetch", parents=[common], help="fetch one and check it")

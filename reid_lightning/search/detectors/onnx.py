@@ -45,6 +45,8 @@ class YoloxDetector:
     ) -> None:
         if not 0 < min_score < 1 or not 0 < overlap < 1:
             raise ReIDError(f"min_score is {min_score} and overlap {overlap}; expected numbers between 0 and 1.")
+        if threads < 0:
+            raise ReIDError(f"threads is {threads}; expected a whole number of 0 or more.")
         path = _known() if path is None else Path(path)
         if not path.is_file():
             raise ReIDError(f"detector.path is {path}, which is no file. {_REMEDY}")

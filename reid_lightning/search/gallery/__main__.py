@@ -32,7 +32,7 @@ from reid_lightning.search.gallery.index_check import check_index
 from reid_lightning.search.gallery.lance_state import note_of
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
-from reid_lightning.search.opening import seconds_since_1970
+from reid_lightning.search.opening import best_device, seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED
 from reid_lightning.tables import Name, new_table
@@ -308,7 +308,7 @@ def _import(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
 def _index(gallery: Gallery, options: argparse.Namespace, *, any_model: bool) -> GalleryIndex:
     if options.bundle is None:
         raise ReIDError(f"`{options.command}` embeds crops and needs the model: --bundle <folder>.")
-    embedder = load_reid_model(options.bundle, device=options.device)
+    embedder = load_reid_model(options.bundle, device=best_device(options.device))
     model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
     store = _store(options, **model, any_model=any_model)
     return GalleryIndex(gallery, store, lambda pictures: embedder.embed(pictures).numpy())

@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, brief
 from reid_lightning.search.plates.names import given_name
 from reid_lightning.search.records import Crop, Sighting
 
@@ -34,7 +34,7 @@ def to_json(sighting: Sighting) -> str:
         )
         _sighting(json.loads(text), vehicle=sighting.vehicle)
     except (ReIDError, TypeError, ValueError) as error:
-        raise ReIDError(f"The sighting {sighting.id!r} cannot be kept: {error}.") from error
+        raise ReIDError(f"The sighting {brief(sighting.id)} cannot be kept: {error}.") from error
     return text + "\n"
 
 
@@ -42,7 +42,7 @@ def _plain(value: object) -> int | float | str:
     if isinstance(value, np.generic):
         plain: int | float | str = value.item()
         return plain
-    raise TypeError(f"{type(value).__name__} {value!r}")
+    raise TypeError(f"{type(value).__name__} {brief(value)}")
 
 
 def read_sidecar(path: Path) -> Sighting:
@@ -76,7 +76,7 @@ def from_json(content: bytes, *, vehicle: str, name: str) -> Sighting:
         raise ReIDError("it holds no JSON object")
     sighting = _sighting(values, vehicle=vehicle)
     if sighting.id != name.removesuffix(SUFFIX):
-        raise ReIDError(f"its id is {sighting.id!r}, which is not the file's name")
+        raise ReIDError(f"its id is {brief(sighting.id)}, which is not the file's name")
     return sighting
 
 
@@ -90,7 +90,7 @@ def is_plain_name(name: str) -> bool:
 
 def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
     if values.get("format") != FORMAT:
-        raise ReIDError(f"its format is {values.get('format')!r}, this version reads {FORMAT}")
+        raise ReIDError(f"its format is {brief(values.get('format'))}, this version reads {FORMAT}")
     crops = values.get("crops")
     if not isinstance(crops, list) or not crops:
         raise ReIDError("crops is not a list of one crop or more")
@@ -99,7 +99,7 @@ def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
         try:
             text[name].encode()
         except UnicodeEncodeError as error:  # half of a pair, which JSON can hold
-            raise ReIDError(f"{name} is {text[name][:80]!r}, which is no valid text") from error
+            raise ReIDError(f"{name} is {brief(text[name])}, which is no valid text") from error
     plate = None if values.get("plate") is None else _text(values, "plate")
     return Sighting(
         **text,
@@ -118,7 +118,7 @@ def _confirmed(values: Mapping[str, Any]) -> bool:
     """Sidecars of before this was kept say by which detector: only the one for motion confirmed nothing."""
     value = values.get("confirmed", values.get("detector") != "motion")
     if not isinstance(value, bool):
-        raise ReIDError(f"confirmed is {value!r}, expected true or false")
+        raise ReIDError(f"confirmed is {brief(value)}, expected true or false")
     return value
 
 
@@ -127,10 +127,10 @@ def _crop(values: object) -> Crop:
         raise ReIDError("a crop is not a JSON object")
     box = values.get("box")
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
-        raise ReIDError(f"box is {box!r}, expected four numbers")
+        raise ReIDError(f"box is {brief(box)}, expected four numbers")
     file = _text(values, "file")
     if not is_plain_name(file):
-        raise ReIDError(f"file is {file!r}, expected a file's name without a folder")
+        raise ReIDError(f"file is {brief(file)}, expected a file's name without a folder")
     return Crop(
         file=file,
         frame=_count(values, "frame"),
@@ -144,21 +144,21 @@ def _crop(values: object) -> Crop:
 def _text(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
     if not isinstance(value, str):
-        raise ReIDError(f"{name} is {value!r}, expected a text")
+        raise ReIDError(f"{name} is {brief(value)}, expected a text")
     return value
 
 
 def _count(values: Mapping[str, Any], name: str) -> int:
     value = values.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_COUNT:
-        raise ReIDError(f"{name} is {value!r}, expected a whole number")
+        raise ReIDError(f"{name} is {brief(value)}, expected a whole number")
     return value
 
 
 def _number(values: Mapping[str, Any], name: str) -> float:
     value = values.get(name)
     if not _is_number(value):
-        raise ReIDError(f"{name} is {value!r}, expected a number")
+        raise ReIDError(f"{name} is {brief(value)}, expected a number")
     return float(value)
 
 

@@ -126,7 +126,7 @@ def read_truth(folder: Path | str) -> TrafficTruth:
     """
     path = Path(folder) / TRUTH_FILE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != _FORMAT:
             raise ReIDError(f"{path} has format {content['format']!r}; expected {_FORMAT}. Draw the traffic again.")
         vehicles = tuple(

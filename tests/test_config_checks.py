@@ -1,0 +1,165 @@
+"""Every key of every command is compared with its type before work begins."""
+
+import functools
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from reid_lightning.cli import CONFIG_DIR, check_composed
+from reid_lightning.command_line import read_words
+from reid_lightning.config_checks import Expected, Takes, check_values, describe, fits, taken_by
+from reid_lightning.config_mistakes import check_missing
+from reid_lightning.config_types import declared_for
+from reid_lightning.errors import ReIDError
+
+COMMANDS = ("register", "search", "app", "evaluate", "export", "train", "report", "shard", "augmentation_sheet")
+CHOICES = {
+    "register": ["detector=yolox", "vectors=milvus", "plates=cn"],
+    "evaluate": ["data=csv", "protocol/rerank=k_reciprocal", "protocol/expansion=alpha"],
+    "train": ["data=folder", "transforms=strong", "loss=id_triplet_ramp", "callbacks=[ema,early_stopping]"],
+    "shard": ["data=veri776"],
+}
+GIVEN = {"source": "x.mp4", "camera": "north", "query": "x.jpg", "checkpoint": "x", "output": "x.png", "run_dir": "x"}
+GIVEN |= {"data.path": "x.csv", "data.root": "x", "detector.path": "x.onnx"}
+FREE = {"trainer.plugins"}  # keys that take whatever there is
+
+
+@functools.cache
+def composed(name):
+    line = read_words(CHOICES.get(name, []), config_name=name, config_dir=str(CONFIG_DIR))
+    cfg = line.composed(line.overrides)
+    OmegaConf.set_struct(cfg, False)
+    choices = cfg.pop("hydra").runtime.choices
+    for key, value in GIVEN.items():
+        parent, _, name = f".{key}".rpartition(".")
+        holder = OmegaConf.select(cfg, parent[1:]) if parent else cfg
+        if holder is not None and (OmegaConf.is_missing(holder, name) or name == key == "run_dir" in holder):
+            holder[name] = value
+    return cfg, choices
+
+
+def leaves(node, above=""):
+    for name in node:
+        child = node._get_node(name)
+        key = f"{above}{name}"
+        if str(name).startswith("_") or child._is_interpolation():
+            continue
+        if OmegaConf.is_dict(child) and not child._is_none() and len(child):
+            yield from leaves(child, f"{key}.")
+        else:
+            yield key
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_key_of_every_command_is_checked_and_named(name):
+    cfg, choices = composed(name)
+    check_composed(cfg, name, choices=choices)  # the defaults are right
+    declared = declared_for(name)
+    assert {key for key in cfg if not OmegaConf.is_dict(cfg._get_node(key))} <= declared.keys()
+    assert declared.keys() <= set(cfg)
+    for key in set(leaves(cfg)) - FREE:
+        is_text = taken_by(cfg, declared, key) is not Takes.ANYTHING
+        for value in [[["a"]], True, 0.5, "a\0b"] if is_text else [[["a"]]]:
+            changed = cfg.copy()
+            OmegaConf.update(changed, key, value, merge=False)
+            try:
+                check_values(changed, declared)
+            except ReIDError as error:
+                assert str(error).startswith(f"{key} is "), (key, value, error)
+            else:
+                pytest.fail(f"{key} takes {value!r}")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value", "said"),
+    [
+        ("register", "every", "abc", "every is 'abc'; expected a whole number of 1 or more."),
+        ("register", "every", 1.5, "every is 1.5; expected a whole number of 1 or more."),
+        ("register", "every", 0, "every is 0; expected a whole number of 1 or more."),
+        ("register", "every", True, "every is true; expected a whole number of 1 or more."),
+        ("register", "gallery", None, "gallery is null; expected a folder."),
+        ("register", "gallery", ["a"], "gallery is ['a']; expected a folder."),
+        ("register", "source", "a" * 5000, "a name of 5,000 bytes, 255 at most can be had"),
+        ("register", "start", "yesterday", "start is 'yesterday'; expected a time such as 2026-"),
+        ("register", "device", "foo", "device is 'foo'; expected auto, cpu, cuda, cuda:1 or mps."),
+        ("register", "backend", "foo", "backend is 'foo'; expected torch or onnx."),
+        ("search", "min_quality", "x", "min_quality is 'x'; expected a number from 0 to 1."),
+        ("search", "min_quality", float("nan"), "min_quality is nan; expected a number from 0 to 1."),
+        ("search", "min_score", "x", "min_score is 'x'; expected a cosine similarity from -1 to 1 or calibrated."),
+        ("search", "rerank", 2, "rerank is 2; expected true or false."),
+        ("search", "draw", "maybe", "draw is 'maybe'; expected true or false."),
+        ("search", "vectors.name", 0.5, "vectors.name is 0.5; expected a text."),
+        ("train", "input.height", "64", "input.height is '64'; expected a whole number."),
+        ("train", "trainer.max_epochs", "x", "trainer.max_epochs is 'x'; expected a whole number or null."),
+        ("train", "optimizer.lr", "1,2", "optimizer.lr is '1,2'; expected a number. Several values are the jobs of"),
+        (
+            "train",
+            "input.mean",
+            [1.0, 2.0],
+            "input.mean is [1.0, 2.0]; expected a list of 3: a number, a number, a number",
+        ),
+        ("export", "formats", "onnx", "formats is 'onnx'; expected a list of safetensors, onnx or pt2."),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_key(name, key, value, said):
+    cfg, choices = composed(name)
+    cfg = cfg.copy()
+    OmegaConf.update(cfg, key, value, merge=False)
+    with pytest.raises(ReIDError) as error:
+        check_composed(cfg, name, choices=choices)
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_a_secret_in_a_wrong_value_is_not_shown():
+    cfg, choices = composed("register")
+    cfg = cfg.copy()
+    OmegaConf.update(cfg, "vectors.token", ["hush"])
+    OmegaConf.update(cfg, "gallery", ["rtsp://me:hush@h/x"])
+    with pytest.raises(ReIDError) as error:
+        check_composed(cfg, "register", choices=choices)
+    assert "hush" not in str(error.value)
+
+
+def test_an_argument_that_a_target_does_not_take_is_named():
+    cfg = OmegaConf.create({"tracker": {"_target_": "reid_lightning.search.tracking.VehicleTracker", "lost_secnds": 3}})
+    with pytest.raises(ReIDError, match=r"takes no 'lost_secnds'; it takes lost_seconds. Correct tracker.lost_secnds"):
+        check_values(cfg, {})
+
+
+def test_what_wants_a_value_is_told_with_the_comment_beside_it():
+    cfg = OmegaConf.create({"source": "x", "camera": "???", "data": {"root": "???"}, "other": {"x": "???"}})
+    with pytest.raises(ReIDError) as error:
+        check_missing(cfg, config=CONFIG_DIR / "register.yaml", choices={"data": "veri776", "other": None})
+    assert str(error.value).splitlines() == [
+        "camera is missing: the camera's name: matches and travel times are told by it; e.g. camera=north.",
+        "  data.root is missing: the unpacked VeRi-776 folder, e.g. data.root=/data/VeRi.",
+        "  other.x is missing: give it a value, other.x=<value>.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("hint", "right", "wrong", "words"),
+    [
+        (int, [1, -1], [True, 1.0, "1", None], "a whole number"),
+        (float, [1, 0.5, float("inf")], [True, "1", float("nan")], "a number"),
+        (bool, [True], [0, "true"], "true or false"),
+        (str, ["", "x", 7], [True, 0.5, None, "a\0"], "a text"),
+        (str | Path | None, ["x", None], ["", "a" * 256, "/".join(["ab"] * 2000), True], "a path or null"),
+        (Literal["a", "b"] | None, ["a", None], ["c", 1], "a, b or null"),
+        (tuple[float, float], [[1, 2]], [[1], [1, "x"], 1], "a list of 2: a number, a number"),
+        (list[str] | str, ["x", ["x"]], [[True], True], "a text or a list of those"),
+        (dict[str, int], [{"a": 1}], [{"a": "x"}, [1]], "keys and values, {key: value}"),
+        (float | torch.Tensor, [1.0], ["x", None], "a number"),
+        (Annotated[int, Expected("an even number", lambda value: value % 2 == 0)], [2], [1, "x"], "an even number"),
+        (Any, ["x", None], [], None),
+        (torch.Tensor, ["x"], [], None),
+    ],
+)
+def test_types(hint, right, wrong, words):
+    assert all(fits(value, hint) for value in right)
+    assert not any(fits(value, hint) for value in wrong)
+    assert words is None or describe(hint) == words
