@@ -19,6 +19,7 @@ _AGE = 5  # looks after which a corner that is still in its place stays there
 _FAR = 0.02  # share of the longer side from which a corner has left its place
 _CORNER = 0.002  # least eigenvalue of a corner's gradients, from which it can be followed
 _ENOUGH = 12  # corners that say anything together; fewer in fog, and before a wall
+_PICTURE = 20  # that have left their places: fewer may be a car at night, of which only that is seen that moves
 _LOST, _MANY = 0.7, 30  # share that is lost from look to look, of so many corners, where no picture is like the last
 _PAUSE = 1.0  # seconds without movement that are none between two others
 _LOOKS, _PASSING = 5, 15  # of the same opinion: 1 s; 3 s for what may be a bus that hides the road and is gone then
@@ -95,7 +96,7 @@ class CameraMotion:
         stayed = ~left & (age >= _AGE)
         known = left & (age > _AGE) & (np.hypot(*(early - origin).T) <= far)  # stayed for a second, and then left
         enough = left.sum() + stayed.sum() >= _ENOUGH
-        if (enough and left.sum() > stayed.sum()) or (len(age) >= _MANY and lost > _LOST):
+        if (left.sum() >= _PICTURE and left.sum() > stayed.sum()) or (len(age) >= _MANY and lost > _LOST):
             if self._for == 0:
                 passing = self._stood_still and known.sum() < max(_ENOUGH, _KNOWN * left.sum())
                 self._needed, self._began = (_PASSING if passing else _LOOKS), self._last

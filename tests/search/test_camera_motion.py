@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import toy_clips
 from toy_clips import build_tracker, write_clip
 
 from reid_lightning.errors import ReIDError
@@ -70,6 +71,9 @@ STANDS = {
     "a wall without any structure": lambda t: np.full((HEIGHT, WIDTH, 3), 90, np.uint8),
     "light jumps": lambda t: (view(t) * (1.0 if int(2 * t) % 2 else 0.5)).astype(np.uint8),
     "noise at night": lambda t: noisy(t, 0.25, 12),
+    "two cars and nothing else to see": lambda t: toy_clips.scene(
+        red=(round(20 * t), 10), blue=(100 - round(20 * t), 70)
+    ),
     "small shaking": lambda t: shaken(t, 0.004),
     "a lorry hides everything for a second": lambda t: lorry(t, 2.2),
     "every second another shot": lambda t: view(t, scene=street(int(t / 1.5))),
