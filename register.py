@@ -1,6 +1,5 @@
 """Register vehicles: `python register.py source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
 
-import sys
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -44,7 +43,7 @@ def register(cfg: DictConfig) -> int:
         index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
     registrar = Registrar(gallery, finder, index=index, settings=settings_of(cfg))
     save_config(cfg, run_dir)
-    files, empty, stopped = RegisteredFiles(run_dir, gallery.root), [], False
+    files, empty, stopped = RegisteredFiles(run_dir, gallery.root), [], None
     try:
         for name in names:
             if cfg.again:
@@ -60,8 +59,8 @@ def register(cfg: DictConfig) -> int:
                             files.add(one)
                 except ReIDError as error:
                     empty.append(str(error))  # the others may hold vehicles
-                except KeyboardInterrupt:
-                    stopped = True
+                except KeyboardInterrupt as error:
+                    stopped = error
                 files.end(source, finder.counts)
             if stopped:
                 break
@@ -72,7 +71,7 @@ def register(cfg: DictConfig) -> int:
     if empty:
         raise ReIDError(" ".join(empty))
     if stopped:
-        sys.exit(130)
+        raise stopped
     return files.new
 
 

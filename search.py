@@ -1,6 +1,5 @@
 """Find registered vehicles: `python search.py query=<picture, folder, video or URL> [plate=<plate>] [gallery=...]`."""
 
-import sys
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -57,21 +56,12 @@ def search(cfg: DictConfig) -> int:
     threshold = options.threshold(embedder)
     save_config(cfg, run_dir)
     print_threshold(threshold, pictures=finder.registered)
-    stopped, failure = False, None
     with (
         open_source(name_of(cfg.query, key="query"), every=cfg.every, allow_redirects=cfg.allow_redirects) as source,
         SearchFiles(run_dir, source, gallery, draw=cfg.draw, threshold=threshold) as files,
     ):
-        try:
-            with watching(source) as on_step:
-                for searched in finder.run(source, on_step=on_step):
-                    files.add(searched)
-        except KeyboardInterrupt:  # what was found so far is written
-            stopped = True
-        except Exception as error:
-            if not files.frames:
-                raise
-            failure = error  # likewise
+        with watching(source) as on_step:
+            ended = files.add_all(finder.run(source, on_step=on_step))
         decisions = finder.decisions()
         query = {"query": source.name, "min_score": options.min_score, "bundle": store.fingerprint}
         files.finish(decisions, query=query)
@@ -79,10 +69,8 @@ def search(cfg: DictConfig) -> int:
     print_found(source, files.matches, decisions, **told)
     print_warning(source)
     print_written(console(), files.written())
-    if failure is not None:
-        raise failure
-    if stopped:
-        sys.exit(130)
+    if ended is not None:
+        raise ended
     return len({match.vehicle for match in files.matches})
 
 

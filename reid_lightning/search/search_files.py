@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -38,8 +38,8 @@ class SearchFiles:
 
     Matches lie in a file without a name until `finish` writes them; memory holds the small crops of one sheet.
 
-    To keep what was found when somebody interrupts a search, catch KeyboardInterrupt inside the `with` block and
-    call `finish` there: the video then ends with the last frame added. Any other end of the block leaves no video.
+    `add_all` keeps what was found before a search was interrupted, for `finish`: the video then ends with the last
+    frame added. A `with` block that ends by an error leaves no video.
 
     Args:
         folder: where they go.
@@ -104,6 +104,19 @@ class SearchFiles:
             name = "picture" if frame.path is None else frame.path.stem[:_STEM]
             picture = annotate(frame, matches, note=self._note)
             save_picture(picture, pictures / f"{frame.number:06d}_{name}.jpg")
+
+    def add_all(self, searched: Iterable[SearchedFrame]) -> BaseException | None:
+        """Add frames to their end. What ended them early (Ctrl+C, or an error after the first frame) is returned."""
+        try:
+            for one in searched:
+                self.add(one)
+        except KeyboardInterrupt as stopped:
+            return stopped
+        except Exception as error:
+            if not self.frames:
+                raise
+            return error
+        return None
 
     def finish(self, decisions: Sequence[TrackDecision], *, query: Mapping[str, Any]) -> None:
         """Everything was searched: write the tables and the sheet. What could not be read of the source stands in

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 import av
 import av.error
@@ -55,7 +55,8 @@ def open_address(
     Raises:
         ReIDError: nothing answers in time, or it is no picture or video, or leads elsewhere.
     """
-    named, kind = address, "http" if address.lower().startswith("http") else "rtsp"
+    named, address = address, as_url(address)
+    kind = "http" if address.lower().startswith("http") else "rtsp"
     container_options = {
         "rtsp_transport": "tcp",  # over UDP packets get lost, and with them pictures
         "format_whitelist": ",".join([FILE_FORMATS, _CAMERA_FORMATS] + [_PLAYLISTS] * allow_redirects),
@@ -78,6 +79,28 @@ def open_address(
             )
         address = _with_user_of(address, target)
     raise ReIDError(f"{without_password(named)} sends whoever asks from one address to the next, without end.")
+
+
+def as_url(address: str) -> str:
+    """The address with its user and password as a URL has them: `#`, `?`, `/` and letters beyond ASCII, which would end
+    the host or be refused, percent-encoded. What is encoded already stays.
+
+    A `#` before an `@` is a letter of the password (no camera has fragments), and so is a `/` or `?` where else the
+    port would be no number.
+    """
+    scheme, mark, rest = address.partition("://")
+    end = re.search(r"[/?#]|$", rest)
+    place = rest[: end.start() if end else None]
+    if "#" in rest and "@" in rest.partition("#")[2]:
+        at = rest.index("@", rest.index("#"))
+    elif "@" in place or "@" not in rest or not re.search(r":(?!\d*$)[^\]]*$", place):
+        at = place.rfind("@")
+    else:
+        at = rest.index("@", len(place))
+    if at < 0:
+        return address
+    user = quote(re.sub(r"%(?![0-9a-fA-F]{2})", "%25", rest[:at]), safe=":%!$&'()*+,;=")
+    return f"{scheme}{mark}{user}{rest[at:]}"
 
 
 def redirect_of(address: str, *, timeout: float) -> str | None:

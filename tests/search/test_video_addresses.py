@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import socketserver
 import struct
@@ -19,6 +20,7 @@ from PIL import Image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import video_source
 from reid_lightning.search.sources import open_source
+from reid_lightning.search.video_addresses import as_url
 
 COUNT = 8
 TEXT = b"AWS_SECRET=abcdef\n" * 40
@@ -45,7 +47,8 @@ CLIP = clip()
 
 
 class Server(ThreadingHTTPServer):
-    """Gives what is in `answers` (bytes, or parts without an end) or sends on by `redirects`; notes who asked what."""
+    """Gives what is in `answers` (bytes, or parts without an end) or sends on by `redirects`; notes who asked what.
+    Only `user` (name:password) gets anything, if that is said."""
 
     daemon_threads = True
 
@@ -53,6 +56,7 @@ class Server(ThreadingHTTPServer):
         self.answers: dict[str, bytes | Iterable[bytes]] = {"/clip.ts": CLIP}
         self.redirects: dict[str, str] = {}
         self.asked: list[str] = []
+        self.user: str | None = None
         super().__init__(("127.0.0.1", 0), _Handler)
         self.address = f"http://127.0.0.1:{self.server_port}"
 
@@ -62,6 +66,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
+        if self.server.user is not None:
+            expected = "Basic " + base64.b64encode(self.server.user.encode()).decode()
+            if self.headers.get("Authorization") != expected:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="camera"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
         path = self.path.partition("?")[0]
         target, answer = self.server.redirects.get(path), self.server.answers.get(path)
         self.send_response(302 if target else 200 if answer is not None else 404)
@@ -106,6 +118,28 @@ def internal() -> Iterator[Server]:
 def count(address: str, **options: object) -> int:
     with open_source(address, timeout=5.0, **options) as source:
         return sum(1 for _ in source)
+
+
+@pytest.mark.parametrize("password", ["Geh#im77", "a/b?c#d", "密码", "50%off", "a@b c"])
+def test_a_password_may_hold_what_ends_a_host(camera, password):
+    camera.user = f"admin:{password}"
+    assert count(camera.address.replace("//", f"//admin:{password}@") + "/clip.ts") == COUNT
+
+
+@pytest.mark.parametrize(
+    ("typed", "url"),
+    [
+        ("rtsp://u:a?b@host:554/x?channel=1", "rtsp://u:a%3Fb@host:554/x?channel=1"),
+        ("rtsp://u:77#x@host/cam@2", "rtsp://u:77%23x@host/cam@2"),
+        ("rtsp://u:a%23b@host/x", "rtsp://u:a%23b@host/x"),
+        *(
+            (plain, plain)
+            for plain in ("http://host/x", "http://host:80/cam@2", "http://[::1]:80/a@b", "http://h?a=b@c")
+        ),
+    ],
+)
+def test_an_address_stays_what_it_is_but_for_its_password(typed, url):
+    assert as_url(typed) == url
 
 
 def test_a_camera_cannot_send_this_program_elsewhere(camera, internal):
