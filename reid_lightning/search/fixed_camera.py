@@ -55,7 +55,8 @@ class FixedCamera:
         self._ended += ended
         told = [track for track in self._ended if last or seconds - self._seen[track][1] >= _HELD]
         self._ended = [track for track in self._ended if track not in told]
-        good, bad = [], []
+        good: list[int] = []
+        bad: list[int] = []
         for track in told:
             (bad if self._motion.moved_between(*self._seen.pop(track)) else good).append(track)
         self._given += len(good)
