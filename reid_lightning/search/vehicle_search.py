@@ -19,6 +19,7 @@ from reid_lightning.search.detectors import Detector
 from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.following import Pictures, Step, follow
 from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.gallery.stores import read_whole
 from reid_lightning.search.gallery_embeddings import GalleryEmbeddings
 from reid_lightning.search.matching import (
     best_of_vehicles,
@@ -210,7 +211,7 @@ class VehicleSearch:
         where = replace(self._options.where, vehicles=tuple(sorted(names)))
         sightings: dict[tuple[str, str], list[Tensor]] = {}
         taken: dict[tuple[str, str], VectorRecord] = {}
-        for records, vectors in self._store.scan(where):
+        for records, vectors in read_whole(lambda: self._store.scan(where)):
             for record, vector in zip(records, torch.from_numpy(np.asarray(vectors, np.float32)), strict=True):
                 key = record.vehicle, record.sighting
                 sightings.setdefault(key, []).append(vector)
@@ -274,7 +275,7 @@ class VehicleSearch:
     def _gallery(self) -> GalleryEmbeddings:
         """All that is compared, in memory."""
         if self._whole is None:
-            parts = list(self._store.scan(self._options.where))
+            parts = read_whole(lambda: self._store.scan(self._options.where))
             records = [record for part, _ in parts for record in part]
             self._whole = GalleryEmbeddings(
                 torch.from_numpy(np.concatenate([np.asarray(vectors, np.float32) for _, vectors in parts])),

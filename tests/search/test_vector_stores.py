@@ -20,7 +20,7 @@ from toy_run import child, exit_codes, free_port
 from benchmarks.milvus_server import MilvusServer, milvus_executable
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import lance
-from reid_lightning.search.gallery.stores import VectorStore, open_store
+from reid_lightning.search.gallery.stores import VectorStore, open_store, read_whole
 from reid_lightning.search.records import Filter, VectorRecord
 
 DIM = 16
@@ -375,6 +375,24 @@ def test_writing_during_rebuilds_succeeds(tmp_path: Path) -> None:
     assert failed == []
     camera.upsert(records(1, prefix="camera"), vectors(1))
     assert keeper.count() == 6
+
+
+def test_a_store_made_anew_while_it_is_read_is_read_from_the_beginning(tmp_path: Path) -> None:
+    reader, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
+    for number in range(40):  # a file each: more than are read in advance
+        reader.upsert(records(1, prefix=f"old{number}"), vectors(1))
+    starts = []
+
+    def scan_slowly() -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
+        starts.append(True)
+        for part in reader.scan():
+            yield part
+            if len(starts) == 1:
+                keeper.replace([(records(5, prefix="new"), vectors(5))])
+
+    read = [record.id for part, _ in read_whole(scan_slowly) for record in part]
+    assert sorted(read) == sorted(record.id for record in records(5, prefix="new"))
+    assert len(starts) == 2
 
 
 @pytest.mark.parametrize("change", ["upsert", "delete"])

@@ -16,7 +16,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.stores import VectorStore
+from reid_lightning.search.gallery.stores import VectorStore, read_whole
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
@@ -85,7 +85,8 @@ class GalleryIndex:
                 f"The sighting {sighting.id} is not in {self.gallery.root}; add it to the gallery first."
             )
         records = records_of(stored)
-        known = {record.id for part in self.store.records(Filter(vehicles=(stored.vehicle,))) for record in part}
+        there = Filter(vehicles=(stored.vehicle,))
+        known = {record.id for part in read_whole(lambda: self.store.records(there)) for record in part}
         if all(record.id in known for record in records):
             return False
         if vectors is None:
@@ -114,7 +115,7 @@ class GalleryIndex:
 
     def _sync(self, on_progress: OnProgress | None) -> tuple[IndexReport, bool]:
         """Also whether nothing that it did was overtaken by others."""
-        indexed = {record.id: record for part in self.store.records() for record in part}
+        indexed = {record.id: record for part in read_whole(self.store.records) for record in part}
         problems: list[str] = []
         wanted: dict[str, VectorRecord] = {}
         missing: list[tuple[VectorRecord, Path]] = []
@@ -207,7 +208,8 @@ class GalleryIndex:
 
     def _keep_vectors(self, entry: Removed | None) -> None:
         if entry is not None:
-            found = self.store.scan(Filter(vehicles=(entry.vehicle,)))
+            there = Filter(vehicles=(entry.vehicle,))
+            found = read_whole(lambda: self.store.scan(there))
             rows = [pair for part, vectors in found for pair in zip(part, vectors, strict=True)]
             kept = {record.id: row for record, row in rows if record.sighting in entry.sightings}
             trash.keep_vectors(self.gallery.root, entry, self.store.fingerprint, kept)
@@ -218,7 +220,8 @@ class GalleryIndex:
         A user's picture has another id in another folder: `moved` says which, `into` in which folder.
         """
         followed = 0
-        for records, vectors in list(self.store.scan(Filter(vehicles=tuple(vehicles)))):
+        there = Filter(vehicles=tuple(vehicles))
+        for records, vectors in read_whole(lambda: self.store.scan(there)):
             new_ids = [(moved or {}).get(record.sighting, record.sighting) for record in records]
             rows = [row for row, record in enumerate(records) if record.sighting != new_ids[row]]
             self._settle([_moved(records[row], into, new_ids[row]) for row in rows], vectors[rows])

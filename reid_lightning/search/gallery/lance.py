@@ -37,6 +37,7 @@ from reid_lightning.search.gallery.stores import (
     EVERYTHING,
     SCAN_ROWS,
     StoreError,
+    again,
     best_first,
     check_batch,
     check_filter,
@@ -233,16 +234,15 @@ class LanceStore:
         return table
 
     def _read(self, action: Callable[[Table], T]) -> T:
-        """Once more where another process has put another table in the place of ours meanwhile."""
-        with self._at.errors("read"):
-            try:
+        """Again where another process has put another table in the place of ours meanwhile."""
+
+        def once() -> T:
+            with self._at.errors("read"):
                 table = self._latest()
                 with nullcontext() if self._at.is_noted else without_panics_shown():
                     return action(table)
-            except BaseException as error:
-                if not is_engine_error(error) or not self._at.is_another():
-                    raise
-            return action(self._latest())
+
+        return again(once)
 
     def _batches(self, where: Filter, columns: list[str]) -> Iterator[pa.Table]:
         check_filter(where)

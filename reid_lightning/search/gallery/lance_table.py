@@ -24,7 +24,7 @@ from reid_lightning.search.gallery.lance_errors import (
 from reid_lightning.search.gallery.lance_place import Identity, TablePlace
 from reid_lightning.search.gallery.lance_rows import foreign, is_ours, lineage_of, of_new_lineage
 from reid_lightning.search.gallery.lance_state import StateFile, TableState
-from reid_lightning.search.gallery.stores import StoreError, no_vectors, outdated
+from reid_lightning.search.gallery.stores import ReplacedStoreError, no_vectors, outdated
 
 _MANY = 1_000_000  # names of tables
 
@@ -191,7 +191,7 @@ class LanceTable:
             if not is_engine_error(error):
                 raise
             if self.is_another():
-                raise StoreError(
+                raise ReplacedStoreError(
                     f"The vector store {self.uri} was made anew by another process meanwhile; start again."
                 ) from error
             raise told(error, self.uri, done=done) from error

@@ -5,9 +5,10 @@ The vectors are derived from the gallery on disk, so a store may be dropped and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,12 +16,15 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.masking import without_password
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 
+T = TypeVar("T")
+
 EXACT_UP_TO = 50_000
 """Vectors up to which every search compares with all of them."""
 EVERYTHING = Filter()
 SCAN_ROWS = 4096
 """Records in one piece of a scan."""
 
+_READS = 10  # of a store that is made anew while it is read
 _LONGEST_TEXT = 1024  # bytes of UTF-8
 _LENGTH_TOLERANCE = 0.01
 _MILVUS = ("http", "https", "milvus")
@@ -143,6 +147,10 @@ class DamagedStoreError(StoreError):
     """What it holds cannot be read; `rebuild` makes it anew."""
 
 
+class ReplacedStoreError(StoreError):
+    """Another process has made it anew while it was being read."""
+
+
 class NoVectorsError(ReIDError):
     """There is no such store, and nobody asked for one to be made."""
 
@@ -239,6 +247,19 @@ def _check_text(text: str) -> None:
         raise ReIDError(f"{text!r} is no valid text; ids, vehicles, cameras and types must be.") from error
     if size > _LONGEST_TEXT:
         raise ReIDError(f"{text[:40]!r}... has {size} bytes; ids and names have at most {_LONGEST_TEXT}.")
+
+
+def again(action: Callable[[], T]) -> T:
+    """What `action` gives, which is begun again where another process has made the store anew meanwhile."""
+    for _ in range(_READS - 1):
+        with suppress(ReplacedStoreError):
+            return action()
+    return action()
+
+
+def read_whole(read: Callable[[], Iterator[T]]) -> list[T]:
+    """All pieces of `records` or `scan`."""
+    return again(lambda: list(read()))
 
 
 def best_first(hits: Sequence[Hit], top_k: int) -> list[Hit]:
