@@ -59,8 +59,12 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     except ReIDError as error:
         raise ReIDError(f"{path}: {error}") from error
     check_embeddings(f"{path}: embeddings", table.embeddings)
-    columns = {name: getattr(table, name) for name in ("identities", "cameras", "tracks")}
-    return replace(table, **{name: values and tuple(map(composed, values)) for name, values in columns.items()})
+
+    def compose(names: Sequence[str] | None) -> tuple[str, ...] | None:
+        return None if names is None else tuple(map(composed, names))
+
+    identities = compose(table.identities) or ()
+    return replace(table, identities=identities, cameras=compose(table.cameras), tracks=compose(table.tracks))
 
 
 def write_embeddings(path: str | Path, table: EmbeddingTable) -> Path:
