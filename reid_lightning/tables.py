@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 _DOTS = "..."
-_LEAST = 12  # cells that a name keeps while there is anything else to take from
+_LEAST = 12
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class Name:
 
     text: str
     style: str = ""
+    least: int = _LEAST
+    """Cells of it that stay while there is anything else to take from."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(middle_shortened(self.text, options.max_width), style=self.style, no_wrap=True)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         width = cell_len(self.text)
-        return Measurement(min(width, _LEAST), width).with_maximum(options.max_width)
+        return Measurement(min(width, self.least), width).with_maximum(options.max_width)
 
 
 def middle_shortened(text: str, width: int) -> str:

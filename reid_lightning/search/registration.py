@@ -105,7 +105,7 @@ class Registrar:
             if source.kind != "stream" and seen != seen_before:
                 seen_before = seen
                 self._begin(seen, camera, source.name, clear=not replace)
-            name = (names or {}).get(found.track)
+            name = self._known_as((names or {}).get(found.track))
             saved = self.save(found, source, camera=camera, start=began, vehicle=name)
             if replace:
                 new.add(saved.sighting.id)
@@ -155,6 +155,11 @@ class Registrar:
             with suppress(NotInGalleryError):  # somebody has deleted it meanwhile
                 self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
         return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
+
+    def _known_as(self, name: str | None) -> str | None:
+        """What the gallery calls a vehicle that somebody has named, `LS15 EBC` for example."""
+        folder = None if name is None else self._gallery.folder_of(name)
+        return name if folder is None else folder.name
 
     def _begin(self, fingerprint: str, camera: str, name: str, *, clear: bool = True) -> None:
         earlier = self._gallery.source_state(fingerprint, camera)

@@ -130,7 +130,7 @@ class RegisteredFiles:
             title = f"Registered: {self._counted()}"
             notes = [explained, shown, self._warning()]
             registered_sheet(self._folder / "registered.jpg", self._pictures, title=title, notes=notes)
-            say(f"{self._counted()} in {self._gallery}, {self.new:,} of them new")
+            say(f"{self._counted()} registered in {self._gallery}, {self.new:,} of them new")
         if warning := self._warning():
             say(warning, stderr=True, style="yellow")
         print_written(console(), [self._folder / name for name in ("registered.json", "registered.jpg")])

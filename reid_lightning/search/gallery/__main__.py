@@ -31,11 +31,15 @@ from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.index_check import check_index
 from reid_lightning.search.gallery.lance_state import note_of
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
+from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
 from reid_lightning.search.opening import best_device, seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
-from reid_lightning.search.records import UNCONFIRMED
+from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
 from reid_lightning.tables import Name, new_table
+
+
+_ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -158,10 +162,10 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
     names = ("vehicle", "cameras", "types")
     table = new_table("vehicle", "seen", "crops", "cameras", "types", "when (UTC)", names=names)
     for vehicle in gallery.vehicles(on_problem=problems.append):
-        types = ", ".join((*vehicle.types, *(() if vehicle.confirmed else (UNCONFIRMED,))))
+        types = ", ".join(_types(vehicle))
         lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(types)))
         counts = (str(vehicle.sightings), str(vehicle.crops))
-        table.add_row(Name(plain_text(vehicle.id)), *counts, *lists, _span(vehicle.first, vehicle.last))
+        table.add_row(Name(plain_text(vehicle.id), least=_ID), *counts, *lists, _span(vehicle.first, vehicle.last))
     _print_table(console, table)
     for problem in problems:
         _say(console, f"left out: {problem}")
@@ -222,6 +226,11 @@ def _purge(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
     gallery.purge(found)
     _say(console, f"purge: {len(found)} entries removed for good")
     return 0
+
+
+def _types(vehicle: VehicleSummary) -> list[str]:
+    known = [kind for kind in vehicle.types if kind != UNKNOWN_TYPE]
+    return known + ([] if vehicle.confirmed else [UNCONFIRMED]) or list(vehicle.types)
 
 
 def _print_table(console: Console, table: Table) -> None:

@@ -25,7 +25,7 @@ from reid_lightning.search.gallery.places import Places
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name
 from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 from reid_lightning.search.gallery.trash import Removed
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.plates.names import folder_name, plate_name
 from reid_lightning.search.records import Sighting
 
 OnProblem = Callable[[str], None]
@@ -118,11 +118,12 @@ class Gallery:
         return self.places.find(sighting)
 
     def folder_of(self, vehicle: str) -> Path | None:
-        """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it; None: there is
-        none. ReIDError: nobody can say, since the gallery cannot be read."""
+        """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it, or by a plate as
+        people write it (`LS15 EBC`); None: there is none. ReIDError: nobody can say, since the gallery cannot be
+        read."""
         names = [vehicle] if is_plain_name(vehicle) else []
         with suppress(ReIDError):
-            names.append(folder_name(vehicle))
+            names += [folder_name(vehicle), plate_name(vehicle)]
         folders = (self.root / name for name in names)
         return next((folder for folder in folders if _is_folder(folder)), None)
 

@@ -47,6 +47,13 @@ def folder_name(text: str) -> str:
     return name
 
 
+def plate_name(text: str) -> str:
+    """The same for a plate as people write it, in groups: `ls15 ebc` and `B-XY 123` become `LS15EBC` and `BXY123`, as
+    plates are read. ReIDError: nothing remains."""
+    name = folder_name(text)
+    return name if _UNKNOWN.fullmatch(name) else name.replace("_", "").replace("-", "")
+
+
 def unknown_name(sighting_id: str) -> str:
     """`unknown-` and 16 hexadecimal digits: the name of a vehicle whose plate nobody could read, the same every time.
 
