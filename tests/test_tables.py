@@ -134,6 +134,12 @@ def test_what_a_search_found(kind, accepted, capsys):
     assert "Scores from 0.60 on; this bundle has no calibrated threshold." in lines
 
 
+def test_a_search_that_compared_nothing_says_why(capsys):
+    print_found(source(), [], [], threshold=Threshold(0.6, None), tracks=2)
+    said = "2 vehicles were seen, none of them compared: their pictures are too poor (min_quality)."
+    assert said in capsys.readouterr().out.splitlines()
+
+
 def test_all_pictures_of_one_vehicle_have_one_answer(capsys):
     decisions = [decision(track=0), decision(track=0, vehicle="B", accepted=False, place=2)]
     print_found(source("folder"), [], decisions, threshold=Threshold(0.6, None), tracks=9, one_vehicle=True)

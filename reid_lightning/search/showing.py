@@ -194,6 +194,9 @@ def print_found(
     unit = "frame" if _has_time(source) else "picture"
     if not frames:
         say(f"no {unit} shows a registered vehicle with a score of {threshold.used:.2f} or more.")
+        if tracks and not decisions:
+            seen = f"{tracks:,} {'vehicle was' if tracks == 1 else 'vehicles were'} seen, none of them compared"
+            say(f"{seen}: their pictures are too poor (min_quality).")
     elif frames > _ROWS:
         say(f"and {frames - _ROWS:,} more {unit}s")
     say(f"Scores {threshold.describe()}.")

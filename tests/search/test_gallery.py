@@ -544,6 +544,14 @@ def test_a_folder_that_may_not_be_read_is_named(gallery: Gallery, monkeypatch: p
         gallery.vehicle_names()
 
 
+def test_a_plate_is_found_as_people_write_it(gallery: Gallery) -> None:
+    gallery.add(sighting("a1", "LS15EBC"), pictures())
+    for written in ("LS15 EBC", "ls15 ebc", "LS-15-EBC", "ls15·ebc"):
+        assert gallery.folder_of(written) == gallery.root / "LS15EBC"
+    gallery.add(sighting("b1", "LS15 EBC"), pictures())
+    assert gallery.folder_of("LS15 EBC") == gallery.root / "LS15_EBC"  # a folder's own name goes before
+
+
 @pytest.mark.parametrize("name", ["a" * 300, "é" * 200])
 def test_a_name_that_is_too_long_for_a_folder(gallery: Gallery, name: str) -> None:
     gallery.add(sighting("a1", "V1"), pictures())

@@ -38,7 +38,6 @@ from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
 from reid_lightning.tables import Name, new_table
 
-
 _ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 
 
