@@ -18,7 +18,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from hydra._internal.utils import _locate
 from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -108,7 +107,7 @@ def fits(value: object, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
     if hint is str:
@@ -167,6 +166,8 @@ def shown(key: str, value: object) -> str:
     hidden = without_secrets({key.rpartition(".")[2]: value})[key.rpartition(".")[2]]
     if hidden is None or isinstance(hidden, bool):
         return {None: "null", True: "true", False: "false"}[hidden]
+    if isinstance(hidden, int) and hidden >= 1 << 31:
+        return f"{shortened(hidden)} (too large)"
     text = repr(hidden) if isinstance(hidden, str) else str(hidden)
     return shortened(text) + (_trouble(hidden) if isinstance(hidden, str) else "")
 
@@ -252,7 +253,7 @@ def _hints_of(node: DictConfig) -> Mapping[str, Any]:
 @functools.cache
 def _signature_types(target: str) -> Mapping[str, Any]:
     try:
-        made = _locate(target)
+        made = _located(target)
         return _resolved(made.__init__ if inspect.isclass(made) else made)
     except Exception:  # no such target, or what it needs is not installed: instantiating says so
         return {}
@@ -262,12 +263,18 @@ def _signature_types(target: str) -> Mapping[str, Any]:
 def _parameters(target: str) -> frozenset[str] | None:
     """The names that a target takes; None where it takes any, or nobody knows."""
     try:
-        parameters = inspect.signature(_locate(target)).parameters.values()
+        parameters = inspect.signature(_located(target)).parameters.values()
     except Exception:
         return None
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return None
     return frozenset(one.name for one in parameters)
+
+
+def _located(target: str) -> Any:
+    from hydra._internal.utils import _locate  # here: the search side, which has these types as well, needs no Hydra
+
+    return _locate(target)
 
 
 def _resolved(annotated: Any) -> Mapping[str, Any]:

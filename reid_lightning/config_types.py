@@ -32,7 +32,8 @@ Device = Annotated[
         lambda text: re.fullmatch(r"auto|(cpu|cuda|mps|xpu|hpu)(:\d+)?", str(text)) is not None,
     ),
 ]
-Positive = Annotated[int, Expected("a whole number of 1 or more", lambda value: value >= 1)]
+Positive = Annotated[int, Expected("a whole number of 1 or more", lambda value: 1 <= value < 1 << 31)]
+NotNegative = Annotated[int, Expected("a whole number of 0 or more", lambda value: 0 <= value < 1 << 31)]
 Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda value: 0 <= value < 1 << 32)]
 Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]

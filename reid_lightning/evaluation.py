@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from reid_lightning.bundle import store_calibration
+from reid_lightning.config_types import NotNegative, Positive
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.embedding import embed_pictures, table_of
 from reid_lightning.errors import ReIDError
@@ -50,12 +51,12 @@ class Evaluation:
     """
 
     protocol: EvaluationProtocol
-    batch_size: int
-    num_workers: int
+    batch_size: Positive
+    num_workers: NotNegative
     flip: bool
     false_match_rate: float
     pictures: bool
-    columns: int
+    columns: Positive
     save_embeddings: Literal["json", "safetensors", "npz"] | None
     track_table: bool
 

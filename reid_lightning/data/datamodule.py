@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
 
+from reid_lightning.config_types import NotNegative, Positive
 from reid_lightning.data.batch import Batch
 from reid_lightning.data.cache import PictureCache
 from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
@@ -43,11 +44,11 @@ class ReIDDataModule(pl.LightningDataModule):
         preprocessing: Preprocessing,
         *,
         train_transform: TrainTransform,
-        identities_per_batch: int,
-        images_per_identity: int,
+        identities_per_batch: Positive,
+        images_per_identity: Positive,
         sampling: Literal["pk", "random"],
-        eval_batch_size: int,
-        num_workers: int,
+        eval_batch_size: Positive,
+        num_workers: NotNegative,
         cache_mib: float | None,
         seed: int,
     ) -> None:
