@@ -105,9 +105,9 @@ class _Search(_Running, _Finding):
 class _App(_Finding, _Keeping):
     bundle: Folder
     min_compared_quality: Share
-    max_upload_mib: Size
+    max_upload_mib: NotNegative
     max_pictures: Positive
-    max_found_mib: Size
+    max_found_mib: Positive
 
 
 class _Evaluate(_Running):

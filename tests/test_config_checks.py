@@ -104,6 +104,8 @@ def test_every_key_of_every_command_is_checked_and_named(name):
             [1.0, 2.0],
             "input.mean is [1.0, 2.0]; expected a list of 3: a number, a number, a number",
         ),
+        ("app", "max_upload_mib", -1, "max_upload_mib is -1; expected a whole number of 0 or more."),
+        ("app", "max_upload_mib", 0.5, "max_upload_mib is 0.5; expected a whole number of 0 or more."),
         ("export", "formats", "onnx", "formats is 'onnx'; expected a list of safetensors, onnx or pt2."),
     ],
 )

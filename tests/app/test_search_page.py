@@ -326,13 +326,13 @@ def test_a_bad_upload_is_one_error_and_leaves_nothing(open_page, gallery, clip, 
 
 def test_many_pictures_are_checked_by_the_job_and_a_bad_one_is_told(open_page, gallery, monkeypatch):
     threads = []
-    real = uploads.load_image
+    real = uploads.open_source
 
-    def load(path):
+    def look(path):
         threads.append(threading.current_thread().name)
         return real(path)
 
-    monkeypatch.setattr(uploads, "load_image", load)
+    monkeypatch.setattr(uploads, "open_source", look)
     at = open_page()
     files = [("a.jpg", jpeg(RED), "image/jpeg"), ("b.jpg", b"\xff\xd8\xff\xe0 no picture", "image/jpeg")]
     at.file_uploader(key="search_files").set_value(files)
