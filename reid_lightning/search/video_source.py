@@ -28,6 +28,7 @@ MAX_PIXELS = 100_000_000
 
 _PATIENCE = 6  # times the timeout: an address may send for so long without a picture
 _TOLERATED = 0.02  # share of frames that a container may promise too many without being called cut short
+_SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
 
 
 class VideoSource(Source):
@@ -87,16 +88,19 @@ class VideoSource(Source):
         if self._stream.codec_context is None:
             raise ReIDError(f"{self._where} holds a video in a format that nothing here decodes, or is damaged.")
         self._check_size(self._stream.width, self._stream.height)  # 0 where libav has refused it already
-        self._stream.codec_context.options = _limits()
-        self._stream.thread_count = threads
-        self._stream.thread_type = "NONE" if threads == 1 else "AUTO"
         self._damage: str | None = None
         still = self._container.format.name == "image2" or self._container.format.name.endswith("_pipe")
         self._display = VideoDisplay(stream, max_pixels=MAX_PIXELS, square=not still)
+        self._decoder = self._decoder_of(stream)
+        self._decoder.options = _limits()
+        self._decoder.thread_count = threads
+        self._decoder.thread_type = "NONE" if threads == 1 else "AUTO"
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
-        frames = self._stream.frames or round((self._duration() or 0.0) * (self.frames_per_second or 0.0))
-        self.length = math.ceil(frames / self.every) if frames > 0 else None
+        stored, in_time = stream.frames, round((self._duration() or 0.0) * (self.frames_per_second or 0.0))
+        self._trimmed = 0 < in_time < stored  # an edit list shows less than is stored
+        self._promised = in_time if self._trimmed else stored
+        self.length = math.ceil((self._promised or in_time) / self.every) or None
         decoded = progressive(self._decode(), codec=stream.codec_context.name)
         try:
             first = next(decoded)
@@ -117,6 +121,19 @@ class VideoSource(Source):
             self.length, self.frames_per_second = 1, None
             if self._damage:
                 raise ReIDError(f"{self._where} is a picture that cannot be read to its end: {self._damage}.")
+
+    def _decoder_of(self, stream: av.VideoStream) -> av.VideoCodecContext:
+        """The stream's own, or one that sees what WebM stores beside the colours: a second picture for the alpha."""
+        name = _SHOWS_ALPHA.get(stream.codec_context.name)
+        if name is None or stream.metadata.get("alpha_mode") != "1":
+            return stream.codec_context
+        try:
+            decoder = av.VideoCodecContext.create(name, "r")
+        except av.codec.codec.UnknownCodecError:
+            self._display.notes.append("is transparent in places, which were taken as if they were not")
+            return stream.codec_context
+        decoder.extradata = stream.codec_context.extradata
+        return decoder
 
     def _remote_kind(
         self, first: av.VideoFrame, decoded: Iterator[av.VideoFrame], *, still: bool
@@ -143,23 +160,23 @@ class VideoSource(Source):
         return blake2b(self._identity.encode(errors="replace"), digest_size=8).hexdigest()
 
     def __iter__(self) -> Iterator[Frame]:
-        number, seconds = -1, 0.0
+        number, seconds, self._first = -1, 0.0, 0.0
         damaged_after: tuple[int, float] | None = None
         origin: float | None = None
         for number, frame in enumerate(self._frames):
             if self._damage and damaged_after is None:
                 damaged_after = (number - 1, seconds)
             period = 1 / (self.frames_per_second or 25.0)
-            if frame.time is None:
-                seconds = number * period
-            elif origin is None:
+            if origin is None and frame.time is not None:
                 origin = self._clock_begins(frame.time)
-                seconds = frame.time - origin
-            elif frame.time - origin > seconds:
-                seconds = frame.time - origin
-            else:  # some cameras' clocks stand still, and those of others are put back
+            shown = None if origin is None or frame.time is None else frame.time - origin
+            if number == 0:
+                seconds = self._first = shown or 0.0
+            elif shown is not None and shown > seconds:
+                seconds = shown
+            else:  # some cameras' clocks stand still, those of others are put back, or begin after the first frames
                 seconds += period
-                origin = frame.time - seconds
+                origin = origin if frame.time is None else frame.time - seconds
             if number % self.every == 0:
                 yield Frame(self._display.picture(frame), number, seconds)
         self._note_damage(number, seconds, damaged_after)
@@ -179,7 +196,7 @@ class VideoSource(Source):
                 self._damage = self._damage or reason_of(error)
                 packet = None
             try:
-                frames = self._stream.decode(packet)  # None: what the decoder still holds
+                frames = self._decoder.decode(packet)  # None: what the decoder still holds
             except EOFError:  # it was already emptied by the demuxer's own last packet
                 frames = []
             except DECODE_ERRORS as error:
@@ -213,8 +230,11 @@ class VideoSource(Source):
 
     def _note_damage(self, last: int, seconds: float, damaged_after: tuple[int, float] | None) -> None:
         """Set `warning` if something was left out or shown otherwise, or if frames are missing at the end."""
-        promised, duration = self._stream.frames, self._duration()
+        promised, duration = self._promised, self._duration()
         missing = promised - (last + 1) if promised else 0
+        if self._trimmed and duration is not None:  # where the rate varies nobody knows how many frames it shows
+            left = duration - (seconds - self._first)
+            missing *= left > max(4 / (self.frames_per_second or 25.0), _TOLERATED * duration)
         if self._damage:
             number, at = damaged_after or (last, seconds)
             self.warning = f"{self.name} is damaged after frame {number} ({at:.1f} s): {self._damage}."
@@ -233,7 +253,12 @@ class VideoSource(Source):
         """Seconds of video that the container promises."""
         if self._stream.duration is not None and self._stream.time_base is not None:
             return float(self._stream.duration * self._stream.time_base)
-        return None if self._container.duration is None else self._container.duration / av.time_base
+        if self._container.duration is None:
+            return None
+        duration, start = self._container.duration, self._container.start_time or 0
+        if "matroska" in self._container.format.name and 0 < start < duration:
+            duration -= start  # there it is when the last frame ends
+        return float(duration / av.time_base)
 
 
 def _creation_time(container: av.container.InputContainer) -> float | None:

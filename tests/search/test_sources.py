@@ -90,10 +90,14 @@ def test_seconds_follow_the_time_stamps_where_the_rate_varies(tmp_path: Path):
         assert source.start is None
 
 
-def test_seconds_go_on_where_a_cameras_clock_stands_still_or_is_put_back(video: Path):
+@pytest.mark.parametrize(
+    "stamps",
+    [(0, 100, 100, 100, -4300, -4200), (None, None, None, 0, 100, 200), (None, 100, None, None, 400, None)],
+)
+def test_seconds_go_on_where_a_cameras_clock_stands_still_is_put_back_or_missing(video: Path, stamps: tuple):
     """As in some cameras' streams; no container would take such time stamps."""
     frames = []
-    for stamp in (0, 100, 100, 100, -4300, -4200):
+    for stamp in stamps:
         frame = av.VideoFrame.from_ndarray(draw(0), format="rgb24")
         frame.pts, frame.time_base = stamp, Fraction(1, 1000)
         frames.append(frame)
@@ -135,6 +139,34 @@ def test_a_video_without_its_promised_end_is_a_warning_where_the_container_names
     with open_source(tmp_path / "cut.mkv") as source:
         last = [frame.number for frame in source][-1]
     assert last < 39 and f"frame {last} (" in source.warning
+
+
+def test_a_trimmed_recording_is_whole_and_one_that_was_cut_off_as_well_is_not(tmp_path: Path):
+    """An edit list shows 1.8 s from 0.9 s on: four frames after a key frame are decoded and not shown."""
+    content = bytearray(write_video(tmp_path / "v.mp4", options={"movflags": "faststart"}).read_bytes())
+    at, header = content.index(b"elst") + 12, content.index(b"mdhd") + 16
+    rate = int.from_bytes(content[header : header + 4], "big")
+    content[at : at + 8] = (1800).to_bytes(4, "big") + (rate * 9 // 10).to_bytes(4, "big")
+    (tmp_path / "trim.mp4").write_bytes(content)
+    with open_source(tmp_path / "trim.mp4") as source:
+        assert source.length == 18 and [grey(frame.picture) for frame in source] == list(range(9, 27))
+        assert source.warning is None
+    (tmp_path / "cut.mp4").write_bytes(content[: (content.index(b"mdat") + len(content)) // 2])
+    with open_source(tmp_path / "cut.mp4") as source:
+        assert 0 < len(list(source)) < 15
+    assert "cut.mp4 is damaged after frame" in source.warning
+
+
+def test_a_clock_that_starts_late_promises_no_longer_video(tmp_path: Path):
+    """As `-output_ts_offset 3600` writes: the container's duration is when the last frame ends."""
+    times = [3_600_000 + 100 * number for number in range(COUNT)]
+    whole = write_video(tmp_path / "late.mkv", times=times).read_bytes()
+    with open_source(tmp_path / "late.mkv") as source:
+        assert source.length == COUNT and len(list(source)) == COUNT and source.warning is None
+    (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) * 2 // 10])
+    with open_source(tmp_path / "cut.mkv") as source:
+        assert 0 < len(list(source)) < 10
+    assert "promised 3.0 s" in source.warning
 
 
 @pytest.mark.parametrize("name", ["text.mp4", "empty.mp4", "list.m3u8", "letters.txt"])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from reid_lightning.data.picture_colours import BACKGROUND
 from reid_lightning.errors import ReIDError
+from reid_lightning.search import video_source
 from reid_lightning.search.sources import open_source
 
 WIDTH, HEIGHT = 160, 96
@@ -297,6 +298,31 @@ def test_transparent_pixels_are_laid_on_one_colour(tmp_path):
         pictures.append(shown(path))
     assert (pictures[0] == pictures[1]).all()
     assert tuple(pictures[0][4, 4]) == (200, 100, 50) and tuple(pictures[0][-5, 4]) == BACKGROUND
+
+
+@pytest.mark.parametrize("codec", ["libvpx-vp9", "libvpx"])
+@pytest.mark.parametrize("there", [True, False])
+def test_webm_keeps_its_transparency_beside_its_colours(tmp_path, monkeypatch, codec, there):
+    """libav's own decoders give the colours alone."""
+    picture = np.full((HEIGHT, WIDTH, 4), (200, 100, 50, 255), np.uint8)
+    picture[HEIGHT // 2 :, :, 3] = 0
+    path = write(
+        tmp_path / "v.webm",
+        [picture] * 2,
+        codec=codec,
+        pixels="yuva420p",
+        kind="rgba",
+        prepare=lambda stream: stream.codec_context.options.update({"auto-alt-ref": "0"}),
+    )
+    if not there:
+        monkeypatch.setattr(video_source, "_SHOWS_ALPHA", {"vp8": "nowhere", "vp9": "nowhere"})
+    with open_source(path) as source:
+        pictures = [frame.picture for frame in source]
+    below = BACKGROUND if there else (200, 100, 50)
+    for shown in pictures:
+        assert np.abs(shown[4, 4].astype(int) - (200, 100, 50)).max() <= 6
+        assert np.abs(shown[-5, 4].astype(int) - below).max() <= 6
+    assert len(pictures) == 2 and (source.warning is None) == there
 
 
 def test_seconds_count_from_where_a_players_clock_begins(tmp_path):
