@@ -60,6 +60,11 @@ def new_table(*columns: str, names: Iterable[str] = ()) -> Table:
     return table
 
 
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """`1 vehicle`, `2,000 vehicles`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def titled(table: Table, title: str, caption: str = "") -> Group:
     """The table between two texts, which may be wider than it and are shown as they are; a blank line behind."""
     return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text())

@@ -6,6 +6,7 @@ import re
 from datetime import datetime
 
 from reid_lightning.search.fonts import plain_text
+from reid_lightning.tables import count as count
 
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")  # all of ASCII's punctuation, which Markdown lets a backslash precede
 
@@ -21,8 +22,3 @@ def date(seconds: float | None) -> str:
         return "" if seconds is None else datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
         return f"{seconds:g} s"
-
-
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """`1 vehicle`, `2,000 vehicles`."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -258,7 +258,7 @@ def test_commands_about_the_files_work_whatever_the_index_is(gallery: Gallery, b
     DAMAGE[damage](gallery.root / ".index" / "vehicles.lance")
     capsys.readouterr()
     assert main(["check", *at]) == 1
-    assert "1 problems" in (said := capsys.readouterr().out) and "rebuild" in said
+    assert "1 problem" in (said := capsys.readouterr().out) and "rebuild" in said
     assert main(["list", *at]) == 0 and "C" in capsys.readouterr().out
     for change, status in ((["delete", "A"], 1), (["rename", "B", "E"], 1), (["merge", "C", "E"], 1)):
         assert main([*change, *at]) == status

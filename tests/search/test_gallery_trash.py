@@ -148,12 +148,12 @@ def test_forget_and_delete_now_reach_into_the_trash(index: GalleryIndex) -> None
     root = index.gallery.root
     index.delete("A", undoable=True)
     add(index.gallery, 9, "A")
-    assert forget(index.gallery, 1.5 * DAY, index=index) == (1, ())
+    assert forget(index.gallery, 1.5 * DAY, index=index) == (1, (), 0)
     assert not list(root.rglob("a1*")) and len(list(root.rglob("a2*"))) == 2 and not list(root.rglob("*.npz"))
-    assert forget(index.gallery, 2.5 * DAY, index=index) == (1, ())
+    assert forget(index.gallery, 2.5 * DAY, index=index) == (1, (), 0)
     assert not list(root.rglob("a2*")) and len(index.gallery.trash()) == 1  # a user's picture, which is new
     index.merge("B", "A", undoable=True)
-    assert forget(index.gallery, 3.5 * DAY, index=index) == (1, ())
+    assert forget(index.gallery, 3.5 * DAY, index=index) == (1, (), 0)
     assert [entry.action for entry in index.gallery.trash()] == ["delete"]  # nothing of the merge is left to undo
     forget_vehicle(index.gallery, "A", index=index)
     assert index.gallery.trash() == [] and not list(root.rglob("*.png")) and index.store.content == {}
@@ -173,6 +173,87 @@ def test_what_is_no_entry_is_a_leftover(index: GalleryIndex) -> None:
     assert index.gallery.root.parent.exists()
 
 
+NOTES = {
+    "cut off": b'{"format": "x',
+    "deep": b"[" * 70_000,
+    "no text": b"\xff",
+    "long": b"x" * 70_000,
+    "a long name": {"vehicle": "x" * 70_000},
+    "elsewhere": {"vehicle": "../../x"},
+    "into elsewhere": {"action": "merge", "into": "../../x"},
+    "no action": {"action": "x"},
+    "never over": {"when": 1e308},
+    "a number of many digits": {"when": 10**400},
+    "no time": {"when": float("nan")},
+    "in a week": {"when": time.time() + 7 * DAY},
+}
+
+
+@pytest.mark.parametrize("note", NOTES)
+@pytest.mark.parametrize("command", ["purge", "forget"])
+def test_a_damaged_note_keeps_nothing_on_the_disk(
+    index: GalleryIndex, capsys: pytest.CaptureFixture[str], note: str, command: str
+) -> None:
+    root = index.gallery.root
+    index.delete("A", undoable=True)
+    (path,) = root.glob(".deleted/*/note.json")
+    wrong = NOTES[note]
+    path.write_bytes(
+        wrong if isinstance(wrong, bytes) else json.dumps({**json.loads(path.read_text()), **wrong}).encode()
+    )
+    at = ["--gallery", str(root)]
+    assert main(["trash", *at]) == 0 and f"{path.parent} cannot be read" in capsys.readouterr().out.replace("\n", "")
+    assert main(["delete", "A", "--now", *at]) == main(["purge", "A", *at]) == 1 and path.exists()
+    shown = capsys.readouterr()
+    assert shown.err.count("cannot be read") == shown.out.count("cannot be read") == 1
+    assert main([command, *([] if command == "purge" else ["--before", "1960-01-01"]), *at]) == 0
+    assert not os.listdir(root / ".deleted")
+    said = "1 entry removed for good, 1 of which could not be read" if command == "purge" else "1 unreadable entry"
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change", ["merge", "rename", "merge, then rename", "merge, then delete"])
+def test_delete_now_says_where_else_the_pictures_are(
+    index: GalleryIndex, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    CHANGES[change.split(",")[0]](index)
+    other = {"rename": "C", "merge, then rename": "D"}.get(change, "B")
+    if change == "merge, then rename":
+        index.rename("B", "D", undoable=True)
+    elif change == "merge, then delete":
+        index.delete("B", undoable=True)
+    at = ["--gallery", str(index.gallery.root)]
+    assert main(["delete", "A", "--now", *at]) == 1
+    assert f"its pictures are in {other} now: `delete {other} --now`" in capsys.readouterr().err
+    assert list(index.gallery.root.rglob("a1-0.*"))
+    assert main(["delete", other, "--now", *at]) == 0
+    assert not list(index.gallery.root.rglob("a1-0.*")) and index.gallery.trash() == []
+
+
+def test_delete_now_removes_the_names_that_a_vehicle_had_before(index: GalleryIndex) -> None:
+    index.delete_sighting(index.gallery.find("a1"), undoable=True)
+    index.rename("A", "C", undoable=True)
+    index.rename("C", "D", undoable=True)
+    add(index.gallery, 7, "C")
+    index.rename("C", "E", undoable=True)  # another one, which was called so later
+    forget_vehicle(index.gallery, "D", index=index)
+    assert [(one.vehicle, one.into) for one in index.gallery.trash()] == [("C", "E")]
+
+
+def test_the_trash_fits_a_terminal(index: GalleryIndex, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    one, other = "unknown-0123456789abcdef", "unknown-fedcba9876543210"
+    index.rename("A", one)
+    index.rename("B", other)
+    index.merge(one, other, undoable=True)
+    assert main(["trash", "--gallery", str(index.gallery.root)]) == 0
+    output = capsys.readouterr().out
+    assert index.gallery.trash()[0].id in output and max(map(len, output.splitlines())) <= 80
+    assert "unk" in output and "def" in output and output.count("...") == 2
+
+
 def test_commands(index: GalleryIndex, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--gallery", str(index.gallery.root)]
     assert main(["delete", "A", *at]) == 0
@@ -188,6 +269,6 @@ def test_commands(index: GalleryIndex, capsys: pytest.CaptureFixture[str]) -> No
     assert "B is back with 3 sightings" in capsys.readouterr().out
     assert main(["merge", "B", "B2", *at]) == 1 and index.gallery.trash() == []
     assert main(["rename", "B", "B2", *at]) == main(["purge", "B", *at]) == 0
-    assert "purge: 1 entries removed" in capsys.readouterr().out
+    assert "purge: 1 entry removed" in capsys.readouterr().out
     assert main(["delete", "B2", *at]) == main(["delete", "B2", "--now", *at]) == 0
     assert index.gallery.trash() == [] and trash.entries(index.gallery.root / "nowhere") == []

@@ -26,7 +26,7 @@ from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.following import Following
-from reid_lightning.search.gallery.forgetting import forget, forget_vehicle
+from reid_lightning.search.gallery.forgetting import NotForgottenError, forget, forget_vehicle
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.index_check import check_index
 from reid_lightning.search.gallery.lance_state import note_of
@@ -36,7 +36,7 @@ from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedErro
 from reid_lightning.search.opening import best_device, seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
-from reid_lightning.tables import Name, new_table
+from reid_lightning.tables import Name, count, new_table
 
 _ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 
@@ -136,7 +136,7 @@ def _check(gallery: Gallery, options: argparse.Namespace, console: Console) -> i
         problems = gallery.check(on_progress=lambda done, total: progress.update(task, completed=done, total=total))
     for problem in (problems := problems + _index_problems(gallery, options)):
         _say(console, problem)
-    _say(console, f"{len(problems)} problems")
+    _say(console, count(len(problems), "problem"))
     return 1 if problems else 0
 
 
@@ -174,13 +174,13 @@ def _list(gallery: Gallery, options: argparse.Namespace, console: Console) -> in
 def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     target, followed = _with_vectors(gallery, options)
     names = [getattr(options, name) for name in options.names]
-    left: NotRemovedError | None = None
+    left: NotRemovedError | NotForgottenError | None = None
     try:
         if options.command == "delete" and options.now:
             forget_vehicle(gallery, *names, index=target)
         else:
             getattr(target, options.command)(*names, undoable=True)
-    except NotRemovedError as error:
+    except (NotRemovedError, NotForgottenError) as error:
         left = error
     if options.command == "delete":
         target.purge()
@@ -197,11 +197,20 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
 def _trash(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     table = new_table("id", "what", "vehicle", "into", "count", "until (UTC)", names=("vehicle", "into"))
     for entry in gallery.trash():
-        count = str(len(entry.sightings) + len(entry.pictures))
+        number = str(len(entry.sightings) + len(entry.pictures))
         names = (Name(plain_text(entry.vehicle)), Name(plain_text(entry.into)))
-        table.add_row(entry.id, plain_text(entry.action), *names, count, _date(entry.until)[:16])
+        table.add_row(entry.id, plain_text(entry.action), *names, number, _date(entry.until)[:10])
     _print_table(console, table)
+    _tell_damaged(gallery, console)
     return 0
+
+
+def _tell_damaged(gallery: Gallery, console: Console) -> int:
+    """Name what in the trash may be anybody's; returns how many entries that are."""
+    found = gallery.damaged_trash()
+    for path in found:
+        _say(console, f"{path} cannot be read, and may be of any vehicle; `purge` without a name removes it.")
+    return len(found)
 
 
 def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
@@ -209,7 +218,7 @@ def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) ->
     done = target.restore(options.which, into=options.into)
     target.tell()
     left = f"; {done.left} stay: they are registered anew, or have moved on" if done.left else ""
-    _say(console, f"restore: {done.vehicle} is back with {len(done.moved)} sightings{left}; {followed}")
+    _say(console, f"restore: {done.vehicle} is back with {count(len(done.moved), 'sighting')}{left}; {followed}")
     if not done.origins:
         command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
         _say(console, f"pictures without vectors, where there are any, are embedded by: {command}")
@@ -219,12 +228,15 @@ def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) ->
 def _purge(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     names = options.which
     found = [one for one in gallery.trash() if not names or one.id in names or one.vehicle in names]
+    damaged = _tell_damaged(gallery, console) if names else 0
     unknown = [name for name in names if not any(name in (one.id, one.vehicle) for one in found)]
     if unknown:
         raise NothingKeptError(gallery.root, unknown[0])
     gallery.purge(found)
-    _say(console, f"purge: {len(found)} entries removed for good")
-    return 0
+    unread = 0 if names else gallery.purge_damaged()
+    which = f", {unread} of which could not be read" if unread else ""
+    _say(console, f"purge: {count(len(found) + unread, 'entry', 'entries')} removed for good{which}")
+    return 1 if damaged else 0
 
 
 def _types(vehicle: VehicleSummary) -> list[str]:
@@ -243,13 +255,14 @@ def _print_table(console: Console, table: Table) -> None:
 def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
     before = seconds_since_1970(options.before, key="--before")
     target, followed = _with_vectors(gallery, options)
-    removed, problems = forget(gallery, before or 0.0, index=target)
+    removed, problems, damaged = forget(gallery, before or 0.0, index=target)
     if removed:
         target.purge()
     for problem in problems:
         _say(console, f"left out: {problem}")
     followed = followed if target.lost is None else "the vectors did not follow"
-    _say(console, f"forget: {removed} sightings removed, {len(problems)} left out; {followed}")
+    unread = f", {count(damaged, 'unreadable entry', 'unreadable entries')} of the trash removed" if damaged else ""
+    _say(console, f"forget: {count(removed, 'sighting')} removed{unread}, {len(problems)} left out; {followed}")
     if removed:
         target.tell()
     return 1 if problems else 0
@@ -287,7 +300,8 @@ def _export(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
         )
     for problem in report.problems:
         _say(console, f"left out: {problem}")
-    counts = f"{report.vehicles} vehicles, {report.sightings} sightings, {report.crops} crops"
+    numbers = {"vehicle": report.vehicles, "sighting": report.sightings, "crop": report.crops}
+    counts = ", ".join(count(number, name) for name, number in numbers.items())
     _say(console, f"{options.file}: {counts}; {len(report.problems)} left out")
     return 0
 

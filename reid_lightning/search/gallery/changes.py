@@ -108,6 +108,15 @@ def delete_sighting(gallery: Gallery, sighting: Sighting, *, undoable: bool = Fa
     return entry
 
 
+def purge_damaged(gallery: Gallery) -> int:
+    """See `Gallery.purge_damaged`."""
+    with changing(gallery):  # nobody is deleting, whose note is there before its pictures
+        found = trash.damaged(gallery.root)
+        for path in found:
+            trash.remove_folder(path, f"{path.name}, whose note cannot be read,")
+    return len(found)
+
+
 def restore(gallery: Gallery, which: str, *, into: str | None = None) -> Restored:
     """See `Gallery.restore`."""
     with changing(gallery):

@@ -87,6 +87,4 @@ def _leftovers(root: Path) -> list[Path]:
         if folder.is_dir():
             names = (entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
             found += [folder / name for name in names if name.startswith(".") and name.endswith(UNFINISHED)]
-    if (root / trash.FOLDER).is_dir():
-        found += (path for path in (root / trash.FOLDER).iterdir() if not trash.is_kept(path))
-    return sorted(found)
+    return sorted([*found, *trash.damaged(root)])

@@ -186,6 +186,14 @@ class Gallery:
         """Remove entries of the trash for good. NotRemovedError: files of them could not be removed."""
         trash.remove(self.root, some)
 
+    def damaged_trash(self) -> list[Path]:
+        """What was deleted and nobody can say whose it is: entries of the trash with a damaged note, leftovers."""
+        return trash.damaged(self.root)
+
+    def purge_damaged(self) -> int:
+        """Remove that for good; returns how much there was. NotRemovedError: files of it could not be removed."""
+        return changes.purge_damaged(self)
+
     def check(self, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
         """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.
 

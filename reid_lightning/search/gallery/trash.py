@@ -1,13 +1,16 @@
 """What it takes to undo a deletion, a merge or a new name, kept for some days in a hidden folder of the gallery.
 
 `.deleted/<id>/note.json` says what was done; what was deleted lies beside it, in a folder called like the vehicle, so
-that an entry is a gallery of one vehicle. Whatever else lies in `.deleted` is to be removed.
+that an entry is a gallery of one vehicle. Whatever else lies in `.deleted` is to be removed: what a killed process has
+left, and entries whose note is damaged.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import os
 import re
 import shutil
 import time
@@ -33,6 +36,8 @@ KEPT_SECONDS = 7 * 86_400.0
 _FORMAT = 1
 _NOTE, _VECTORS = "note.json", "vectors.npz"
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
+_ACTIONS = ("delete", "merge", "rename")
+_AHEAD_SECONDS = 86_400.0  # that another machine's clock may be; what is later would never be over
 
 
 class NotRemovedError(ReIDError):
@@ -90,7 +95,7 @@ def shorten(root: Path, entry: Removed, *, sightings: Collection[str]) -> None:
 def entries(root: Path) -> list[Removed]:
     """What can be undone, the latest first."""
     folder = root / FOLDER
-    if not folder.is_dir():
+    if not _is(folder):
         return []
     found = (_read(path) for path in folder.iterdir() if not path.is_symlink())
     return sorted((one for one in found if one is not None), key=lambda one: (-one.when, one.id))
@@ -101,9 +106,10 @@ def folder_of(root: Path, entry: Removed) -> Path:
     return root / FOLDER / entry.id
 
 
-def is_kept(path: Path) -> bool:
-    """Whether something in `FOLDER` is an entry, and not what a killed process has left."""
-    return _read(path) is not None
+def damaged(root: Path) -> list[Path]:
+    """Whatever is no entry: nobody can say whose it is."""
+    folder = root / FOLDER
+    return sorted(path for path in folder.iterdir() if path.is_symlink() or _read(path) is None) if _is(folder) else []
 
 
 def expired(root: Path) -> list[Removed]:
@@ -128,8 +134,11 @@ def remove(root: Path, some: Iterable[Removed]) -> None:
 def remove_folder(folder: Path, vehicle: str) -> None:
     """Remove what is out of the gallery. NotRemovedError: not all of it could be."""
     shutil.rmtree(folder, ignore_errors=True)
-    left = sum(path.is_file() for path in folder.rglob("*"))
-    if left:
+    if folder.is_symlink() or folder.is_file():
+        with suppress(OSError):
+            folder.unlink()
+    if os.path.lexists(folder):
+        left = sum(path.is_file() for path in [folder, *folder.rglob("*")]) or "some"
         raise NotRemovedError(
             f"{vehicle} is out of the gallery, but {left} of its files could not be removed and lie in {folder}. "
             "Remove that folder with the rights that it takes."
@@ -178,15 +187,24 @@ def _write(root: Path, entry: Removed) -> None:
     save(folder_of(root, entry) / _NOTE, content.encode())
 
 
+def _is(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink()
+
+
 def _read(path: Path) -> Removed | None:
-    """None: it is no entry, or one of a deletion that never happened."""
+    """None: it is no entry, or a damaged one, or one of a deletion that never happened."""
     if _ID.fullmatch(path.name) is None:
         return None
     try:
         values = json.loads((path / _NOTE).read_text(encoding="utf-8"))
-        if values.pop("format") != _FORMAT or values["id"] != path.name or not is_plain_name(values["vehicle"]):
+        if values.pop("format") != _FORMAT or values["id"] != path.name:
             return None
         entry = Removed(**{**values, "when": float(values["when"]), "sightings": tuple(values["sightings"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        names = [entry.vehicle, *entry.pictures.values(), *([] if entry.action == "delete" else [entry.into])]
+        if not all(map(is_plain_name, names)) or not all(isinstance(one, str) for one in entry.sightings):
+            return None
+        if entry.action not in _ACTIONS or not math.isfinite(entry.when) or entry.when > time.time() + _AHEAD_SECONDS:
+            return None
+        return entry if entry.action != "delete" or (path / entry.vehicle).is_dir() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
-    return entry if entry.action in ("merge", "rename") or (path / entry.vehicle).is_dir() else None
