@@ -23,10 +23,12 @@ BACKGROUND = (128, 128, 128)
 _BAND_PIXELS = 1 << 20  # of deep grey that is turned into 8 bits at once
 _LEAST_USED = 1 << 14  # the brightest value of a picture of 16 bits, unless it is black
 _WHITES = tuple((1 << bits) - 1 for bits in range(8, 17))
-_SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _DNG = 254, 258, 262, 284, 339, 50706  # numbers of TIFF tags
+_SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _SAMPLE_FORMAT, _DNG = 254, 258, 262, 284, 338, 339, 50706  # TIFF tags
 _MAX_SAMPLE_VALUES = (341, 281)  # SMaxSampleValue, MaxSampleValue
 _SHALLOW = {"L;2": 85, "L;4": 17}  # levels between two values of grey PNGs
 _DEEP_COLOURS = re.compile("(RGB|CMYK|LA).?;16")
+_PLANES = ("L", "P", "RGB", "CMYK")  # modes whose separate planes Pillow reads right
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _FIX = "save it with 8 bits a channel"
 
 
@@ -36,14 +38,19 @@ def as_seen(image: Image.Image) -> Image.Image:
     Grey of 16 bits keeps its upper 8, grey of fewer in 16 is stretched where a TIFF names its white (4095 for 12
     bits), and real numbers count from 0 (black) to 1 (white).
 
+    Hand over what Pillow has opened and not loaded. It forgets with loading or copying that a PNG had colours of 16
+    bits, or fewer than 8: those of 14 bits or fewer in 16 are then dark, where they would be refused before. A TIFF
+    that is loaded and no copy is still known by its tags.
+
     Raises:
         ValueError: nothing says which number is white: 32 bits, signed numbers, values of 14 bits or fewer in 16, real
             numbers beyond 0 and 1; or it is a camera's raw file. The message says so without a full stop.
         One of `DECODE_ERRORS`: it is loaded only now, and damaged.
     """
     stored = _raw_mode(image)  # of a picture that is not loaded yet; afterwards Pillow knows no more
-    deep = _DEEP_COLOURS.match(stored) is not None
+    deep = _DEEP_COLOURS.match(stored) is not None or _has_deep_tags(image)
     _check_tiff(image)
+    lower = _lower_bytes(image) if stored == "RGB;16B" and "transparency" in image.info else None
     turned = upright(image)
     if turned.mode == "RGB" and "transparency" not in turned.info and not deep:
         return turned.convert("RGB")
@@ -53,7 +60,11 @@ def as_seen(image: Image.Image) -> Image.Image:
         return _deep_grey(turned, image, stored)
     if deep:
         _check_upper_bits(turned, image)
-    if "transparency" in turned.info:
+    if lower is not None:
+        turned = _with_hidden(turned, upright(lower))
+    elif "transparency" in turned.info:
+        if not stored and image.format in ("PNG", None):  # None: a copy
+            _check_loaded_transparency(turned)
         turned = _with_scaled_transparency(turned, stored, deep=deep)
     if not turned.has_transparency_data:
         return turned.convert("RGB")
@@ -78,6 +89,12 @@ def _raw_mode(image: Image.Image) -> str:
     return first if isinstance(first, str) else ""
 
 
+def _has_deep_tags(image: Image.Image) -> bool:
+    """Whether a TIFF has several channels of more than 8 bits; also of one that is loaded."""
+    bits = _tags(image).get(_BITS, (1,))
+    return len(bits) > 1 and max(bits) > 8
+
+
 def _tags(image: Image.Image) -> Mapping[int, Any]:
     return image.tag_v2 if isinstance(image, TiffImageFile) else {}
 
@@ -94,8 +111,12 @@ def _check_tiff(image: Image.Image) -> None:
     if 2 in (formats if isinstance(formats, tuple) else (formats,)):
         raise ValueError(f"its numbers have a sign, so that nobody knows which one is white; {_FIX}")
     bits = tags.get(_BITS, (1,))
-    if tags.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
-        raise ValueError(f"its channels of more than 8 bits lie in separate planes, which are not read; {_FIX}")
+    if tags.get(_PLANAR) == 2 and len(bits) > 1:
+        if max(bits) > 8:
+            raise ValueError(f"its channels of more than 8 bits lie in separate planes, which are not read; {_FIX}")
+        if not (image.mode in _PLANES or (image.mode == "RGBA" and tags.get(_EXTRA) == (2,))):
+            kind = "transparency" if image.mode in _WITH_ALPHA else f"{image.mode} colours"
+            raise ValueError(f"its channels lie in separate planes, which are not read with {kind}; save it as PNG")
     if _raw_mode(image) == "F;32BF" and image.tile[0][0] == "libtiff":  # whose bytes it would turn round twice
         raise ValueError(f"its real numbers are compressed with their first byte in front, which is not read; {_FIX}")
 
@@ -153,7 +174,7 @@ def _check_upper_bits(turned: Image.Image, opened: Image.Image) -> None:
     """Of colours of 16 bits Pillow keeps the upper 8, in which those of a camera of 14 bits or fewer are nearly
     black."""
     extrema = turned.getextrema()
-    alpha = turned.mode in ("RGBA", "LA", "RGBa", "La")
+    alpha = turned.mode in _WITH_ALPHA
     channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
     colours = channels[: len(channels) - alpha]
     brightest = [max(high for _, high in colours), *([channels[-1][1]] if alpha else [])]
@@ -173,6 +194,38 @@ def _with_scaled_transparency(turned: Image.Image, stored: str, *, deep: bool) -
     changed = turned.copy()
     changed.info["transparency"] = scaled
     return changed
+
+
+def _check_loaded_transparency(turned: Image.Image) -> None:
+    """Refuse a loaded PNG whose transparent colour is still in the depth of its file: one above 255, or a grey that
+    counts to 15 where all greys are those of 2 or 4 bits."""
+    hidden = turned.info["transparency"]
+    deep = isinstance(hidden, tuple) and max(hidden, default=0) > 255
+    shallow = turned.mode == "L" and isinstance(hidden, int) and 0 < hidden < 16
+    if deep or (shallow and not any(count for level, count in enumerate(turned.histogram()) if level % 17)):
+        raise ValueError("Pillow has loaded it and forgotten of how many bits its transparent colour is; open it anew")
+
+
+def _lower_bytes(image: Image.Image) -> Image.Image | None:
+    """The lower 8 bits of a PNG with colours of 16, of which Pillow gives the upper 8: it is told that the other byte
+    comes first."""
+    stream = getattr(image, "fp", None)
+    if image.format != "PNG" or stream is None:
+        return None
+    lower = Image.open(stream, formats=["PNG"])
+    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]  # type: ignore[attr-defined]
+    lower.load()
+    return lower
+
+
+def _with_hidden(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """The picture of the upper bytes, transparent where all 16 bits are those of the transparent colour."""
+    hidden = np.array(upper.info["transparency"])
+    same = ((np.asarray(upper) == hidden >> 8) & (np.asarray(lower) == hidden & 255)).all(axis=-1)
+    shown = upper.copy()
+    del shown.info["transparency"]
+    shown.putalpha(Image.fromarray(np.where(same, 0, 255).astype(np.uint8)))
+    return shown
 
 
 def _laid_on_background(image: Image.Image) -> Image.Image:

@@ -81,7 +81,8 @@ class Embedder(ABC):
 
         Args:
             images: PIL pictures of any size and mode or arrays (height, width, 3) uint8 RGB (preprocessed as in
-                training), or a preprocessed tensor (N, 3, height, width).
+                training), or a preprocessed tensor (N, 3, height, width). PIL pictures as opened, not loaded or copied:
+                Pillow forgets with it how many bits a PNG has (`data.picture_colours.as_seen`).
             batch_size: pictures a forward pass.
             normalize: False gives the embeddings as the network does, whose lengths matter to MED and RSCR.
             flip: the mean of what the network gives for a picture and for its mirror image, normalised only then; takes

@@ -89,6 +89,10 @@ READ = {
         png(WIDE_RGB, bits=16, colour_type=2, chunks={b"tRNS": struct.pack(">HHH", *(257 * level for level in SPOT))}),
         seen(RGB, hidden(RGB, SPOT)),
     ),
+    "PNG, a transparent colour of 16, alike in its upper bytes": (
+        png(WIDE_RGB, bits=16, colour_type=2, chunks={b"tRNS": struct.pack(">HHH", *(257 * v ^ 1 for v in SPOT))}),
+        seen(RGB),
+    ),
     "PNG, colours of 16": (png(WIDE_RGB, bits=16, colour_type=2), seen(RGB)),
     "PNG, alpha of 16": (png(np.dstack([WIDE_RGB, WIDE_ALPHA]), bits=16, colour_type=6), seen(RGB, ALPHA)),
     "PNG, grey with alpha of 16": (png(np.dstack([WIDE, WIDE_ALPHA]), bits=16, colour_type=4), seen(GREY, ALPHA)),
@@ -118,6 +122,20 @@ REFUSED = {
     "real colours": (tiff((RGB / 255).astype(np.float32), photometric=2), "begins like TIFF"),
     "10 bits": (tiff(TWELVE >> 2, bits=10), "begins like TIFF"),
     "planes of 16": (tiff(WIDE_RGB, photometric=2, planes=True), "in separate planes"),
+    "planes with grey and alpha": (tiff(opaque(GREY), planes=True, tags={338: [2]}), "not read with transparency"),
+    **{
+        f"planes with alpha, compressed {tags}": (
+            tiff(values, photometric=photometric, planes=True, compressed=True, tags=tags),
+            "not read with transparency",
+        )
+        for values, photometric, tags in [
+            (opaque(GREY), 1, {338: [1]}),
+            (opaque(GREY), 1, {338: [2]}),
+            (opaque(RGB), 2, {338: [1]}),
+            (opaque(RGB), 2, {}),
+        ]
+    },
+    "planes of LAB": (tiff(RGB, photometric=8, planes=True), "not read with LAB colours"),
     "a preview": (tiff(RGB, photometric=2, tags={254: [1]}), "only a preview"),
 }
 
@@ -143,6 +161,55 @@ def test_numbers_without_a_known_white_are_refused_with_a_sentence(tmp_path: Pat
     for read in (load_image, decode):
         with pytest.raises(ReIDError, match=f"picture cannot be read: .*{why}"):
             read(path)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_loaded_tiff_is_still_known_to_have_colours_of_16_bits(order: str):
+    for levels in (WIDE_RGB >> 4, WIDE_RGB >> 6):
+        picture = Image.open(io.BytesIO(tiff(levels, photometric=2, order=order)))
+        picture.load()
+        with pytest.raises(ReIDError, match="use 14 or fewer"):
+            in_rgb(picture)
+    picture = Image.open(io.BytesIO(tiff(WIDE_RGB, photometric=2, order=order)))
+    picture.load()
+    assert np.array_equal(in_rgb(picture), RGB)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        READ["PNG, a transparent colour of 16"][0],
+        READ["PNG, grey 2, a transparent level"][0],
+        READ["PNG, grey 4, a transparent level"][0],
+    ],
+)
+def test_a_loaded_picture_does_not_hide_another_colour_than_its_file(content: bytes):
+    picture = Image.open(io.BytesIO(content))
+    picture.load()
+    for loaded in (picture, picture.copy()):
+        with pytest.raises(ReIDError, match="open it anew"):
+            in_rgb(loaded)
+
+
+def test_a_grey_gif_whose_transparent_level_is_unused_is_no_shallow_picture():
+    levels = (GREY > 99).astype(np.uint8) * 255
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "GIF", transparency=3, optimize=False)
+    picture = Image.open(file)
+    assert picture.mode == "L"
+    for _ in range(2):  # afterwards it is loaded
+        assert np.array_equal(in_rgb(picture), seen(levels))
+
+
+@pytest.mark.parametrize("turn", [1, 6])
+def test_a_turned_picture_hides_its_transparent_colour_of_16_bits(tmp_path: Path, turn: int):
+    exif = Image.Exif()
+    exif[274] = turn
+    chunks = {b"tRNS": struct.pack(">HHH", *(257 * level for level in SPOT)), b"eXIf": exif.tobytes()[6:]}
+    (tmp_path / "a.png").write_bytes(png(WIDE_RGB, bits=16, colour_type=2, chunks=chunks))
+    expected = seen(RGB, hidden(RGB, SPOT))
+    shown = np.asarray(load_image(tmp_path / "a.png"))
+    assert np.array_equal(shown, expected if turn == 1 else np.rot90(expected, -1))
 
 
 @pytest.mark.parametrize(
