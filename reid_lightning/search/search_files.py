@@ -101,7 +101,8 @@ class SearchFiles:
         elif matches:
             pictures = self._folder / PICTURES
             pictures.mkdir(exist_ok=True)
-            name = "picture" if frame.path is None else frame.path.stem[:_STEM]
+            stem = "picture" if frame.path is None else frame.path.stem[:_STEM]
+            name = "".join(sign if sign.isprintable() else "_" for sign in stem)  # a terminal would obey the others
             picture = annotate(frame, matches, note=self._note)
             save_picture(picture, pictures / f"{frame.number:06d}_{name}.jpg")
 

@@ -150,11 +150,18 @@ def test_frames_of_another_size_are_drawn_in_the_first(tmp_path, gallery, monkey
         assert [(one.width, one.height) for one in video.decode(video=0)] == [(120, 80)] * 3
 
 
-@pytest.mark.parametrize("stem", ["p" * 251, "京" * 83])
-def test_a_picture_with_a_long_name_is_written_under_a_shorter_one(tmp_path, gallery, stem):
+CONTROLS = "a\x1b]0;b\r\nc\x9b\N{RIGHT-TO-LEFT OVERRIDE}\udcffé d"
+
+
+@pytest.mark.parametrize(
+    ("stem", "kept"),
+    [("p" * 251, "p" * 40), ("京" * 83, "京" * 40), (CONTROLS, "a_]0;b__c___é d.jpg")],
+    ids=["long", "wide", "controls"],
+)
+def test_a_picture_is_written_under_a_shorter_and_printable_name(tmp_path, gallery, stem, kept):
     match = replace(found(), box=None)
     with SearchFiles(tmp_path, a_source("picture", frames_per_second=None), gallery) as files:
         files.add(searched(0, match, path=tmp_path / f"{stem}.png"))
         files.finish([], query={})
     (picture,) = (tmp_path / "annotated").iterdir()
-    assert picture.name.startswith(f"000000_{stem[:40]}") and Image.open(picture).size == (120, 80)
+    assert picture.name.startswith(f"000000_{kept}") and Image.open(picture).size == (120, 80)
