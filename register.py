@@ -12,7 +12,7 @@ from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.opening import best_device, camera_of, find_bundle, seconds_since_1970, settings_of, words
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.showing import RegisteredFiles, watching
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.sources import check_source, open_source
 from reid_lightning.search.vehicle_finder import VehicleFinder
 
 
@@ -26,8 +26,7 @@ def register(cfg: DictConfig) -> int:
     if not names or (start is not None and len(names) > 1):
         raise ReIDError(f"{len(names)} sources and start={cfg.start}: name a source, and one only if start is given.")
     for name in names:
-        if "://" not in name:  # a mistake in the last one is told before the first one's work
-            open_source(name, every=cfg.every).close()
+        check_source(name, every=cfg.every)  # a mistake in the last one is told before the first one's work
     finder = VehicleFinder(
         instantiate(cfg.detector),
         instantiate(cfg.plate_reader),

@@ -20,7 +20,7 @@ from reid_lightning.search.opening import (
 )
 from reid_lightning.search.search_files import SearchFiles
 from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.sources import check_source, open_source
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.tables import print_written
 
@@ -30,7 +30,8 @@ def search(cfg: DictConfig) -> int:
     """Search, write matches as JSON, CSV and pictures; returns the number of vehicles found."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    gallery = Gallery(cfg.gallery)
+    gallery, name = Gallery(cfg.gallery), name_of(cfg.query, key="query")
+    check_source(name, every=cfg.every)
     device = best_device(cfg.device, backend=cfg.backend)
     embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
     options = SearchOptions(
@@ -57,7 +58,7 @@ def search(cfg: DictConfig) -> int:
     save_config(cfg, run_dir)
     print_threshold(threshold, pictures=finder.registered)
     with (
-        open_source(name_of(cfg.query, key="query"), every=cfg.every, allow_redirects=cfg.allow_redirects) as source,
+        open_source(name, every=cfg.every, allow_redirects=cfg.allow_redirects) as source,
         SearchFiles(run_dir, source, gallery, draw=cfg.draw, threshold=threshold) as files,
     ):
         with watching(source) as on_step:

@@ -137,13 +137,19 @@ def test_a_search_below_the_calibrated_threshold_is_warned_of(register, search, 
 
 
 def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_path):
+    for query, message in (
+        ("nowhere.mp4", "which does not exist"),
+        ("/dev/zero", "source is /dev/zero"),
+        ("ftp://camera/1", "source is ftp://camera/1; expected a path, or an address"),
+        ("rtsp://camera:99999/1", "rtsp://camera:99999/1, which is no address: its host"),
+    ):  # before the model is loaded, and the gallery missed
+        assert message in error_of(search(f"query={query}"))
     assert "no gallery at gallery; register vehicles first" in error_of(search(f"query={clip}"))
     assert not (tmp_path / "gallery").exists()
     register(f"source={clip}", "camera=north")
     assert "no vehicle '../../x'" in error_of(search(f"query={clip}", "plate=../../x"))
     assert "no calibrated threshold" in error_of(search(f"query={clip}", "min_score=calibrated"))
     assert "min_score is 7; expected a cosine similarity" in error_of(search(f"query={clip}", "min_score=7"))
-    assert "which does not exist" in error_of(search("query=nowhere.mp4"))
     assert "no vehicle '51E12345'" in error_of(search(f"query={clip}", "plate=51E12345"))
     assert "types is 'cra'; expected some of car" in error_of(search(f"query={clip}", "types=cra"))
     assert "tracker: VehicleTracker takes no 'speed'" in error_of(search(f"query={clip}", "+tracker.speed=3"))

@@ -21,13 +21,12 @@ from reid_lightning.masking import without_password
 from reid_lightning.names import readable, stored_path
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
+from reid_lightning.search.video_addresses import URL_SCHEMES, check_address
 from reid_lightning.search.video_source import VideoSource
 
-__all__ = ["URL_SCHEMES", "PictureSource", "Source", "VideoSource", "open_source"]
+__all__ = ["URL_SCHEMES", "PictureSource", "Source", "VideoSource", "check_source", "open_source"]
 
 _ROWS_OF_JPEGS = (".mjpeg", ".mjpg")  # videos that begin like a picture
-
-URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
 
 
 def open_source(
@@ -60,11 +59,6 @@ def open_source(
         raise ReIDError(f"timeout is {timeout}; expected a number of seconds above 0.")
     address = str(source)
     if "://" in address:
-        if address.split("://")[0].lower() not in URL_SCHEMES:
-            schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
-            raise ReIDError(
-                f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
-            )
         return VideoSource(address, every=every, timeout=timeout, threads=threads, allow_redirects=allow_redirects)
     path = stored_path(Path(), address)
     if not path.exists():
@@ -73,6 +67,14 @@ def open_source(
     if path.is_dir() or _is_picture(path):
         return PictureSource(path, every=every)
     return VideoSource(path, every=every, timeout=timeout, threads=threads)
+
+
+def check_source(source: str, *, every: int = 1) -> None:
+    """Before long work: a ReIDError that `open_source` would raise. No address is asked yet, whether it is one is."""
+    if "://" in source:
+        check_address(source)
+    else:
+        open_source(source, every=every).close()
 
 
 def _is_picture(path: Path) -> bool:

@@ -35,6 +35,8 @@ _CAMERA_FORMATS = "rtsp,image2,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,tiff_pipe,g
 _PLAYLISTS = "hls,dash"
 _PROTOCOLS = {"http": "http,https,tcp,tls,httpproxy,crypto", "rtsp": "tcp,tls"}  # no files, whatever an answer names
 _REDIRECTED = {"http": "", "rtsp": ",rtsp,rtsps"}  # libav asks whether it may go where an RTSP answer says
+URL_SCHEMES = ("rtsp", "rtsps", "http", "https")
+
 _PORTS = {"http": 80, "https": 443}
 _MOST_REDIRECTS = 5
 _LONGEST_HEAD = 1 << 16  # bytes of an answer that are looked at
@@ -53,10 +55,11 @@ def open_address(
         options: for decoding.
 
     Raises:
-        ReIDError: nothing answers in time, or it is no picture or video, or leads elsewhere.
+        ReIDError: it is no address, nothing answers in time, or it is no picture or video, or leads elsewhere.
     """
+    check_address(address)
     named, address = address, as_url(address)
-    kind = "http" if address.lower().startswith("http") else "rtsp"
+    kind = "http" if address.startswith("http") else "rtsp"
     container_options = {
         "rtsp_transport": "tcp",  # over UDP packets get lost, and with them pictures
         "format_whitelist": ",".join([FILE_FORMATS, _CAMERA_FORMATS] + [_PLAYLISTS] * allow_redirects),
@@ -81,9 +84,29 @@ def open_address(
     raise ReIDError(f"{without_password(named)} sends whoever asks from one address to the next, without end.")
 
 
+def check_address(address: str) -> None:
+    """Ask nobody. ReIDError: it has none of `URL_SCHEMES`, no host, or a port that is no number from 1 to 65535."""
+    scheme = address.partition("://")[0].lower()
+    if scheme not in URL_SCHEMES:
+        schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
+        raise ReIDError(
+            f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
+        )
+    try:
+        parts = urlsplit(as_url(address))
+        if parts.hostname and parts.port != 0:
+            return
+        reason = "no port is 0" if parts.hostname else "it names no host"
+    except ValueError:
+        reason = "its host is no name or number, or its port no number from 1 to 65535"
+    port = re.compile(r"(?<=://)([^/?#\[]*:)(?!\d*(?:[/?#]|$))[^/?#]*")  # without a host it is a password
+    shown = port.sub(r"\1***", without_password(address))
+    raise ReIDError(f"source is {shown}, which is no address: {reason}. Expected one such as {scheme}://camera:554/1.")
+
+
 def as_url(address: str) -> str:
-    """The address with its user and password as a URL has them: `#`, `?`, `/` and letters beyond ASCII, which would end
-    the host or be refused, percent-encoded. What is encoded already stays.
+    """The address with its scheme in small letters, and its user and password as a URL has them: `#`, `?`, `/` and
+    letters beyond ASCII, which would end the host or be refused, percent-encoded. What is encoded already stays.
 
     A `#` before an `@` is a letter of the password (no camera has fragments), and so is a `/` or `?` where else the
     port would be no number.
@@ -97,8 +120,9 @@ def as_url(address: str) -> str:
         at = place.rfind("@")
     else:
         at = rest.index("@", len(place))
+    scheme = scheme.lower()
     if at < 0:
-        return address
+        return f"{scheme}{mark}{rest}"
     user = quote(re.sub(r"%(?![0-9a-fA-F]{2})", "%25", rest[:at]), safe=":%!$&'()*+,;=")
     return f"{scheme}{mark}{user}{rest[at:]}"
 

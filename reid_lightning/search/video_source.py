@@ -132,6 +132,7 @@ class VideoSource(Source):
         except av.codec.codec.UnknownCodecError:
             self._display.notes.append("is transparent in places, which were taken as if they were not")
             return stream.codec_context
+        assert isinstance(decoder, av.VideoCodecContext)
         decoder.extradata = stream.codec_context.extradata
         return decoder
 

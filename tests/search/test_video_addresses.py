@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import socketserver
 import struct
 import threading
@@ -19,7 +20,7 @@ from PIL import Image
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import video_source
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.sources import check_source, open_source
 from reid_lightning.search.video_addresses import as_url
 
 COUNT = 8
@@ -130,16 +131,50 @@ def test_a_password_may_hold_what_ends_a_host(camera, password):
     ("typed", "url"),
     [
         ("rtsp://u:a?b@host:554/x?channel=1", "rtsp://u:a%3Fb@host:554/x?channel=1"),
+        ("RTSP://U:A@Host/X", "rtsp://U:A@Host/X"),
+        ("HTTP://Host/X", "http://Host/X"),
         ("rtsp://u:77#x@host/cam@2", "rtsp://u:77%23x@host/cam@2"),
         ("rtsp://u:a%23b@host/x", "rtsp://u:a%23b@host/x"),
         *(
             (plain, plain)
-            for plain in ("http://host/x", "http://host:80/cam@2", "http://[::1]:80/a@b", "http://h?a=b@c")
+            for plain in (
+                "http://host/x",
+                "http://host:/x",
+                "http://host:80/cam@2",
+                "http://[::1]:80/a@b",
+                "http://h?a=b@c",
+            )
         ),
     ],
 )
 def test_an_address_stays_what_it_is_but_for_its_password(typed, url):
     assert as_url(typed) == url
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "reason"),
+    [
+        ("rtsp://127.0.0.1:99999/x", "rtsp://127.0.0.1:99999/x", "port no number from 1 to 65535"),
+        ("rtsp://u:geheim@127.0.0.1:0/x", "rtsp://127.0.0.1:0/x", "no port is 0"),
+        ("rtsp://admin:geheim", "rtsp://admin:***", "port no number"),
+        ("http://admin:geheim/x", "http://admin:***/x", "port no number"),
+        ("http://[::1/", "http://[::1/", "host is no name or number"),
+        ("https://u:geheim@", "https://", "names no host"),
+        ("HTTP:///x", "HTTP:///x", "names no host"),
+    ],
+)
+def test_what_is_no_address_is_said_before_anybody_is_asked(monkeypatch, address, shown, reason):
+    monkeypatch.setattr(av, "open", None)
+    for read in (open_source, check_source):
+        with pytest.raises(
+            ReIDError, match=rf"^source is {re.escape(shown)}, which is no address: .*{reason}"
+        ) as raised:
+            read(address)
+        assert "geheim" not in str(raised.value)
+
+
+def test_letters_of_a_scheme_may_be_capitals(camera):
+    assert count(camera.address.replace("http", "HTTP") + "/clip.ts") == COUNT
 
 
 def test_a_camera_cannot_send_this_program_elsewhere(camera, internal):
