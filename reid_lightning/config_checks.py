@@ -158,7 +158,12 @@ def _or(words: list[str]) -> str:
 
 def is_path(text: object) -> bool:
     """Whether a file or folder can be called so: what no name can hold is no path."""
-    return bool(str(text)) and _trouble(str(text)) == ""
+    return bool(str(text)) and "\0" not in str(text) and _too_long(str(text)) == ""
+
+
+def is_utf8(text: str) -> bool:
+    """False where bytes of a command line or a file's name were none."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def shown(key: str, value: object) -> str:
@@ -175,10 +180,16 @@ def shown(key: str, value: object) -> str:
 def _trouble(text: str) -> str:
     if "\0" in text:
         return " (which holds a zero byte)"
+    if not is_utf8(text):
+        return " (which is not UTF-8)"
+    return _too_long(text)
+
+
+def _too_long(text: str) -> str:
     encoded = text.encode(errors="surrogatepass")
     longest = max(map(len, encoded.split(b"/")))
     if longest > _LONGEST_NAME:
-        return f" (a name of {longest:,} bytes, {_LONGEST_NAME} at most can be had)"
+        return f" (a name of {longest:,} bytes; a file's has {_LONGEST_NAME} at most)"
     return f" (a path of {len(encoded):,} bytes)" if len(encoded) > _LONGEST_PATH else ""
 
 

@@ -12,9 +12,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from reid_lightning.config_checks import Expected, is_path
+from reid_lightning.config_checks import Expected, is_path, is_utf8
+from reid_lightning.masking import is_address
 
-Name = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]
+LONGEST_NAME = 1024  # bytes, as the vector stores take them
+
+
+def is_name(text: str) -> bool:
+    """Whether records can hold it: an address would stand in every one of them, with its password."""
+    return bool(text.strip()) and is_utf8(text) and len(text.encode()) <= LONGEST_NAME and not is_address(text)
+
+
+Word = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]
+NAME = f"a name of {LONGEST_NAME:,} bytes at most, no address"
+Name = Annotated[str, Expected(NAME, lambda text: is_name(str(text)))]
 Names = Name | list[Name]
 Source = Annotated[
     str,
@@ -24,6 +35,8 @@ Source = Annotated[
     ),
 ]
 Folder = Annotated[Path, Expected("a folder", lambda path: is_path(path))]
+GalleryFolder = Annotated[Path, Expected("a folder", lambda path: is_path(path) and is_utf8(str(path)))]
+"""The vector stores have no names in other encodings."""
 File = Annotated[Path, Expected("a file", lambda path: is_path(path))]
 Device = Annotated[
     str,
@@ -58,7 +71,7 @@ class _Running:
 class _Finding:
     """What register, search and the application share."""
 
-    gallery: Folder
+    gallery: GalleryFolder
     bundle: Folder | None
     every: Positive
     allow_redirects: bool

@@ -14,9 +14,11 @@ from urllib.parse import quote, unquote
 
 from reid_lightning.config_checks import describe, fits, shown
 from reid_lightning.errors import one_screen, printable
-from reid_lightning.masking import MASK, is_secret, without_password
+from reid_lightning.masking import MASK, SCHEME, SERVER, has_user, is_secret, without_password
 
-_USER = re.compile(r"(?is)[a-z][a-z0-9+.-]{1,20}:/{1,2}([^/:]*:.*)@|(?:^|=)([^\s/@:=]+:(?!/).*)@[\w.-]+:\d+")
+_USER = re.compile(rf"(?is){SCHEME}([^/:]*:.*)@")
+_BARE_USER = re.compile(rf"(?s)(?:^|=)([^\s/@:=]+(?::(?![/\\]).*)?)@{SERVER}")
+_HOST = re.compile(rf"(?i){SCHEME}([^/@?#]*)(?:[/?#]|$)")
 _FIELD = re.compile(r"(?s)[?&][^=&]*=([^&]*)")
 _SHORTEST = 3  # letters of a secret that is hidden wherever it stands; a shorter one is hidden in its address alone
 
@@ -76,16 +78,23 @@ def secrets_of(words: Iterable[str]) -> frozenset[str]:
         key, equals, value = word.partition("=")
         if is_secret((key if equals else after).lstrip("-+").rpartition(".")[2]):
             found.add(value if equals else word)
-        if user := _USER.search(word):
-            both = user[1] or user[2]
-            found.update((both, both.partition(":")[2]))
-        if "://" in word and without_password(word) != word:
-            found.update(_FIELD.findall(word.partition("?")[2] and "?" + word.partition("?")[2]))
+        user, host = _USER.search(word) or _BARE_USER.search(word), _HOST.search(word)
+        both = user[1] if user else host[1] if host and has_user(host[1]) else ""
+        found.update((both, both.partition(":")[2]))
+        if without_password(word) != word:
+            address, _, fragment = word.rpartition("@")[2].partition("#")
+            found.update((fragment, *_FIELD.findall(address.partition("?")[2] and "?" + address.partition("?")[2])))
         after = word if word.startswith("--") and not equals else ""
     parts = {part for secret in found for part in re.split(r"[\W_]+", secret)}
     parts |= {part for secret in found for part in re.split(r"[:/?#@&\s]+", secret)}
-    every = {text for secret in found | parts for text in (secret, quote(secret), unquote(secret), repr(secret)[1:-1])}
+    every = {
+        text for secret in found | parts for text in (secret, _quoted(secret), unquote(secret), repr(secret)[1:-1])
+    }
     return frozenset(text for text in every if len(text) >= _SHORTEST and not text.startswith("${"))
+
+
+def _quoted(text: str) -> str:
+    return quote(text, errors="surrogatepass")
 
 
 class _Hiding:

@@ -13,11 +13,14 @@ _NAMES = (
 _KEY = re.compile(rf"(?i)(?:^|[_-])(?:{_NAMES})$")
 _FIELD = re.compile(rf"(?i)((?:^|[&;/_.-])(?:{_NAMES})[=:])[^&]+")
 
-_SCHEME = r"[a-z][a-z0-9+.-]{1,20}:/{1,2}"  # of two letters or more: C:/ is a disk
-_WHOLE = re.compile(rf"(?is)((?:[\w./+~@-]+=)?[\'\"]?{_SCHEME})(.*)")
-_WITHIN = re.compile(rf"(?i)\b({_SCHEME})(\S*[^\s\'\"),.;:])")
-_BARE = re.compile(r"(?s)()([^\s/@:]+:.*@[\w.-]+:\d+(?:/.*)?)")  # user:password@host:port
-_HOST = re.compile(r"[\w.-]*(?::\d+)?|\[[0-9a-f:.%]+\](?::\d+)?")
+SCHEME = r"(?:[a-z][a-z0-9+.-]{1,20}:/{1,2}|(?:rtsp[stu]?|rtmps?|https?|udp|tcp|srt)(?::/{0,2}|//))"
+"""Of two letters or more: C:/ is a disk. Of one that is known, a sign may be missing: rtsp//, rtsp:."""
+_WHOLE = re.compile(rf"(?is)((?:[\w./+~@-]+=)?[\'\"]?{SCHEME})(.*)")
+_WITHIN = re.compile(rf"(?i)\b({SCHEME})(\S*[^\s\'\"),.;:])")
+SERVER = r"(?:[\w.-]+:\d+|\d+(?:\.\d+){3})"
+_BARE = re.compile(rf"(?s)()([^\s/@:]+(?::(?![/\\]).*)?@{SERVER}(?:/.*)?)")
+"""user:password@host:port, or the one alone."""
+_HOST = re.compile(r"[\w.%~-]*(?::\d{0,5})?|\[[\w:.%]+\](?::\d{0,5})?")
 _PAIRS = re.compile(r"[\w%.-]+=[^&]*(?:&[\w%.-]+=[^&]*)*")
 _TELLING = re.compile(
     r"(?i)(cam(?:era)?|ch(?:annel)?|codec|fps|id|profile|resolution|stream(?:type)?|subtype|type|v)=[^&]*"
@@ -32,6 +35,16 @@ def without_password(text: str) -> str:
     """
     whole = _WHOLE.fullmatch(text) or _BARE.fullmatch(text)
     return _shown(whole) if whole else _WITHIN.sub(_shown, text)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an address, or holds a password as one does."""
+    return re.match(SCHEME, text, re.IGNORECASE) is not None or "://" in text or without_password(text) != text
+
+
+def has_user(host: str) -> bool:
+    """Whether what stands for an address's host is user:password, the @ behind it not typed."""
+    return ":" in host and not _HOST.fullmatch(host)
 
 
 def is_secret(key: str) -> bool:
@@ -57,9 +70,14 @@ def _shown(address: re.Match[str]) -> str:
     host = re.split(r"[/#]", path, maxsplit=1)[0]
     if "@" in query and (not _PAIRS.fullmatch(query) or not ("@" in path or _HOST.fullmatch(host))):
         path, mark, query = rest.rpartition("@")[2].partition("?")  # the user's name and password have a ? in them
-    path = path.rpartition("@")[2]
+    path, in_path, _ = path.rpartition("@")[2].partition("#")
+    query, in_query, _ = query.partition("#")
+    host, slash, path = path.partition("/")
+    host = MASK if has_user(host) else host
     fields = (field if _TELLING.fullmatch(field) else _masked(field) for field in query.split("&"))
-    return scheme + _FIELD.sub(rf"\1{MASK}", path) + mark + "&".join(fields)
+    shown = scheme + host + _FIELD.sub(rf"\1{MASK}", slash + path)
+    fragment = f"#{MASK}" if in_path or in_query else ""
+    return shown + fragment if in_path else shown + mark + "&".join(fields) + fragment
 
 
 def _masked(field: str) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from reid_lightning.bundle import OPTS_NAME
+from reid_lightning.config_checks import shown
+from reid_lightning.config_types import NAME, is_name
 from reid_lightning.errors import ReIDError
 from reid_lightning.names import composed
 from reid_lightning.search.embedder import Embedder
@@ -116,8 +118,11 @@ def name_of(value: object, *, key: str) -> str:
 
 
 def camera_of(value: object) -> str:
-    """The name of a camera that a user has given, with composed letters. ReIDError: see `words`."""
-    return composed(name_of(value, key="camera"))
+    """The name of a camera that a user has given, with composed letters. ReIDError: see `words` and `is_name`."""
+    name = name_of(value, key="camera")
+    if not is_name(name):
+        raise ReIDError(f"camera is {shown('camera', name)}; expected {NAME}.")
+    return composed(name)
 
 
 def where_of(

@@ -68,8 +68,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = ArgumentParser(add_help=False)
-    folder, word = argument_of(config_types.Folder, Path), argument_of(config_types.Name)
-    common.add_argument("--gallery", default="data/gallery", type=folder, help="the folder of the registered vehicles")
+    folder, word = argument_of(config_types.Folder, Path), argument_of(config_types.Word)
+    root = argument_of(config_types.GalleryFolder, Path)
+    common.add_argument("--gallery", default="data/gallery", type=root, help="the folder of the registered vehicles")
     common.add_argument("--bundle", type=folder, help="the model: a bundle's folder (for rebuild, sync and import)")
     where = f"the vector store, by default the gallery's {INDEX_FOLDER}; changes are made in no other"
     common.add_argument("--uri", type=word, help=where)
