@@ -213,7 +213,7 @@ def _lower_bytes(image: Image.Image) -> Image.Image | None:
     if image.format != "PNG" or stream is None:
         return None
     lower = Image.open(stream, formats=["PNG"])
-    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]  # type: ignore[attr-defined]
+    lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
     lower.load()
     return lower
 

@@ -176,15 +176,10 @@ def test_a_loaded_tiff_is_still_known_to_have_colours_of_16_bits(order: str):
 
 
 @pytest.mark.parametrize(
-    "content",
-    [
-        READ["PNG, a transparent colour of 16"][0],
-        READ["PNG, grey 2, a transparent level"][0],
-        READ["PNG, grey 4, a transparent level"][0],
-    ],
+    "name", ["a transparent colour of 16", "grey 2, a transparent level", "grey 4, a transparent level"]
 )
-def test_a_loaded_picture_does_not_hide_another_colour_than_its_file(content: bytes):
-    picture = Image.open(io.BytesIO(content))
+def test_a_loaded_picture_does_not_hide_another_colour_than_its_file(name: str):
+    picture = Image.open(io.BytesIO(READ[f"PNG, {name}"][0]))
     picture.load()
     for loaded in (picture, picture.copy()):
         with pytest.raises(ReIDError, match="open it anew"):
