@@ -257,16 +257,20 @@ def test_the_trash_fits_a_terminal(index: GalleryIndex, capsys: pytest.CaptureFi
 def test_commands(index: GalleryIndex, capsys: pytest.CaptureFixture[str]) -> None:
     at = ["--gallery", str(index.gallery.root)]
     assert main(["delete", "A", *at]) == 0
-    assert "it is in the trash for seven days" in capsys.readouterr().out
+    assert "A is in the trash for seven days" in capsys.readouterr().out
     (entry,) = index.gallery.trash()
     assert main(["trash", *at]) == 0
     output = capsys.readouterr().out
     assert all(
         word in output for word in (entry.id, "delete", " A ", time.strftime("%Y-%m-%d", time.gmtime(entry.until)))
     )
+    assert main(["restore", *at]) == 1 and "`trash` shows" in capsys.readouterr().err
     assert main(["restore", "nobody", *at]) == 1 and "holds nothing called 'nobody'" in capsys.readouterr().err
     assert main(["restore", entry.id, "--into", "B", *at]) == 0
     assert "B is back with 3 sightings" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([])
+    assert "{rebuild,sync,check,list,rename,merge,delete," in "".join(capsys.readouterr().err.split())
     assert main(["merge", "B", "B2", *at]) == 1 and index.gallery.trash() == []
     assert main(["rename", "B", "B2", *at]) == main(["purge", "B", *at]) == 0
     assert "purge: 1 entry removed" in capsys.readouterr().out

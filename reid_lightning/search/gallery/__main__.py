@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--token", default=os.environ.get("MILVUS_TOKEN"), help="of a Milvus server (or MILVUS_TOKEN)")
     common.add_argument("--device", default="cpu", type=argument_of(config_types.Device), help="where to embed")
     parser = ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    commands = parser.add_subparsers(required=True)
     for name, run, names, text in (
         ("rebuild", _embed, (), "embed every crop anew, also after a change of the model"),
         ("sync", _embed, (), "embed crops that have no vector, forget those that are gone"),
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         ("merge", _change, ("vehicle", "into"), "move all that is known of a vehicle to another one"),
         ("delete", _change, ("vehicle",), "remove a vehicle and its crops; they stay in the trash for seven days"),
         ("trash", _trash, (), "what was deleted, merged or renamed and can be restored"),
-        ("restore", _restore, ("which",), "undo: bring back what the trash holds, by its id or the vehicle's name"),
+        ("restore", _restore, (), "undo: bring back what the trash holds, by its id or the vehicle's name"),
         ("purge", _purge, (), "empty the trash, or remove entries by id or name, for good"),
         ("forget", _forget, (), "remove what ended, or if nobody knows was registered, before a time"),
         ("export", _export, ("file",), "write vehicles with their crops into a zip"),
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "delete":
             command.add_argument("--now", action="store_true", help="for good, with what the trash holds of it")
         if name == "restore":
+            command.add_argument("which", nargs="?", type=word, help="an id that `trash` shows, or a vehicle's name")
             which = "under another name, or joined to the vehicle of this name"
             command.add_argument("--into", type=word, help=which)
         if name == "purge":
@@ -188,10 +189,11 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     if left is not None:
         raise left
     target.tell()
-    done = f"{names[0]} is {folder_name(names[1])} now" if options.command == "rename" else "done"
     if options.command == "delete":
-        done = "removed for good" if options.now else "it is in the trash for seven days (`restore`, `purge`)"
-    _say(console, f"{options.command}: {done}; {followed}")
+        done = "removed for good" if options.now else "in the trash for seven days (`restore`, `purge`)"
+    else:
+        done = f"{folder_name(names[1])} now" if options.command == "rename" else f"with {names[1]} now"
+    _say(console, f"{options.command}: {names[0]} is {done}; {followed}")
     return 0
 
 
@@ -215,6 +217,8 @@ def _tell_damaged(gallery: Gallery, console: Console) -> int:
 
 
 def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) -> int:
+    if options.which is None:
+        raise ReIDError("`restore` needs an id or a vehicle's name; `trash` shows what can be brought back.")
     target, followed = _with_vectors(gallery, options)
     done = target.restore(options.which, into=options.into)
     target.tell()
