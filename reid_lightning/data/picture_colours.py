@@ -23,12 +23,14 @@ BACKGROUND = (128, 128, 128)
 _BAND_PIXELS = 1 << 20  # of deep grey that is turned into 8 bits at once
 _LEAST_USED = 1 << 14  # the brightest value of a picture of 16 bits, unless it is black
 _WHITES = tuple((1 << bits) - 1 for bits in range(8, 17))
-_SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _SAMPLE_FORMAT, _DNG = 254, 258, 262, 284, 338, 339, 50706  # TIFF tags
+_COMPRESSION = 259  # this and the next ones: numbers of TIFF tags
+_SUBFILE, _BITS, _PHOTOMETRIC, _PLANAR, _EXTRA, _SAMPLE_FORMAT, _DNG = 254, 258, 262, 284, 338, 339, 50706
 _MAX_SAMPLE_VALUES = (341, 281)  # SMaxSampleValue, MaxSampleValue
 _SHALLOW = {"L;2": 85, "L;4": 17}  # levels between two values of grey PNGs
 _DEEP_COLOURS = re.compile("(RGB|CMYK|LA).?;16")
 _PLANES = ("L", "P", "RGB", "CMYK")  # modes whose separate planes Pillow reads right
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_NOTE = "_reid_raw_mode"
 _FIX = "save it with 8 bits a channel"
 
 
@@ -63,8 +65,8 @@ def as_seen(image: Image.Image) -> Image.Image:
     if lower is not None:
         turned = _with_hidden(turned, upright(lower))
     elif "transparency" in turned.info:
-        if not stored and image.format in ("PNG", None):  # None: a copy
-            _check_loaded_transparency(turned)
+        if (not stored or deep) and image.format in ("PNG", None):  # None: a copy
+            _check_loaded_transparency(turned, deep=deep)
         turned = _with_scaled_transparency(turned, stored, deep=deep)
     if not turned.has_transparency_data:
         return turned.convert("RGB")
@@ -82,11 +84,16 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the file stores its pixels, in Pillow's words such as "RGB;16B"; "" for a picture that is loaded."""
+    """How the file stores its pixels, in Pillow's words such as "RGB;16B"; "" for a picture that others have loaded.
+
+    It is noted on the picture, which is loaded here, so that a second look says the same as the first."""
     tiles = getattr(image, "tile", None)
-    args = tiles[0][3] if tiles else ""
+    if not tiles:
+        return str(image.__dict__.get(_NOTE, ""))
+    args = tiles[0][3]
     first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) else ""
+    image.__dict__[_NOTE] = first if isinstance(first, str) else ""
+    return str(image.__dict__[_NOTE])
 
 
 def _has_deep_tags(image: Image.Image) -> bool:
@@ -117,7 +124,7 @@ def _check_tiff(image: Image.Image) -> None:
         if not (image.mode in _PLANES or (image.mode == "RGBA" and tags.get(_EXTRA) == (2,))):
             kind = "transparency" if image.mode in _WITH_ALPHA else f"{image.mode} colours"
             raise ValueError(f"its channels lie in separate planes, which are not read with {kind}; save it as PNG")
-    if _raw_mode(image) == "F;32BF" and image.tile[0][0] == "libtiff":  # whose bytes it would turn round twice
+    if _raw_mode(image) == "F;32BF" and tags.get(_COMPRESSION, 1) != 1:  # whose bytes it would turn round twice
         raise ValueError(f"its real numbers are compressed with their first byte in front, which is not read; {_FIX}")
 
 
@@ -196,11 +203,11 @@ def _with_scaled_transparency(turned: Image.Image, stored: str, *, deep: bool) -
     return changed
 
 
-def _check_loaded_transparency(turned: Image.Image) -> None:
-    """Refuse a loaded PNG whose transparent colour is still in the depth of its file: one above 255, or a grey that
+def _check_loaded_transparency(turned: Image.Image, *, deep: bool) -> None:
+    """Refuse a loaded PNG whose transparent colour is still in the depth of its file: one of 16 bits, or a grey that
     counts to 15 where all greys are those of 2 or 4 bits."""
     hidden = turned.info["transparency"]
-    deep = isinstance(hidden, tuple) and max(hidden, default=0) > 255
+    deep = isinstance(hidden, tuple) and (deep or max(hidden, default=0) > 255)
     shallow = turned.mode == "L" and isinstance(hidden, int) and 0 < hidden < 16
     if deep or (shallow and not any(count for level, count in enumerate(turned.histogram()) if level % 17)):
         raise ValueError("Pillow has loaded it and forgotten of how many bits its transparent colour is; open it anew")
