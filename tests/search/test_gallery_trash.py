@@ -173,6 +173,16 @@ def test_what_is_no_entry_is_a_leftover(index: GalleryIndex) -> None:
     assert index.gallery.root.parent.exists()
 
 
+def test_a_link_in_the_trash_is_not_followed(index: GalleryIndex, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    index.delete("A", undoable=True)
+    (folder,) = index.gallery.root.glob(".deleted/*/A")
+    folder.rename(other)
+    folder.symlink_to(other)
+    assert index.gallery.trash() == [] and index.gallery.damaged_trash() == [folder.parent]
+    assert index.gallery.purge_damaged() == 1 and not folder.parent.exists() and len(os.listdir(other)) > 2
+
+
 NOTES = {
     "cut off": b'{"format": "x',
     "deep": b"[" * 70_000,

@@ -205,6 +205,6 @@ def _read(path: Path) -> Removed | None:
             return None
         if entry.action not in _ACTIONS or not math.isfinite(entry.when) or entry.when > time.time() + _AHEAD_SECONDS:
             return None
-        return entry if entry.action != "delete" or (path / entry.vehicle).is_dir() else None
+        return entry if entry.action != "delete" or _is(path / entry.vehicle) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None
