@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from hydra import version
@@ -77,6 +78,11 @@ def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> Co
             known, others = parser.parse_known_args(list(words))
         except SystemExit:  # a wrong option, or --version
             return None
+    first = (known.run, known.multirun, known.cfg is not None, known.info is not None, known.shell_completion)
+    if sum(map(bool, first)) > 1:
+        raise ReIDError(
+            "one of --run, --multirun (-m), --cfg, --info and --shell-completion can be given, not several."
+        )
     overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
     if len(overrides) < len(known.overrides) + len(others):
         return None
@@ -87,6 +93,7 @@ def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> Co
                 f"{shortened(word)!r} is no setting; expected key=value, such as {example}. "
                 "A value with spaces wants quotes around the whole word: 'key=a b'."
             )
+        _check_word(word, declared_for(known.config_name or config_name))
     return CommandLine(
         options=tuple(_options(words, overrides)),
         overrides=tuple(overrides),
@@ -95,6 +102,32 @@ def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> Co
         more_configs=known.config_dir,
         sweep=known.multirun,
     )
+
+
+def _check_word(word: str, declared: Mapping[str, Any]) -> None:
+    """ReIDError for what Hydra takes and fails with later, or writes into the current folder for."""
+    key, _, value = word.partition("=")
+    if key.startswith("~") and key[1:] in declared:
+        raise ReIDError(f"{word}: {key[1:]} is a setting of this command and cannot be taken out; set it instead.")
+    if key.lstrip("+~") == "hydra":
+        raise ReIDError(
+            f"{shortened(word)}: hydra is no setting; expected one below it, such as hydra.run.dir=<folder>."
+        )
+    if key.lstrip("+") in ("hydra.run.dir", "hydra.sweep.dir") and value in ("", "null", "''", '""'):
+        raise ReIDError(f"{key} is {value or 'empty'}; expected a folder for what is written.")
+
+
+def _check_new(typed: Sequence[_Typed | str], reading: _Reading) -> None:
+    """ReIDError for a key that no command has, which nothing would read."""
+    known = [*reading.declared, *reading.choices]
+    for one in typed:
+        if isinstance(one, str) or not one.before.startswith("+") or one.group in known or "." in one.key:
+            continue
+        used = any(f"${{{one.key}}}" in (other if isinstance(other, str) else other.value) for other in typed)
+        if reading.declared and one.key not in known and not used:
+            near = get_close_matches(one.key, known, n=3)
+            guess = f"did you mean {' or '.join(near)}? " if near else ""
+            raise ReIDError(f"there is no key {shortened(one.key)!r} to set; {guess}--help shows all of them.")
 
 
 _EXAMPLES = {
@@ -132,6 +165,7 @@ def as_typed(line: CommandLine) -> list[str]:
         return [one if isinstance(one, str) else one.for_hydra(_Reading(None, {}, line.sweep)) for one in typed]
     sweep = line.sweep or cfg.hydra.mode == RunMode.MULTIRUN
     reading = _Reading(cfg, declared_for(line.config_name), sweep)
+    _check_new(typed, reading)
     left_out = [
         one for one in typed if isinstance(one, _Typed) and one.value == "null" and one.group in reading.choices
     ]
@@ -230,7 +264,7 @@ def _is_simple_sweep(override: Override) -> bool:
 def _parsed(word: str) -> Override | None:
     try:
         return _PARSER.parse_override(word)
-    except (HydraException, RecursionError):
+    except (HydraException, RecursionError, ValueError):
         return None
 
 

@@ -19,6 +19,8 @@ def explained(error: BaseException, line: CommandLine) -> str | None:
     """A message for what could not be composed; None where the words of the command line have nothing to do with it."""
     if isinstance(error, MissingConfigException):
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        if not group:
+            return f"--config-name is {shortened(choice)}: there is no such file in the folder of the configuration."
         several = " Several are the jobs of a sweep: -m." if "," in choice else ""
         return f"{group}={shortened(choice)}: there is no such choice. {_likely(choice, error.options or ())}{several}"
     if isinstance(error, HydraException | OmegaConfBaseException):

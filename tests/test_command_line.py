@@ -100,10 +100,10 @@ def test_keys_of_groups_and_of_hydra_are_texts_where_their_declarations_say_so()
 
 
 def test_what_is_no_text_is_read_as_before():
-    words = ["optimizer.lr=1e-3", "trainer.max_epochs=1_0", "compile=null", "evaluation.flip=true", "+new=[1,a b]"]
+    words = ["optimizer.lr=1e-3", "trainer.max_epochs=1_0", "compile=null", "evaluation.flip=true", "+loss.new=[1,a b]"]
     cfg = meant("train", *words)
     assert (cfg.optimizer.lr, cfg.trainer.max_epochs, cfg.compile, cfg.evaluation.flip) == (1e-3, 10, None, True)
-    assert cfg.new == [1, "a b"]
+    assert cfg.loss.new == [1, "a b"]
     cfg = meant("search", "plate=null", "min_score=calibrated", "cameras=[north, south]", 'camera="null"')
     assert (cfg.plate, cfg.min_score, cfg.cameras, cfg.camera) == (None, "calibrated", ["north", "south"], "null")
 
@@ -186,6 +186,33 @@ def test_a_word_that_is_no_setting_and_a_group_without_a_choice_are_mistakes():
     with pytest.raises(ReIDError, match="detector is null; expected a choice, such as detector=motion"):
         as_typed(read("register", "detector=null"))
     assert as_typed(read("train", "experiment=null", "seed=1")) == ["seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        ("train", ["-m", "loss=circle,triplet", "--cfg", "job"], "one of --run, --multirun"),
+        ("register", ["hydra=null"], "hydra is no setting"),
+        ("register", ["~camera"], "camera is a setting of this command and cannot be taken out"),
+        ("register", ["~bundle"], "bundle is a setting"),
+        ("register", ["hydra.run.dir="], "hydra.run.dir is empty; expected a folder"),
+        ("register", ["hydra.run.dir=null"], "hydra.run.dir is null; expected a folder"),
+        ("register", ["+nokey=3"], "no key 'nokey'"),
+        ("register", ["+evry=3"], "no key 'evry' to set; did you mean every"),
+    ],
+)
+def test_what_hydra_would_take_and_fail_with_is_one_line(name, words, said):
+    with pytest.raises(ReIDError) as error:
+        as_typed(read(name, *words))
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_new_key_that_is_read_and_a_new_group_are_taken():
+    assert meant("train", "+rate=0.1", "optimizer.lr=${rate}").optimizer.lr == 0.1
+    assert meant("evaluate", "+model=resnet18").model.backbone
+    with pytest.raises(Exception) as error:
+        (line := read("register", "--config-name=foo")).composed()
+    assert "--config-name is foo: there is no such file" in explained(error.value, line)
 
 
 def test_quotes_hold_any_text():
