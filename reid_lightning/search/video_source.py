@@ -20,7 +20,7 @@ from reid_lightning.masking import without_password
 from reid_lightning.names import readable
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
-from reid_lightning.search.video_addresses import DECODE_ERRORS, FILE_FORMATS, open_address, reason_of
+from reid_lightning.search.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of
 from reid_lightning.search.video_display import VideoDisplay, progressive, shown_stream
 
 MAX_PIXELS = 100_000_000
@@ -47,7 +47,7 @@ class VideoSource(Source):
         allow_redirects: bool = False,
     ) -> None:
         self._path = None if isinstance(address, str) else address
-        self._where = str(address) if self._path is not None else without_password(str(address))
+        self._where = str(address) if self._path is not None else without_password(as_url(str(address)))
         self.name, self.every = self._where if self._path is None else readable(self._path.name), every
         self._opened = time.time()
         self._patience = None if self._path is not None else _PATIENCE * timeout
@@ -98,8 +98,8 @@ class VideoSource(Source):
         rate = self._stream.average_rate or self._stream.guessed_rate
         self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
         stored, in_time = stream.frames, round((self._duration() or 0.0) * (self.frames_per_second or 0.0))
-        self._trimmed = 0 < in_time < stored  # an edit list shows less than is stored
-        self._promised = in_time if self._trimmed else stored
+        self._promised = in_time if 0 < in_time < stored else stored  # an edit list shows less than is stored
+        self._passed_over = 0  # packets that it wants decoded and not shown
         self.length = math.ceil((self._promised or in_time) / self.every) or None
         decoded = progressive(self._decode(), codec=stream.codec_context.name)
         try:
@@ -196,6 +196,7 @@ class VideoSource(Source):
             except DECODE_ERRORS as error:
                 self._damage = self._damage or reason_of(error)
                 packet = None
+            self._passed_over += packet is not None and packet.is_discard
             try:
                 frames = self._decoder.decode(packet)  # None: what the decoder still holds
             except EOFError:  # it was already emptied by the demuxer's own last packet
@@ -231,9 +232,10 @@ class VideoSource(Source):
 
     def _note_damage(self, last: int, seconds: float, damaged_after: tuple[int, float] | None) -> None:
         """Set `warning` if something was left out or shown otherwise, or if frames are missing at the end."""
-        promised, duration = self._promised, self._duration()
+        stored, duration = self._stream.frames, self._duration()
+        promised = min(self._promised, max(stored - self._passed_over, 0))
         missing = promised - (last + 1) if promised else 0
-        if self._trimmed and duration is not None:  # where the rate varies nobody knows how many frames it shows
+        if promised < stored and duration is not None:  # where the rate varies nobody knows how many frames it shows
             left = duration - (seconds - self._first)
             missing *= left > max(4 / (self.frames_per_second or 25.0), _TOLERATED * duration)
         if self._damage:

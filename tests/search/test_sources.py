@@ -346,7 +346,7 @@ def test_a_recording_on_a_server_is_known_again_and_a_camera_is_not(server: Serv
         with open_source(f"{server.address}/{name}") as first:
             assert (first.kind, first.length, first.start) == ("video", COUNT, start)
             assert len(list(first)) == COUNT and first.warning is None
-        with open_source(f"{server.address.replace('//', '//user:word@')}/{name}") as again:
+        with open_source(f"{server.address.replace('http://', 'HTTP://user:word@')}/{name}") as again:
             assert again.fingerprint == first.fingerprint
     write_video(tmp_path / "plain.mp4", count=COUNT - 10)
     with open_source(f"{server.address}/plain.mp4") as other:
