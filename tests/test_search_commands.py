@@ -72,7 +72,7 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     assert sighting.vehicle in finished.stdout and sighting.camera == "north"
     assert (
         "clip.mp4, 1 track: 1 registered" in finished.stdout
-        and "1 vehicle in gallery, 1 of them new" in finished.stdout
+        and "1 vehicle registered in gallery, 1 of them new" in finished.stdout
     )
     assert f"wrote {tmp_path / 'first/registered.jpg'}" in finished.stdout
     (source,) = json.loads((tmp_path / "first/registered.json").read_text())
@@ -230,7 +230,7 @@ def test_a_registration_that_ends_early_says_what_it_has_saved(register, clip, t
     monkeypatch.setattr(Registrar, "keep", until)
     finished = register(f"source={clip}", "camera=north", "hydra.run.dir=run")
     assert finished.returncode == status
-    assert "1 vehicle in gallery, 1 of them new" in finished.stdout
+    assert "1 vehicle registered in gallery, 1 of them new" in finished.stdout
     assert f"wrote {tmp_path / 'run/registered.json'}" in finished.stdout
 
 

@@ -104,7 +104,7 @@ def test_what_was_registered(tmp_path, capsys):
     files.write()
     lines = capsys.readouterr().out.splitlines()
     assert "clip.mp4, 6 tracks: 2 registered, 4 left out: 3 too short, 1 poor pictures" in lines
-    assert "2 vehicles in" in lines[-3] and lines[-2:] == [
+    assert "2 vehicles registered in" in lines[-3] and lines[-2:] == [
         f"wrote {tmp_path / name}" for name in ("registered.json", "registered.jpg")
     ]
     assert_fits(lines[:-3])

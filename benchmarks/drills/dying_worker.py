@@ -32,11 +32,14 @@ def drill(prepared: Path, folder: Path, *, workers: int, steps: int = 2) -> Case
     command = Command(job.command.script, arguments)
     running = Running(command, folder / "run")
     wait_for_steps(running, folder / "run/run/logs/metrics.csv", steps)
+    last = folder / "run/run/checkpoints/last.ckpt"
+    while running.alive and not last.is_file():  # a step is logged before it is saved
+        time.sleep(0.002)
     os.kill(min(running.others()), signal.SIGKILL)
     ended = running.end(limit=LIMIT)
     wrong = failed_clearly(ended, "a process that loads pictures was ended")
     wrong += [f"half-written: {line}" for line in half_written(folder / "run")]
-    if not (folder / "run/run/checkpoints/last.ckpt").is_file():
+    if not last.is_file():
         wrong.append("last.ckpt is gone")
     if left := running.left_alone():
         wrong.append(f"{len(left)} processes went on alone")

@@ -93,7 +93,7 @@ def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: 
     added(gallery, sighting(), sighting("b" * 16, "B1", plate="B1", confirmed=True))
     assert main(["list", "--gallery", str(gallery.root)]) == 0
     rows = capsys.readouterr().out.splitlines()
-    marked = [row for row in rows if "vehicle, unconfirmed" in row]
+    marked = [row for row in rows if "unconfirmed" in row]
     assert len(marked) == 1 and UNKNOWN in marked[0] and any("B1" in row and "unconfirmed" not in row for row in rows)
     source = SimpleNamespace(kind="video", name="c.mp4", frames_per_second=10.0, every=1, warning=None)
     frame = Frame(np.zeros((80, 120, 3), np.uint8), 0)

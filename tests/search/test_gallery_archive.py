@@ -425,7 +425,7 @@ def test_commands(gallery: Gallery, tmp_path: Path, small_model, capsys: pytest.
     assert capsys.readouterr().out.endswith("g.zip: 3 vehicles, 4 sightings, 6 crops; 0 left out\n")
     assert main(["export", file, *at]) == 1 and "no gallery at" in capsys.readouterr().err
     assert main(["export", file, "--gallery", str(gallery.root), "--vehicle", "51G12345"]) == 0
-    assert "1 vehicles, 2 sightings" in capsys.readouterr().out
+    assert "1 vehicle, 2 sightings" in capsys.readouterr().out
     assert main(["import", file, *at]) == 0
     output = capsys.readouterr().out
     assert "2 sightings added, 0 were known, 0 files left out" in output
