@@ -233,7 +233,7 @@ def test_no_damage_is_told_where_there_is_none(uri: Path, tmp_path: Path, monkey
 def test_only_panics_are_kept_from_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
     with without_panics_shown():
         os.write(2, b"before\n")
-        os.write(2, b"\nthread 'lancedb-tokio-worker' (30831) panicked at /x/src/dataset.rs:804:43:\nrange end index 9\n")
+        os.write(2, b"\nthread 'lancedb-tokio-worker' (30831) panicked at /x/table.rs:804:43:\nrange end index 9\n")
         os.write(2, b"stack backtrace:\n   0: a\n             at b\nnote: Some details are omitted\nafter\n")
     assert capfd.readouterr().err == "before\nafter\n"
 
