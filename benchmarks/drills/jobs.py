@@ -147,8 +147,8 @@ def half_written(folder: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Hidden files and folders that a run has left and that are no lock, no index and no record of Hydra's."""
-    hidden = (path for path in folder.rglob(".*") if not path.name.endswith(".lock"))
+    """Hidden files and folders that a run has left: no locks, notes of an index, records of Hydra."""
+    hidden = (path for path in folder.rglob(".*") if not path.name.endswith((".lock", ".state")))
     known = (".hydra", ".index", ".sources", ".lock")
     return sorted(str(path.relative_to(folder)) for path in hidden if not any(part in known for part in path.parts))
 
