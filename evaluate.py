@@ -5,8 +5,9 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from reid_lightning.atomic import check_writable
 from reid_lightning.bundle import open_model
-from reid_lightning.cli import check_writable, entry_point, save_config
+from reid_lightning.cli import entry_point, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import print_judgement
 from reid_lightning.search import ReIDEmbedder

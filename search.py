@@ -5,7 +5,8 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.cli import build, check_writable, entry_point, save_config
+from reid_lightning.atomic import check_writable
+from reid_lightning.cli import build, entry_point, save_config
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery

@@ -34,7 +34,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from training_clock import Reading
 
-from reid_lightning.cli import write_atomically
+from reid_lightning.atomic import write_atomically
 from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.data.synthetic import read_synthetic

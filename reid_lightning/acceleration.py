@@ -89,3 +89,18 @@ def check_sync_batchnorm(model: nn.Module, *, device: torch.device, world_size: 
                 f"trainer.sync_batchnorm=true would drop what {type(module).__name__} does beside batch norm ({name}). "
                 "Leave it out, or choose a network with plain batch norms, such as a ResNet."
             )
+
+
+def check_accelerator(accelerator: str, devices: int | str | list[int]) -> None:
+    """ReIDError when `trainer.accelerator` asks for a GPU that is not there, or for more of them than there are."""
+    if accelerator not in ("gpu", "cuda"):
+        return
+    mps = accelerator == "gpu" and torch.backends.mps.is_available()
+    if not torch.cuda.is_available() and not mps:
+        raise ReIDError(
+            f"trainer.accelerator is {accelerator!r}, but torch sees no GPU on this machine. Use trainer=cpu or "
+            "trainer=auto; if there is a GPU, check its driver and that torch is a GPU build."
+        )
+    count = 1 if mps else torch.cuda.device_count()
+    if isinstance(devices, int) and devices > count:
+        raise ReIDError(f"trainer.devices is {devices}, but this machine has {count} GPU(s).")

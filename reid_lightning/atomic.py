@@ -6,10 +6,14 @@ import ctypes
 import io
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from reid_lightning.errors import ReIDError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,3 +65,23 @@ def is_alive(process: int) -> bool:
     except OSError:  # it is somebody else's
         return True
     return True
+
+
+def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
+    """Fail now rather than after an hour: `folder` can be written and has room for `needed_bytes`."""
+    with tempfile.TemporaryFile(dir=folder, prefix=".write-test-") as probe:  # has no name, which a kill would leave
+        probe.write(b"\0" * 4096)
+        probe.flush()
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise ReIDError(
+            f"{folder} has {free / 1e6:,.0f} MB free, but this run writes about {needed_bytes / 1e6:,.0f} MB of "
+            "checkpoints and bundle. Free some space there, or choose another folder with hydra.run.dir=<folder>."
+        )
+
+
+def write_atomically(path: Path, text: str) -> Path:
+    """Write `text` into a file that appears whole or not at all."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
+    return path

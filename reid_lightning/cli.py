@@ -6,44 +6,38 @@ exits with status 1. Anything else is a bug and keeps its traceback; `HYDRA_FULL
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
 import io
 import logging
 import os
-import shutil
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import write_atomically
 from reid_lightning.command_line import CommandLine, as_typed, read_words
 from reid_lightning.config_checks import check_values
 from reid_lightning.config_mistakes import check_missing, explained
 from reid_lightning.config_types import declared_for
 from reid_lightning.console import fail, safe_console
 from reid_lightning.errors import ReIDError
-from reid_lightning.lost_processes import lost_process_message
-from reid_lightning.masking import without_secrets
+from reid_lightning.redaction import without_secrets
 from reid_lightning.run_folder import RunFolderTaken, release
+from reid_lightning.user_messages import user_message
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too
 _REPORT = "REID_LIGHTNING_REPORT"
-_WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
 
 
 def entry_point(
@@ -123,47 +117,6 @@ def _log_in_utf8() -> None:
             handler.stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def user_message(error: BaseException) -> str | None:
-    """The message for a mistake the user can fix, or None when `error` is a bug and deserves its traceback."""
-    chain = list(_causes(error))
-    for cause in chain:
-        if isinstance(cause, ReIDError):
-            return str(cause).rsplit("ReIDError: ", 1)[-1].strip()  # a loader process puts its traceback before it
-        if type(cause).__name__ == "MisconfigurationException":  # Lightning's word for what a user asked wrongly
-            return _one_paragraph(cause)
-        if (message := lost_process_message(cause)) is not None:
-            return message
-    for cause in chain:
-        if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
-            where = cause.filename or "the run directory"
-            return (
-                f"cannot write to {where}: {cause.strerror}. Free some space there, or choose another folder with "
-                "hydra.run.dir=<folder>."
-            )
-    if isinstance(error, InstantiationException):
-        called_wrongly = isinstance(error.__cause__, TypeError) and "argument" in str(error.__cause__)
-        missing = isinstance(error.__cause__, ImportError | AttributeError) or "Error locating target" in str(error)
-        return _one_paragraph(error) if called_wrongly or missing or error.__cause__ is None else None
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _one_paragraph(error)
-    return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:  # an error of gRPC is its own cause
-        seen.add(id(current))
-        yield current
-        current = current.__cause__
-
-
-def _one_paragraph(error: BaseException) -> str:
-    """Without Hydra's advice to add what is misspelt."""
-    lines = (line for line in str(error).splitlines() if line.strip())
-    return "\n  ".join(line for line in lines if not line.startswith(("To append to your", "See https://hydra.cc")))
-
-
 def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
     """Instantiate a group that is finished at run time (`_partial_: true`); ReIDError for a key its target lacks."""
     made = instantiate(cfg[group])
@@ -172,26 +125,6 @@ def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
     except TypeError as error:
         raise ReIDError(f"{group}: {made.func.__qualname__} {error}. Correct the key below {group}=.") from error
     return made
-
-
-def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
-    """Fail now rather than after an hour: `folder` can be written and has room for `needed_bytes`."""
-    with tempfile.TemporaryFile(dir=folder, prefix=".write-test-") as probe:  # has no name, which a kill would leave
-        probe.write(b"\0" * 4096)
-        probe.flush()
-    free = shutil.disk_usage(folder).free
-    if free < needed_bytes:
-        raise ReIDError(
-            f"{folder} has {free / 1e6:,.0f} MB free, but this run writes about {needed_bytes / 1e6:,.0f} MB of "
-            "checkpoints and bundle. Free some space there, or choose another folder with hydra.run.dir=<folder>."
-        )
-
-
-def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` into a file that appears whole or not at all."""
-    with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-    return path
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> Path:

@@ -12,8 +12,7 @@ import functools
 import inspect
 import math
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -21,22 +20,13 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from reid_lightning.errors import ReIDError, first_line, shortened
-from reid_lightning.masking import without_secrets
+from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.user_messages import Expected, is_path, shown
 
 _TARGET = "_target_"
 _OF_HYDRA = {_TARGET, "_partial_", "_convert_", "_recursive_", "_args_"}
 _UNKNOWN = inspect.Parameter.empty
 _LISTS: tuple[Any, ...] = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
-_LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux
-
-
-@dataclass(frozen=True)
-class Expected:
-    """In an `Annotated` type: what is expected, in words, and whether a value of the type is that."""
-
-    words: str
-    holds: Callable[[Any], bool] = lambda value: True
 
 
 class Takes(enum.Enum):
@@ -154,43 +144,6 @@ def _words(hint: Any) -> list[str]:
 
 def _or(words: list[str]) -> str:
     return f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else "".join(words)
-
-
-def is_path(text: object) -> bool:
-    """Whether a file or folder can be called so: what no name can hold is no path."""
-    return bool(str(text)) and "\0" not in str(text) and _too_long(str(text)) == ""
-
-
-def is_utf8(text: str) -> bool:
-    """False where bytes of a command line or a file's name were none."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in text)
-
-
-def shown(key: str, value: object) -> str:
-    """A value in a message: one line, without secrets, of a long one the beginning and the end."""
-    hidden = without_secrets({key.rpartition(".")[2]: value})[key.rpartition(".")[2]]
-    if hidden is None or isinstance(hidden, bool):
-        return {None: "null", True: "true", False: "false"}[hidden]
-    if isinstance(hidden, int) and hidden >= 1 << 31:
-        return f"{shortened(hidden)} (too large)"
-    text = repr(hidden) if isinstance(hidden, str) else str(hidden)
-    return shortened(text) + (_trouble(hidden) if isinstance(hidden, str) else "")
-
-
-def _trouble(text: str) -> str:
-    if "\0" in text:
-        return " (which holds a zero byte)"
-    if not is_utf8(text):
-        return " (which is not UTF-8)"
-    return _too_long(text)
-
-
-def _too_long(text: str) -> str:
-    encoded = text.encode(errors="surrogatepass")
-    longest = max(map(len, encoded.split(b"/")))
-    if longest > _LONGEST_NAME:
-        return f" (a name of {longest:,} bytes; a file's has {_LONGEST_NAME} at most)"
-    return f" (a path of {len(encoded):,} bytes)" if len(encoded) > _LONGEST_PATH else ""
 
 
 def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any, Any, bool]]:

@@ -12,19 +12,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from reid_lightning.config_checks import Expected, is_path, is_utf8
-from reid_lightning.masking import is_address
-
-LONGEST_NAME = 1024  # bytes, as the vector stores take them
-
-
-def is_name(text: str) -> bool:
-    """Whether records can hold it: an address would stand in every one of them, with its password."""
-    return bool(text.strip()) and is_utf8(text) and len(text.encode()) <= LONGEST_NAME and not is_address(text)
-
+from reid_lightning.names import NAME, is_name
+from reid_lightning.user_messages import Expected, NotNegative, Positive, is_path, is_utf8
 
 Word = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]
-NAME = f"a name of {LONGEST_NAME:,} bytes at most, no address"
 Name = Annotated[str, Expected(NAME, lambda text: is_name(str(text)))]
 Names = Name | list[Name]
 Source = Annotated[
@@ -45,8 +36,6 @@ Device = Annotated[
         lambda text: re.fullmatch(r"auto|(cpu|cuda|mps|xpu|hpu)(:\d+)?", str(text)) is not None,
     ),
 ]
-Positive = Annotated[int, Expected("a whole number of 1 or more", lambda value: 1 <= value < 1 << 31)]
-NotNegative = Annotated[int, Expected("a whole number of 0 or more", lambda value: 0 <= value < 1 << 31)]
 Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda value: 0 <= value < 1 << 32)]
 Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 from urllib.parse import quote, unquote
 
-from reid_lightning.config_checks import describe, fits, shown
+from reid_lightning.config_checks import describe, fits
 from reid_lightning.errors import one_screen, printable
-from reid_lightning.masking import MASK, SCHEME, SERVER, has_user, is_secret, without_password
+from reid_lightning.redaction import MASK, SCHEME, SERVER, has_user, is_secret, without_password
+from reid_lightning.user_messages import shown
 
 _USER = re.compile(rf"(?is){SCHEME}([^/:]*:.*)@")
 _BARE_USER = re.compile(rf"(?s)(?:^|=)([^\s/@:=]+(?::(?![/\\]).*)?)@{SERVER}")

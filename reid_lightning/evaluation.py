@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 
 from reid_lightning.bundle import store_calibration
-from reid_lightning.config_types import NotNegative, Positive
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.embedding import embed_pictures, table_of
 from reid_lightning.errors import ReIDError
@@ -28,6 +27,7 @@ from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.search.embedder import ReIDEmbedder, with_flip
 from reid_lightning.sets_table import sets_table, write_sets_table
 from reid_lightning.track_table import write_track_table
+from reid_lightning.user_messages import NotNegative, Positive
 
 _log = logging.getLogger(__name__)
 

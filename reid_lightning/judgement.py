@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reid_lightning.cli import write_atomically
+from reid_lightning.atomic import write_atomically
 from reid_lightning.ranking.curves import CameraPairMap
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult
 from reid_lightning.ranking.repeats import Repeats

@@ -13,6 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.redaction import is_address
+from reid_lightning.user_messages import is_utf8
+
+LONGEST_NAME = 1024  # bytes, as the vector stores take them
+NAME = f"a name of {LONGEST_NAME:,} bytes at most, no address"
 
 
 def composed(text: str) -> str:
@@ -74,3 +79,8 @@ def _listing(folder: str, changed: int) -> Mapping[str, tuple[str, ...]]:
         if not name.isascii():
             names[composed(name)] = (*names.get(composed(name), ()), name)
     return names
+
+
+def is_name(text: str) -> bool:
+    """Whether records can hold it: an address would stand in every one of them, with its password."""
+    return bool(text.strip()) and is_utf8(text) and len(text.encode()) <= LONGEST_NAME and not is_address(text)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid_lightning.cli import write_atomically
+from reid_lightning.atomic import write_atomically
 
 HISTORY = "validations.json"
 

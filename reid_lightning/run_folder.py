@@ -27,9 +27,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from reid_lightning.atomic import is_alive, replacing
-from reid_lightning.distributed import is_rank_zero
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.masking import without_password
+from reid_lightning.ranks import is_rank_zero
+from reid_lightning.redaction import without_password
 
 LOCK = ".lock"
 HOLDER = ".running.json"
@@ -240,3 +240,16 @@ def _start_of(process: int) -> str:
     except OSError:
         return ""
     return f"{behind_name.split()[19]} {boot}"
+
+
+def check_run_dir() -> None:
+    """ReIDError when several processes were started from outside without one folder for all of them: each would make
+    its own from the time at which it started."""
+    started = max(int(os.environ.get(name, "1") or 1) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    outside = "TORCHELASTIC_RUN_ID" in os.environ or "SLURM_PROCID" in os.environ
+    named = any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
+    if outside and started > 1 and not named and HydraConfig.get().mode == RunMode.RUN:
+        raise ReIDError(
+            f"{started} processes were started by torchrun or srun, and each would write to a folder of its own. Name "
+            "one for all, on a disk that all machines see: hydra.run.dir=runs/train/<name>."
+        )

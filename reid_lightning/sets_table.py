@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import RenderableType
 
-from reid_lightning.cli import write_atomically
+from reid_lightning.atomic import write_atomically
 from reid_lightning.judgement import Judgement
 from reid_lightning.tables import Name, new_table, titled
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from reid_lightning.cli import write_atomically
+from reid_lightning.atomic import write_atomically
 
 RECORD = "sweep_job.json"
 METRICS = "metrics.json"

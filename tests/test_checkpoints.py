@@ -21,8 +21,8 @@ from reid_lightning.checkpoints import (
     damage,
     resume_path,
 )
-from reid_lightning.cli import user_message
 from reid_lightning.errors import ReIDError
+from reid_lightning.user_messages import user_message
 
 
 def content(step, size=1000):

@@ -5,8 +5,10 @@ import pytest
 from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigKeyError
 
-from reid_lightning.cli import check_writable, entry_point, user_message, write_atomically
+from reid_lightning.atomic import check_writable, write_atomically
+from reid_lightning.cli import entry_point
 from reid_lightning.errors import ReIDError
+from reid_lightning.user_messages import user_message
 
 
 def caused(error, cause):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reid_lightning.masking import without_password, without_secrets
+from reid_lightning.redaction import without_password, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from reid_lightning.bundle import OPTS_NAME
-from reid_lightning.cli import CONFIG_DIR, build, check_composed, user_message
+from reid_lightning.cli import CONFIG_DIR, build, check_composed
 from reid_lightning.command_line import as_typed, read_words
 from reid_lightning.config_mistakes import explained
 from reid_lightning.errors import ReIDError
@@ -30,6 +30,7 @@ from reid_lightning.search.opening import best_device, find_bundle, settings_of
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.vehicle_finder import VehicleFinder
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.user_messages import user_message
 
 _COMPOSING = threading.Lock()  # Hydra composes for one thread at a time
 

@@ -13,9 +13,9 @@ from reid_lightning.app import gallery_actions as actions
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.gallery_actions import Done
 from reid_lightning.app.text import count, date, plain
-from reid_lightning.cli import user_message
 from reid_lightning.search.gallery import VehicleSummary
 from reid_lightning.search.records import Sighting
+from reid_lightning.user_messages import user_message
 
 MESSAGE, UNDO = "gallery_message", "gallery_undo_entry"
 VEHICLE = "vehicle"  # in the page's address

@@ -12,7 +12,7 @@ from streamlit.runtime import exists, get_instance
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from reid_lightning.app.text import count
-from reid_lightning.cli import user_message
+from reid_lightning.user_messages import user_message
 
 State = Literal["running", "done", "failed", "cancelled"]
 

@@ -18,8 +18,8 @@ def main() -> None:
     from reid_lightning.app.demo import show_demo_result
     from reid_lightning.app.icon import car_icon
     from reid_lightning.app.widgets import show_error
-    from reid_lightning.cli import user_message
     from reid_lightning.errors import ReIDError
+    from reid_lightning.user_messages import user_message
 
     st.set_page_config(page_title="reid_lightning", page_icon=car_icon(), layout="wide")
     page = st.navigation(

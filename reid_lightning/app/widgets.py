@@ -12,7 +12,7 @@ from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import plain
 from reid_lightning.app.uploads import Uploads
 from reid_lightning.errors import one_screen
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 
 LARGEST_DOWNLOAD = 256 << 20
 """Bytes."""

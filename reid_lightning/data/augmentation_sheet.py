@@ -107,7 +107,8 @@ if __name__ == "__main__":
     from rich.console import Console
     from rich.progress import track
 
-    from reid_lightning.cli import build, check_writable, entry_point
+    from reid_lightning.atomic import check_writable
+    from reid_lightning.cli import build, entry_point
 
     @entry_point("augmentation_sheet")
     def main(cfg: DictConfig) -> None:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
 
-from reid_lightning.config_types import NotNegative, Positive
 from reid_lightning.data.batch import Batch
 from reid_lightning.data.cache import PictureCache
 from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
@@ -17,6 +16,7 @@ from reid_lightning.data.resumable_loader import ResumableLoader
 from reid_lightning.data.samplers import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
+from reid_lightning.user_messages import NotNegative, Positive
 
 
 class ReIDDataModule(pl.LightningDataModule):

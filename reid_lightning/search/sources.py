@@ -17,8 +17,8 @@ from reid_lightning.data.images import load_image
 from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.data.picture_formats import format_of, head_of, is_animated
 from reid_lightning.errors import ReIDError
-from reid_lightning.masking import without_password
 from reid_lightning.names import readable, stored_path
+from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_addresses import URL_SCHEMES, check_address

@@ -20,7 +20,7 @@ import av
 import av.error
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, EOFError)
 """All of these come out of libav on damaged bytes."""

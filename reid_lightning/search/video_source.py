@@ -16,8 +16,8 @@ import av
 from av.stream import Discard
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.masking import without_password
 from reid_lightning.names import readable
+from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of

@@ -8,9 +8,8 @@ import pytest
 from wandb.errors import AuthenticationError
 
 from benchmarks.drills import clock_jump, dying_rank, dying_worker, wandb_unreachable
-from reid_lightning.cli import user_message
 from reid_lightning.loggers import log_bundle, wandb_logger
-from reid_lightning.lost_processes import lost_process_message
+from reid_lightning.user_messages import lost_process_message, user_message
 
 
 def test_a_loader_process_that_dies_is_one_message_and_the_training_can_go_on(prepared, tmp_path):

@@ -19,7 +19,7 @@ from reid_lightning import config_types
 from reid_lightning.bundle import OPTS_NAME, read_options
 from reid_lightning.console import ArgumentParser, argument_of, safe_console
 from reid_lightning.errors import ReIDError, one_screen, printable
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 from reid_lightning.search.embedder import load_reid_model
 from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery

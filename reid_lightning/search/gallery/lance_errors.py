@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.stores import DamagedStoreError, StoreError
 

@@ -21,7 +21,7 @@ import numpy as np
 from pymilvus import DataType, MilvusClient, MilvusException
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.milvus_rows import FIELDS, expression_of, lets_nothing_through, to_record, to_row
 from reid_lightning.search.gallery.stores import (
     EVERYTHING,

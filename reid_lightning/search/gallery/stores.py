@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.masking import without_password
+from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 
 T = TypeVar("T")
