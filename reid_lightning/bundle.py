@@ -27,10 +27,10 @@ from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
-from reid_lightning.plain_yaml import read_plain_yaml
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.stored_weights import RECORD, build_with, read_weights
 from reid_lightning.stored_weights import read_checkpoint as read_checkpoint
+from reid_lightning.untrusted.plain_yaml import read_plain_yaml
 
 FORMAT = 1
 OPTS_NAME = "opts.yaml"

@@ -23,9 +23,9 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
 from reid_lightning.atomic import is_alive
-from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError
-from reid_lightning.torch_files import UnreadableFileError, check_torch_file, load_torch_file
+from reid_lightning.untrusted.checksums import damage
+from reid_lightning.untrusted.torch_files import UnreadableFileError, check_torch_file, load_torch_file
 
 LAST_NAME = "last.ckpt"
 AUTO = "auto"

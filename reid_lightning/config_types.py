@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from reid_lightning.names import NAME, is_name
+from reid_lightning.untrusted.names import NAME, is_name
 from reid_lightning.user_messages import Expected, NotNegative, Positive, is_path, is_utf8
 
 Word = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]

@@ -16,10 +16,10 @@ from torch.nn import functional
 
 from reid_lightning import bundle
 from reid_lightning.atomic import replacing
-from reid_lightning.damage import UNSEALED, seal_onnx
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
+from reid_lightning.untrusted.checksums import UNSEALED, seal_onnx
 
 FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": "model.onnx", "pt2": "model.pt2"}
 BATCH_SIZES = (1, 2, 5)

@@ -16,7 +16,7 @@ from torch import Tensor, distributed
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses.weighted_sum import TOTAL, non_finite_terms
-from reid_lightning.names import readable
+from reid_lightning.untrusted.names import readable
 
 LIST_NAME = "non_finite_batch.txt"
 

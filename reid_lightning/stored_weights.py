@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models import ReIDModel
-from reid_lightning.torch_files import UnreadableFileError, load_torch_file
+from reid_lightning.untrusted.checksums import damage
+from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
 
 RECORD = "reid"
 """The key of our part of a Lightning checkpoint."""

@@ -23,11 +23,11 @@ from reid_lightning.data.shards.writing import write_shards
 from reid_lightning.data.veri import read_veri
 from reid_lightning.data.vric import read_vric
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import composed, name_of_file, readable, stored_path
 from reid_lightning.ranking.files import read_embeddings, write_embeddings
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.search.opening import camera_of
 from reid_lightning.search.sources import open_source
+from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
 
 PATTERN = r"(?P<identity>[^/_]+)_(?P<camera>c\d+)"
 FORMS = ("NFC", "NFD")

@@ -17,12 +17,12 @@ from reid_lightning.data.images import find_bad_images, load_image
 from reid_lightning.data.label_xml import read_items
 from reid_lightning.data.layout import file_lines
 from reid_lightning.errors import ReIDError
-from reid_lightning.plain_yaml import read_plain_yaml
-from reid_lightning.regular_files import SpecialFileError, check_regular
 from reid_lightning.search.source_base import file_fingerprint
 from reid_lightning.search.sources import open_source
 from reid_lightning.search.travel_times import TravelTimes
-from reid_lightning.torch_files import UnreadableFileError, load_torch_file
+from reid_lightning.untrusted.plain_yaml import read_plain_yaml
+from reid_lightning.untrusted.regular_files import SpecialFileError, check_regular
+from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from reid_lightning import torch_files
-from reid_lightning.torch_files import UnreadableFileError, check_torch_file, load_torch_file
+from reid_lightning.untrusted import torch_files
+from reid_lightning.untrusted.torch_files import UnreadableFileError, check_torch_file, load_torch_file
 
 FORMATS = pytest.mark.parametrize("new_format", [True, False])
 

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
 
-from reid_lightning.torch_files import UnreadableFileError, load_torch_file
+from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
 
 _log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.data.splits import query_gallery, split_by_identity
 from reid_lightning.data.veri import read_tracks
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import stored_path
+from reid_lightning.untrusted.names import stored_path
 
 _PICTURE = re.compile(r"[\w-]+\.\w+")
 _ITEM = '<Item imageName="000001.jpg" vehicleID="0001" cameraID="c001"/>'

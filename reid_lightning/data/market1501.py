@@ -15,7 +15,7 @@ from reid_lightning.data.layout import data_folder, picture_names
 from reid_lightning.data.picture_files import PictureFiles
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import name_of_file, readable
+from reid_lightning.untrusted.names import name_of_file, readable
 
 JUNK = "-1"
 """The identity of pictures that count neither as right nor as wrong."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 from reid_lightning.data.records import PicturePath, VehicleDataset, VehicleImage
 from reid_lightning.data.shards.picture import PackedPicture
-from reid_lightning.names import name_of_file
+from reid_lightning.untrusted.names import name_of_file
 
 Place = tuple[str, str | int]
 Content = tuple[str, int, int]

@@ -11,8 +11,8 @@ from pathlib import Path, PurePath
 from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.data.records import PassedOver
 from reid_lightning.errors import shortened
-from reid_lightning.names import readable
-from reid_lightning.regular_files import SpecialFileError, check_regular
+from reid_lightning.untrusted.names import readable
+from reid_lightning.untrusted.regular_files import SpecialFileError, check_regular
 
 _OBVIOUS = (".csv", ".json", ".log", ".md", ".mp4", ".npz", ".py", ".tar", ".txt", ".xml", ".yaml", ".yml", ".zip")
 _NAMED = 8  # endings in a message

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from reid_lightning.data.picture_limits import check_costs
-from reid_lightning.data.picture_segments import check_segments
 from reid_lightning.errors import shortened
-from reid_lightning.regular_files import check_regular, open_regular
+from reid_lightning.untrusted.image_limits import check_costs
+from reid_lightning.untrusted.image_segments import check_segments
+from reid_lightning.untrusted.regular_files import check_regular, open_regular
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")
 """By Pillow's names. Pillow knows many more, some of which start other programs (EPS)."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from reid_lightning.data.layout import check_seed
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import composed
+from reid_lightning.untrusted.names import composed
 
 Cameras = Sequence[str | int] | str | int | None
 

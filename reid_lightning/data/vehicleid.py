@@ -16,7 +16,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import check_choice, check_seed, data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import stored_path
+from reid_lightning.untrusted.names import stored_path
 
 LISTS = {"small": "test_list_800.txt", "medium": "test_list_1600.txt", "large": "test_list_2400.txt"}
 

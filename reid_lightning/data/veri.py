@@ -18,7 +18,7 @@ from reid_lightning.data.picture_files import PictureFiles, find_pictures
 from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.names import name_of_file, stored_path
+from reid_lightning.untrusted.names import name_of_file, stored_path
 
 Index = tuple[tuple[int, ...], ...]
 Labels = dict[str, tuple[str | None, str | None]]

@@ -14,7 +14,7 @@ from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import check_choice, data_folder, matched_lines, text_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import stored_path
+from reid_lightning.untrusted.names import stored_path
 
 SIZES = {"small": 3000, "medium": 5000, "large": 10000}
 

@@ -13,7 +13,7 @@ from typing import Literal
 from reid_lightning.data.images import check_images
 from reid_lightning.data.layout import data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
-from reid_lightning.names import stored_path
+from reid_lightning.untrusted.names import stored_path
 
 _PARTS = ("train", "probe", "gallery")
 _LINE = re.compile(r"(?P<picture>[\w-]+\.\w+)\s+(?P<identity>[\w-]+)\s+(?P<camera>[\w-]+)")

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from reid_lightning.damage import damage
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, ibn_net_url
 from reid_lightning.models.torchvision_networks import torchvision_weights_url
 from reid_lightning.models.weight_names import common_prefix, translated
-from reid_lightning.torch_files import load_torch_file
+from reid_lightning.untrusted.checksums import damage
+from reid_lightning.untrusted.torch_files import load_torch_file
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from huggingface_hub import constants, try_to_load_from_cache
 from torch import nn
 
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.torch_files import UnreadableFileError, check_torch_file
+from reid_lightning.untrusted.torch_files import UnreadableFileError, check_torch_file
 
 TIMM = "timm"
 TORCHVISION = "torchvision"

@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.names import composed
 from reid_lightning.ranking.checks import check_embeddings
 from reid_lightning.ranking.problem import TRACK_TO_TRACK, RankingProblem
 from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.scores import DistanceScores
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.ranking.top_matches import matches_by_chunk
+from reid_lightning.untrusted.names import composed
 
 SUFFIXES = (".json", ".safetensors", ".npz")
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from reid_lightning import bundle
-from reid_lightning.damage import onnx_damage
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.embedder import Embedder
+from reid_lightning.untrusted.checksums import onnx_damage
 
 FILE_NAME = "model.onnx"
 _ADVICE = "Write it with: python export.py checkpoint=<bundle folder> formats=[safetensors,onnx]"

@@ -12,11 +12,11 @@ import torch
 
 from reid_lightning.bundle import OPTS_NAME
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import NAME, composed, is_name
 from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery_embeddings import known_vehicle
 from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
+from reid_lightning.untrusted.names import NAME, composed, is_name
 from reid_lightning.user_messages import shown
 
 LATEST = "latest"

@@ -17,12 +17,12 @@ from reid_lightning.data.images import load_image
 from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.data.picture_formats import format_of, head_of, is_animated
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import readable, stored_path
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_addresses import URL_SCHEMES, check_address
 from reid_lightning.search.video_source import VideoSource
+from reid_lightning.untrusted.names import readable, stored_path
 
 __all__ = ["URL_SCHEMES", "PictureSource", "Source", "VideoSource", "check_source", "open_source"]
 

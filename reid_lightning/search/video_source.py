@@ -16,12 +16,12 @@ import av
 from av.stream import Discard
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import readable
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.source_base import Source, file_fingerprint
 from reid_lightning.search.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of
 from reid_lightning.search.video_display import VideoDisplay, progressive, shown_stream
+from reid_lightning.untrusted.names import readable
 
 MAX_PIXELS = 100_000_000
 """A video's frames may be no larger: a damaged header can promise any size."""

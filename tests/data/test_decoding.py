@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lightning.data import decoding, picture_limits
+from reid_lightning.data import decoding
 from reid_lightning.data.decoding import decode, resize, resize_exactly
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
+from reid_lightning.untrusted import image_limits as picture_limits
 
 NOISE = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
 SMOOTH = np.stack(np.meshgrid(np.linspace(0, 255, 83), np.linspace(0, 255, 61)), axis=2)

@@ -15,9 +15,9 @@ from PIL import Image, ImageFile
 from reid_lightning.data import decoding
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.jpeg_markers import MAX_SCANS, has_many_scans, jpeg_header
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError
+from reid_lightning.untrusted.jpeg_markers import MAX_SCANS, has_many_scans, jpeg_header
 
 NOISE = np.random.default_rng(0).integers(0, 256, (33, 47, 3), dtype=np.uint8)
 END = b"\xff\xd9"

@@ -21,7 +21,7 @@ from reid_lightning.data.picture_files import PictureFiles
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.data.veri import parse_name, read_index, read_tracks, read_viewpoints
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import composed
+from reid_lightning.untrusted.names import composed
 
 VISIBLE = st.characters(exclude_categories=["Cs", "Cc"])
 WORDS = st.text(VISIBLE, min_size=1, max_size=12).map(composed).map(str.strip).filter(bool)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from reid_lightning.data import decoding, picture_limits
+from reid_lightning.data import decoding
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
+from reid_lightning.untrusted import image_limits as picture_limits
 
 GREY = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 WIDTH, LENGTH, TILE_WIDTH, TILE_LENGTH = 256, 257, 322, 323

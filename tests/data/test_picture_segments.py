@@ -15,8 +15,8 @@ from raw_pictures import chunk, tiff
 
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.picture_segments import MAX_SEGMENTS, check_segments
 from reid_lightning.errors import ReIDError
+from reid_lightning.untrusted.image_segments import MAX_SEGMENTS, check_segments
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (12, 18, 3), dtype=np.uint8)
 MANY = MAX_SEGMENTS + 1

@@ -22,7 +22,7 @@ from reid_lightning.atomic import replacing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.names import composed
+from reid_lightning.untrusted.names import composed
 
 INDEX = "index.npz"
 FORMAT, VERSION = "reid_lightning shards", 1

@@ -20,7 +20,7 @@ from reid_lightning.data.shards.index import INDEX, NAMES, SPLITS, save_index
 from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.data.shards.tar import TarShards
 from reid_lightning.errors import ReIDError
-from reid_lightning.names import name_of_file, readable
+from reid_lightning.untrusted.names import name_of_file, readable
 
 SUMS = "SHA256SUMS"
 

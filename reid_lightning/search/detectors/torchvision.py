@@ -16,7 +16,7 @@ from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.detectors.duplicates import clean
 from reid_lightning.search.embedder import usable_device
 from reid_lightning.search.records import Detections
-from reid_lightning.torch_files import load_torch_file
+from reid_lightning.untrusted.torch_files import load_torch_file
 
 VEHICLE_LABELS = {3: "car", 4: "motorcycle", 6: "bus", 8: "truck"}
 """COCO's 91 labels, counted from 1 as torchvision does."""

@@ -9,7 +9,7 @@ import os
 import struct
 from typing import BinaryIO
 
-from reid_lightning.data.picture_limits import TooCostlyError
+from reid_lightning.untrusted.image_limits import TooCostlyError
 
 MAX_SEGMENTS = 10_000
 """Segments of a JPEG before its first scan, chunks of a PNG beside its pixels, extensions of a GIF before its first

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from reid_lightning.data.jpeg_markers import MAX_SCANS, has_many_scans
+from reid_lightning.untrusted.jpeg_markers import MAX_SCANS, has_many_scans
 
 MAX_PIXELS = 110_000_000
 """Of a picture: a camera of 100 megapixels writes 102 million. Opening one takes about 1 GB, and 2 GB for a WebP."""

@@ -1,0 +1,1 @@
+"""The wall against files from strangers: bounded, without code, compared with what they should be."""
