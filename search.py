@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
 from reid_lightning.cli import build, entry_point, save_config
+from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
@@ -23,7 +24,6 @@ from reid_lightning.search.search_files import SearchFiles
 from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.sources import check_source, open_source
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
-from reid_lightning.tables import print_written
 
 
 @entry_point("search", sweeps=False)

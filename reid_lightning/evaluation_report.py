@@ -8,22 +8,16 @@ from pathlib import Path
 from rich.console import Console, RenderableType
 
 from reid_lightning.data.records import VehicleImage
+from reid_lightning.drawing.figures import save_figure
+from reid_lightning.drawing.tables import new_table, print_written, titled
 from reid_lightning.pictures import draw_hardest_queries, draw_ranked_lists
-from reid_lightning.plots import (
-    plot_camera_pairs,
-    plot_cmc,
-    plot_precision_recall,
-    plot_roc,
-    plot_score_histogram,
-    save_figure,
-)
+from reid_lightning.plots import plot_camera_pairs, plot_cmc, plot_precision_recall, plot_roc, plot_score_histogram
 from reid_lightning.ranked_lists import PicturedRanking
 from reid_lightning.ranking.curves import CameraPairMap, cmc_curve, precision_recall_curve
 from reid_lightning.ranking.files import SUFFIXES
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult
 from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
-from reid_lightning.tables import new_table, print_written, titled
 
 _CMC_RANKS = 50
 _RESULTS = (

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from reid_lightning.atomic import save_picture
 from reid_lightning.data.images import load_image
 from reid_lightning.data.records import VehicleImage
-from reid_lightning.errors import ReIDError
+from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, QUERY, RIGHT, TEXT, TITLE, WRONG
+from reid_lightning.drawing.fonts import broken, own_font, shortened
 from reid_lightning.ranked_lists import PicturedRanking, RankedList, choose_queries, hardest_lists, ranked_lists
-
-CELL = 96  # pixels of a picture's square
-FRAME = 4
-LINE = 13  # of a caption, which has two
-GAP = 6
-TITLE = 48  # with two lines below the title
-BACKGROUND, TEXT, FAINT = "white", "#222222", "#777777"
-RIGHT, WRONG, QUERY = "#1a9850", "#d73027", "#333333"
 
 
 def draw_ranked_lists(ranking: PicturedRanking, path: Path, *, name: str, queries: int = 8, columns: int = 10) -> Path:
@@ -97,35 +89,6 @@ def _draw_cell(canvas: Image.Image, corner: tuple[int, int], image: VehicleImage
     font = own_font(11)
     draw.text((left, top + side), shortened(caption, font, side), fill=TEXT, font=font)
     draw.text((left, top + side + LINE), shortened(_name(image), font, side), fill=FAINT, font=font)
-
-
-def broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in lines of at most `width` pixels, broken between words."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return lines
-
-
-@lru_cache(maxsize=16)
-def own_font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own font. ReIDError where Pillow was built without FreeType."""
-    font = ImageFont.load_default(size=size)
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        raise ReIDError("this Pillow has no FreeType, which text in pictures needs; install Pillow's own wheel.")
-    return font
-
-
-def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, or as much of its beginning as fits into `width` pixels, with dots."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(text + "...") > width:
-        text = text[:-1]
-    return text + "..."
 
 
 def _name(image: VehicleImage) -> str:

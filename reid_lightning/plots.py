@@ -6,33 +6,24 @@ Each function builds a matplotlib Figure, which a notebook or a logger can take;
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import ArrayLike
 
-from reid_lightning.atomic import replacing
+from reid_lightning.drawing.colours import RIGHT, TEXT, WRONG
+from reid_lightning.drawing.figures import WIDTH, new_figure
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import FAINT, RIGHT, TEXT, WRONG
 from reid_lightning.ranking.curves import CameraPairMap, PrecisionRecallCurve
 
-WIDTH = 9.0  # inches; at 150 dots an inch a picture has 1,350 pixels and is still readable at 900
-DPI = 150
-_HEIGHT = 4.6  # inches below the caption
-_MARGIN = 0.15
-_LINE = 0.19  # of a caption
-_LETTERS = 138  # in a line of a caption
-_GRID, _EMPTY = "#e4e4e4", "#d9d9d9"
 _SHADES = LinearSegmentedColormap.from_list("shares", ["#edf7e9", "#a6d8a0", RIGHT, "#00441b"])
+_EMPTY = "#d9d9d9"
 _MOST_NUMBERED = 30  # cameras; numbers in smaller cells could not be read
 _MOST_COUNTED = 12  # cameras; a cell has room for its number of queries too
 _MOST_NAMED = 40  # cameras; beyond it some names are left out
@@ -186,33 +177,6 @@ def plot_roc(
     axes.set(xlabel="false matches (share of different pairs)", ylabel="true matches (share of same pairs)")
     axes.yaxis.set_major_formatter(_percent())
     return figure
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Write the figure in the format of the path's ending (.png, .svg, .pdf); it appears whole or not at all."""
-    with replacing(path) as unfinished:
-        figure.savefig(unfinished, dpi=DPI)
-    return path
-
-
-def new_figure(title: str, *captions: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
-    """A figure whose axes take `height` inches below a title and grey captions, each of which begins a line."""
-    lines = [line for caption in captions for line in textwrap.wrap(caption, _LETTERS)]
-    total = height + 0.5 + _LINE * len(lines)
-    layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN / 2, rect=(0, 0, 1, height / total))
-    figure = Figure(figsize=(WIDTH, total), facecolor="white", layout=layout)
-    place: dict[str, Any] = {"x": _MARGIN / WIDTH, "verticalalignment": "top", "parse_math": False}
-    figure.text(y=1 - 0.12 / total, s=title, fontsize=13, color=TEXT, **place)
-    figure.text(y=1 - 0.42 / total, s="\n".join(lines), fontsize=8.5, color=FAINT, linespacing=1.35, **place)
-    axes = figure.add_subplot()
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    axes.tick_params(which="both", color=FAINT, labelcolor=TEXT, labelsize=9)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set(color=TEXT, fontsize=10)
-    return figure, axes
 
 
 def _number_cells(axes: Axes, pairs: CameraPairMap, *, dark: float) -> None:

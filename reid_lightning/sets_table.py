@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from reid_lightning.atomic import write_atomically
+from reid_lightning.drawing.tables import Name, new_table, titled
 from reid_lightning.judgement import Judgement
-from reid_lightning.tables import Name, new_table, titled
 
 NAME = "sets"
 

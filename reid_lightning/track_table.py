@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 
 from reid_lightning.atomic import write_atomically
-from reid_lightning.plots import new_figure, save_figure
+from reid_lightning.drawing.figures import new_figure, save_figure
 from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.problem import IMAGE_TO_TRACK, TRACK_TO_TRACK
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, TrackToTrack

@@ -7,8 +7,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from reid_lightning import plots
+from reid_lightning.drawing.colours import RIGHT, WRONG
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import RIGHT, WRONG
 from reid_lightning.ranking.curves import CameraPairMap, PrecisionRecallCurve
 
 PROTOCOL = (

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.report import describe_dataset, render_report
+from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
 from reid_lightning.evaluation_report import result_table
 from reid_lightning.judgement import Judgement
 from reid_lightning.ranking import evaluate_retrieval
@@ -29,7 +30,6 @@ from reid_lightning.sets_table import sets_table
 from reid_lightning.sweep_results import Choice
 from reid_lightning.sweep_table import _printed
 from reid_lightning.sweeps import SweepJob
-from reid_lightning.tables import Name, middle_shortened, new_table, print_written
 
 LONG = "unknown-" + "0123456789abcdef" * 4
 PICTURE = np.full((40, 60, 3), 90, np.uint8)

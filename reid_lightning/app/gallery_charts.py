@@ -9,7 +9,7 @@ import pandas as pd
 
 from reid_lightning.app.gallery_statistics import NO_CAMERA, moment
 from reid_lightning.app.text import date
-from reid_lightning.search.fonts import plain_text
+from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search.records import Sighting
 
 _ROW = 34  # pixels of a camera's row

@@ -16,7 +16,7 @@ from reid_lightning.app.gallery_pictures import thumbnail
 from reid_lightning.app.gallery_statistics import NO_CAMERA, statistics_of
 from reid_lightning.app.text import count, date, plain
 from reid_lightning.app.widgets import keep_fields
-from reid_lightning.search.fonts import plain_text
+from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search.records import UNCONFIRMED
 
 PER_PAGE = 24

@@ -14,8 +14,8 @@ from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
 from reid_lightning.app.widgets import keep_fields
+from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search import Embedder
-from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.records import Filter
 from reid_lightning.search.threshold import Threshold

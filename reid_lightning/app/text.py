@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from reid_lightning.search.fonts import plain_text
-from reid_lightning.tables import count as count
+from reid_lightning.drawing.fonts import plain_text
 
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")  # all of ASCII's punctuation, which Markdown lets a backslash precede
 

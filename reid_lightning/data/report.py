@@ -16,7 +16,7 @@ from rich.text import Text
 from reid_lightning.data.images import find_bad_images
 from reid_lightning.data.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
-from reid_lightning.tables import Name, new_table, titled
+from reid_lightning.drawing.tables import Name, new_table, titled
 from reid_lightning.untrusted.names import readable
 
 _NAMED = 5  # examples shown with a problem

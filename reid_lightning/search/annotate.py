@@ -19,8 +19,8 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw
 
 from reid_lightning.atomic import replacing
+from reid_lightning.drawing.fonts import font_for, plain_text
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.fonts import font_for, plain_text
 from reid_lightning.search.records import Box, Frame, Match
 from reid_lightning.search.results import score_in_words, time_code
 

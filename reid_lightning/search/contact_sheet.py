@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageOps
 
 from reid_lightning.atomic import save_picture
 from reid_lightning.data.images import in_rgb, load_image
+from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, RIGHT, TEXT
+from reid_lightning.drawing.fonts import broken, fitted, font_for, plain_text
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, RIGHT, TEXT, broken
-from reid_lightning.search.fonts import fitted, font_for, plain_text
 from reid_lightning.search.records import UNCONFIRMED, Match, Sighting
 from reid_lightning.search.results import score_in_words, time_code
 from reid_lightning.search.track_decisions import TrackDecision, answer_of, answers_of

@@ -14,9 +14,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import replacing
+from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written, titled
 from reid_lightning.search.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
 from reid_lightning.search.following import Step
-from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.records import UNCONFIRMED, Match, by_frame
 from reid_lightning.search.registration import Registered
 from reid_lightning.search.results import time_code
@@ -24,7 +25,6 @@ from reid_lightning.search.sources import Source
 from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_finder import TrackCounts
-from reid_lightning.tables import Name, middle_shortened, new_table, print_written, titled
 
 _ROWS = 20
 """Rows of a printed table."""

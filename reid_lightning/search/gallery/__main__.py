@@ -18,10 +18,11 @@ from rich.table import Table
 from reid_lightning import config_types
 from reid_lightning.bundle import OPTS_NAME, read_options
 from reid_lightning.console import ArgumentParser, argument_of, safe_console
+from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.drawing.tables import Name, count, new_table
 from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.redaction import without_password
 from reid_lightning.search.embedder import load_reid_model
-from reid_lightning.search.fonts import plain_text
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
@@ -36,7 +37,6 @@ from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedErro
 from reid_lightning.search.opening import best_device, seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
-from reid_lightning.tables import Name, count, new_table
 
 _ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 

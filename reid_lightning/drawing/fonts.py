@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from PIL import ImageFont
 
-from reid_lightning.pictures import own_font
+from reid_lightning.errors import ReIDError
 
 _WITH_MANY_SCRIPTS = (  # Linux, Windows, macOS; Pillow looks for them where the system keeps its fonts
     "NotoSansCJK-Regular.ttc",
@@ -50,3 +50,32 @@ def _of_system(size: int) -> ImageFont.FreeTypeFont | None:
         except OSError:
             continue
     return None
+
+
+def broken(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """The text in lines of at most `width` pixels, broken between words."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+@lru_cache(maxsize=16)
+def own_font(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font. ReIDError where Pillow was built without FreeType."""
+    font = ImageFont.load_default(size=size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise ReIDError("this Pillow has no FreeType, which text in pictures needs; install Pillow's own wheel.")
+    return font
+
+
+def shortened(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, or as much of its beginning as fits into `width` pixels, with dots."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."

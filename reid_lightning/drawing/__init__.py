@@ -1,0 +1,1 @@
+"""What evaluation, sweeps and search draw with: colours, fonts, figures and tables."""
