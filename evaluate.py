@@ -9,7 +9,7 @@ from reid_lightning.atomic import check_writable
 from reid_lightning.bundle import open_model
 from reid_lightning.cli import entry_point, save_config
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation import print_judgement
+from reid_lightning.evaluation.evaluator import print_judgement
 from reid_lightning.search import ReIDEmbedder
 from reid_lightning.search.opening import best_device
 

@@ -17,9 +17,9 @@ from rich.table import Table
 from torch import Tensor
 
 from reid_lightning.data.images import load_image
-from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import Split, VehicleDataset
-from reid_lightning.evaluation import embed_pictures
+from reid_lightning.evaluation.evaluator import embed_pictures
+from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
 from reid_lightning.search import ReIDEmbedder
 

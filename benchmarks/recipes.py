@@ -35,9 +35,9 @@ from rich.console import Console
 from training_clock import Reading
 
 from reid_lightning.atomic import write_atomically
-from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.data.synthetic import read_synthetic
+from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from wandb.errors import AuthenticationError, CommError, Error, UsageError
 
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.sweeps import place_in_sweep
+from reid_lightning.sweeps.jobs import place_in_sweep
 
 _HOST = "api.wandb.ai"
 

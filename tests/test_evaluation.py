@@ -209,7 +209,7 @@ def test_a_picture_that_cannot_be_drawn_costs_neither_metrics_nor_threshold(eval
     def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("reid_lightning.evaluation.draw_plots", fail)
+    monkeypatch.setattr("reid_lightning.evaluation.evaluator.draw_plots", fail)
     finished = evaluate("checkpoint=bundle", "store_threshold=true")
     assert "No space left" in error_of(finished)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())

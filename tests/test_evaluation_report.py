@@ -4,7 +4,7 @@ import os
 
 from rich.table import Table
 
-from reid_lightning.evaluation_report import print_table, written_files
+from reid_lightning.evaluation.report import print_table, written_files
 
 
 def test_results_of_an_earlier_run_are_not_claimed(tmp_path, capsys):

@@ -4,7 +4,7 @@ from torch import distributed
 from toy_run import run_ranks
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.metrics import OpenSetMetric, RetrievalMetric, TrackRetrievalMetric
+from reid_lightning.evaluation.metrics import OpenSetMetric, RetrievalMetric, TrackRetrievalMetric
 from reid_lightning.ranking import evaluate_open_set, evaluate_retrieval
 from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.protocols import ImageToTrack, TrackToTrack

@@ -6,9 +6,9 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from reid_lightning import plots
 from reid_lightning.drawing.colours import RIGHT, WRONG
 from reid_lightning.errors import ReIDError
+from reid_lightning.evaluation import plots
 from reid_lightning.ranking.curves import CameraPairMap, PrecisionRecallCurve
 
 PROTOCOL = (

@@ -12,10 +12,10 @@ from PIL import Image
 
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.errors import ReIDError
-from reid_lightning.pruning import HISTORY, Verdict, write_history
-from reid_lightning.sweep_results import choices, own_settings, read_sweep, shared_settings
-from reid_lightning.sweep_table import SweepTable, write_sweep_table
-from reid_lightning.sweeps import RECORD, SweepJob, SweepPlace, read_records, write_record
+from reid_lightning.sweeps.jobs import RECORD, SweepJob, SweepPlace, read_records, write_record
+from reid_lightning.sweeps.pruning import HISTORY, Verdict, write_history
+from reid_lightning.sweeps.results import choices, own_settings, read_sweep, shared_settings
+from reid_lightning.sweeps.table import SweepTable, write_sweep_table
 
 
 def finish(sweep, number, overrides, status="completed", *, mAP=None, message=""):

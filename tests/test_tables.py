@@ -13,8 +13,9 @@ from rich.console import Console
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.report import describe_dataset, render_report
 from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
-from reid_lightning.evaluation_report import result_table
-from reid_lightning.judgement import Judgement
+from reid_lightning.evaluation.report import result_table
+from reid_lightning.evaluation.result import Judgement
+from reid_lightning.evaluation.sets_table import sets_table
 from reid_lightning.ranking import evaluate_retrieval
 from reid_lightning.search.best_crops import KeptCrop
 from reid_lightning.search.gallery import Gallery
@@ -26,10 +27,9 @@ from reid_lightning.search.showing import RegisteredFiles, print_found
 from reid_lightning.search.threshold import Threshold
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_finder import FoundVehicle, TrackCounts
-from reid_lightning.sets_table import sets_table
-from reid_lightning.sweep_results import Choice
-from reid_lightning.sweep_table import _printed
-from reid_lightning.sweeps import SweepJob
+from reid_lightning.sweeps.jobs import SweepJob
+from reid_lightning.sweeps.results import Choice
+from reid_lightning.sweeps.table import _printed
 
 LONG = "unknown-" + "0123456789abcdef" * 4
 PICTURE = np.full((40, 60, 3), 90, np.uint8)

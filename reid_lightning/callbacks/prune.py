@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.trainer.states import TrainerFn
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.pruning import HISTORY, Verdict, median_rule, read_history, write_history
-from reid_lightning.sweeps import place_in_sweep
+from reid_lightning.sweeps.jobs import place_in_sweep
+from reid_lightning.sweeps.pruning import HISTORY, Verdict, median_rule, read_history, write_history
 
 _log = logging.getLogger(__name__)
 

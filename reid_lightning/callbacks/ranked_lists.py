@@ -11,8 +11,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from reid_lightning.callbacks.retrieval_metrics import RetrievalMetrics
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.pictures import draw_ranked_lists
-from reid_lightning.ranked_lists import PicturedRanking
+from reid_lightning.evaluation.pictures import draw_ranked_lists
+from reid_lightning.evaluation.ranked_lists import PicturedRanking
 
 _TAG = "val/ranked_lists"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
-from reid_lightning.data.ranking_labels import ranking_labels
-from reid_lightning.metrics import RetrievalMetric
+from reid_lightning.evaluation.metrics import RetrievalMetric
+from reid_lightning.evaluation.ranking_labels import ranking_labels
 
 
 class RetrievalMetrics(pl.Callback):

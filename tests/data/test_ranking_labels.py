@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval
 
 IMAGES = tuple(VehicleImage(Path(f"{row}.jpg"), "ab"[row % 2], f"c{row // 2}") for row in range(6))

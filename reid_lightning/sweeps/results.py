@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reid_lightning.sweeps import SweepJob, read_metrics, read_records
+from reid_lightning.sweeps.jobs import SweepJob, read_metrics, read_records
 
 SEED = "seed"
 

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.tables import Name, new_table, titled
-from reid_lightning.judgement import Judgement
+from reid_lightning.evaluation.result import Judgement
 
 NAME = "sets"
 

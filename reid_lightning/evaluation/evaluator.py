@@ -12,10 +12,12 @@ import torch
 
 from reid_lightning.bundle import store_calibration
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.embedding import embed_pictures, table_of
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation_report import draw_pictures, draw_plots, print_table, result_table
-from reid_lightning.judgement import Judgement, write_metrics
+from reid_lightning.evaluation.embedding import embed_pictures, table_of
+from reid_lightning.evaluation.report import draw_pictures, draw_plots, print_table, result_table
+from reid_lightning.evaluation.result import Judgement, write_metrics
+from reid_lightning.evaluation.sets_table import sets_table, write_sets_table
+from reid_lightning.evaluation.track_table import write_track_table
 from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.curves import camera_pair_map
 from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
@@ -25,8 +27,6 @@ from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, R
 from reid_lightning.ranking.repeats import evaluate_rankings, rank_draws
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.search.embedder import ReIDEmbedder, with_flip
-from reid_lightning.sets_table import sets_table, write_sets_table
-from reid_lightning.track_table import write_track_table
 from reid_lightning.user_messages import NotNegative, Positive
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.sweeps import METRICS, given_overrides, read_metrics, sweep_folder
+from reid_lightning.sweeps.jobs import METRICS, given_overrides, read_metrics, sweep_folder
 
 _GRACE_SECONDS = 60.0  # for a job that is told to stop: time to write its checkpoint
 _ERROR = "error: "  # how an entry point begins its one message

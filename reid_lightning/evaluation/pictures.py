@@ -16,7 +16,13 @@ from reid_lightning.data.images import load_image
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, QUERY, RIGHT, TEXT, TITLE, WRONG
 from reid_lightning.drawing.fonts import broken, own_font, shortened
-from reid_lightning.ranked_lists import PicturedRanking, RankedList, choose_queries, hardest_lists, ranked_lists
+from reid_lightning.evaluation.ranked_lists import (
+    PicturedRanking,
+    RankedList,
+    choose_queries,
+    hardest_lists,
+    ranked_lists,
+)
 
 
 def draw_ranked_lists(ranking: PicturedRanking, path: Path, *, name: str, queries: int = 8, columns: int = 10) -> Path:

@@ -10,9 +10,15 @@ from rich.console import Console, RenderableType
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.drawing.figures import save_figure
 from reid_lightning.drawing.tables import new_table, print_written, titled
-from reid_lightning.pictures import draw_hardest_queries, draw_ranked_lists
-from reid_lightning.plots import plot_camera_pairs, plot_cmc, plot_precision_recall, plot_roc, plot_score_histogram
-from reid_lightning.ranked_lists import PicturedRanking
+from reid_lightning.evaluation.pictures import draw_hardest_queries, draw_ranked_lists
+from reid_lightning.evaluation.plots import (
+    plot_camera_pairs,
+    plot_cmc,
+    plot_precision_recall,
+    plot_roc,
+    plot_score_histogram,
+)
+from reid_lightning.evaluation.ranked_lists import PicturedRanking
 from reid_lightning.ranking.curves import CameraPairMap, cmc_curve, precision_recall_curve
 from reid_lightning.ranking.files import SUFFIXES
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult

@@ -27,10 +27,10 @@ from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.colours import RIGHT, TEXT
 from reid_lightning.drawing.figures import new_figure, save_figure
 from reid_lightning.drawing.tables import new_table, print_written, titled
-from reid_lightning.pruning import why_pruned
 from reid_lightning.ranks import is_rank_zero
-from reid_lightning.sweep_results import Choice, ScoredJob, choices, own_settings, read_sweep, shared_settings
-from reid_lightning.sweeps import place_of, sweep_folder, write_record
+from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record
+from reid_lightning.sweeps.pruning import why_pruned
+from reid_lightning.sweeps.results import Choice, ScoredJob, choices, own_settings, read_sweep, shared_settings
 from reid_lightning.user_messages import user_message
 
 NAME = "sweep"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid_lightning.data.ranking_labels import ranking_labels
 from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.scores import EmbeddingScores

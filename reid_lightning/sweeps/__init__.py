@@ -1,0 +1,1 @@
+"""Sweeps: the jobs, what each of them reached, one table, and ending those that fall behind."""
