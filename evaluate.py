@@ -6,12 +6,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.bundle import open_model
+from reid_lightning.bundle.bundle import open_model
+from reid_lightning.bundle.loading import best_device
 from reid_lightning.cli import entry_point, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.evaluator import print_judgement
 from reid_lightning.search import ReIDEmbedder
-from reid_lightning.search.opening import best_device
 
 
 @entry_point("evaluate")

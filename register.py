@@ -6,11 +6,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
+from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.cli import build, entry_point, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex
-from reid_lightning.search.opening import best_device, camera_of, find_bundle, seconds_since_1970, settings_of, words
+from reid_lightning.search.opening import camera_of, seconds_since_1970, settings_of, words
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.showing import RegisteredFiles, watching
 from reid_lightning.search.sources import check_source, open_source

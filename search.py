@@ -6,20 +6,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
+from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.cli import build, entry_point, save_config
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.opening import (
-    best_device,
-    camera_of,
-    find_bundle,
-    name_of,
-    seconds_since_1970,
-    threshold_of,
-    where_of,
-)
+from reid_lightning.search.opening import camera_of, name_of, seconds_since_1970, threshold_of, where_of
 from reid_lightning.search.search_files import SearchFiles
 from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.sources import check_source, open_source

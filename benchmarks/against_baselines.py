@@ -15,7 +15,7 @@ from common import evaluate_embedder, evaluate_histogram, report, result_row
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from reid_lightning.bundle import BundleOptions, LoadedModel
+from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import ReIDEmbedder, load_reid_model
 

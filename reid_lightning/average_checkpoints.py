@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from reid_lightning.bundle import LoadedModel, fingerprint, open_model
+from reid_lightning.bundle.bundle import LoadedModel, fingerprint, open_model
 from reid_lightning.errors import ReIDError
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from reid_lightning.accumulation import last_step_factor
-from reid_lightning.bundle import check_architecture, read_checkpoint, training_record
+from reid_lightning.bundle.bundle import check_architecture, training_record
+from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.callbacks.weight_averaging import check_averaging
 from reid_lightning.data.batch import Batch
 from reid_lightning.data.datamodule import ReIDDataModule

@@ -65,7 +65,7 @@ def small_model():
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest model, exported. Not trained: the colours of drawn vehicles are far enough apart for any network."""
-    from reid_lightning.bundle import save_bundle
+    from reid_lightning.bundle.bundle import save_bundle
     from reid_lightning.data.transforms import Preprocessing
     from reid_lightning.models import ReIDModel
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reid_lightning import bundle
 from reid_lightning.average_checkpoints import average_checkpoints
+from reid_lightning.bundle import bundle
 from reid_lightning.callbacks.average_checkpoints import AverageCheckpoints
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.transforms import Preprocessing

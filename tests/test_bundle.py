@@ -6,10 +6,11 @@ import torch
 import yaml
 from PIL import Image
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle.weights import read_checkpoint
+from reid_lightning.bundle.model_card import model_card
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import load_reid_model
 
@@ -177,7 +178,7 @@ def test_a_checkpoint_brings_its_own_options_and_is_checked(small_model, tmp_pat
 
     other = ReIDModel("resnet34", ibn="a", last_stride=2, embedding_dim=32)
     with pytest.raises(ReIDError, match=r"backbone: 'resnet18' in the checkpoint, 'resnet34' here"):
-        bundle.check_architecture(bundle.read_checkpoint(path), other)
+        bundle.check_architecture(read_checkpoint(path), other)
 
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ReIDError, match="cut short"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from reid_lightning.bundle import open_model
+from reid_lightning.bundle.bundle import open_model
 from reid_lightning.search import load_reid_model
 
 FAST = [

@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
 from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.models import ReIDModel

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reid_lightning import exporters
+from reid_lightning.bundle import exporters
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 

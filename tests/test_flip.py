@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning import bundle
-from reid_lightning.bundle import BundleOptions, LoadedModel
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.search import ReIDEmbedder, load_reid_model
 

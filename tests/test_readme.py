@@ -5,7 +5,7 @@ import re
 import torch
 from PIL import Image
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.ranking.files import read_embeddings
 

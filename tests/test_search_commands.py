@@ -10,7 +10,7 @@ import av
 import pytest
 from PIL import Image
 
-from reid_lightning.bundle import store_calibration
+from reid_lightning.bundle.bundle import store_calibration
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search.gallery import Gallery

@@ -6,11 +6,12 @@ import re
 import pytest
 import torch
 
-from reid_lightning import bundle, stored_weights
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle import weights as stored_weights
+from reid_lightning.bundle.weights import build_with
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.stored_weights import build_with
 
 PREPROCESSING = Preprocessing(32, 32)
 SMALL = {"backbone": "test_efficientnet", "ibn": None, "last_stride": 2, "pooling": "avg", "embedding_dim": 8}

@@ -12,7 +12,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 from toy_run import PREPROCESSING, batches, exit_codes, noise_pictures, quiet_trainer, two_nodes
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.callbacks import RetrievalMetrics
 from reid_lightning.callbacks.weight_averaging import MovingAverage, check_averaging, decay_at, move_average
 from reid_lightning.cli import CONFIG_DIR
@@ -136,7 +137,7 @@ def test_a_run_validates_keeps_and_ends_with_the_average(dataset, tmp_path, accu
         torch.testing.assert_close(validated.eval()(images), embeddings)
     assert_equal(module.state_dict(), watch.validated[-1][0])
 
-    checkpoint = bundle.read_checkpoint(best.best_model_path and sorted(tmp_path.glob("*.ckpt"))[-1])
+    checkpoint = read_checkpoint(best.best_model_path and sorted(tmp_path.glob("*.ckpt"))[-1])
     epoch = checkpoint["epoch"]
     assert_equal(checkpoint["state_dict"], watch.validated[epoch][0])
     assert_equal(checkpoint["current_model_state"], watch.live[(epoch + 1) * per_epoch - 1])
@@ -151,7 +152,7 @@ def test_a_checkpoint_loads_as_its_average_and_can_be_resumed(dataset, tmp_path)
     assert_equal({f"model.{name}": value for name, value in loaded.state_dict().items()}, watch.validated[0][0])
     trainer.fit_loop.max_epochs = 5
     check_resumable(tmp_path / "kept.ckpt", module, trainer)
-    checkpoint = bundle.read_checkpoint(tmp_path / "kept.ckpt")
+    checkpoint = read_checkpoint(tmp_path / "kept.ckpt")
     check_averaging(checkpoint, callbacks)
     with pytest.raises(ReIDError, match=r"callbacks=ema"):
         check_averaging(checkpoint, [RetrievalMetrics()])

@@ -37,11 +37,12 @@ from PIL import Image
 
 from benchmarks.common import report
 from benchmarks.drills.jobs import digests
-from reid_lightning.bundle import save_bundle
+from reid_lightning.bundle.bundle import save_bundle
+from reid_lightning.bundle.embedder import Embedder
+from reid_lightning.bundle.loading import load_reid_model
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.search.embedder import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.gallery.__main__ import main as command
 from reid_lightning.search.records import Crop, Sighting

@@ -18,7 +18,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.drills.commands import Command, run
-from reid_lightning.bundle import open_model
+from reid_lightning.bundle.bundle import open_model
 from reid_lightning.checkpoints import damage
 from reid_lightning.data.images import find_bad_images
 from reid_lightning.errors import ReIDError

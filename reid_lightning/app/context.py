@@ -17,7 +17,8 @@ import streamlit as st
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
-from reid_lightning.bundle import OPTS_NAME
+from reid_lightning.bundle.bundle import OPTS_NAME
+from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.cli import CONFIG_DIR, build, check_composed
 from reid_lightning.command_line import as_typed, read_words
 from reid_lightning.config_mistakes import explained
@@ -26,7 +27,7 @@ from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.stores import NoVectorsError
-from reid_lightning.search.opening import best_device, find_bundle, settings_of
+from reid_lightning.search.opening import settings_of
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.vehicle_finder import VehicleFinder
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch

@@ -25,11 +25,11 @@ from omegaconf import OmegaConf
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job
 from reid_lightning.app.text import count
+from reid_lightning.bundle.loading import best_device
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.data.synthetic.traffic import CAMERAS, TrafficSpec
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
-from reid_lightning.search.opening import best_device
 from reid_lightning.search.sources import open_source
 
 PROJECT = CONFIG_DIR.parent

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.bundle import OPTS_NAME, read_options
+from reid_lightning.bundle.bundle import OPTS_NAME, read_options
 
 Advice = Literal["nothing", "sync", "rebuild", "bundle"]
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.models import ReIDModel
 
@@ -33,7 +34,7 @@ class ExportBest(pl.Callback):
             metrics=loaded.options.metrics,
             data={
                 **describe_training(trainer.datamodule.dataset, pl_module.model),
-                "epoch": bundle.read_checkpoint(Path(best))["epoch"],
+                "epoch": read_checkpoint(Path(best))["epoch"],
             },
         )
 

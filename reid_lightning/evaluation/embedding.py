@@ -9,11 +9,11 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.table import EmbeddingTable
-from reid_lightning.search.embedder import ReIDEmbedder
 
 
 def embed_pictures(

@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 
-from reid_lightning.bundle import store_calibration
+from reid_lightning.bundle.bundle import store_calibration
+from reid_lightning.bundle.embedder import ReIDEmbedder, with_flip
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.embedding import embed_pictures, table_of
@@ -26,7 +27,6 @@ from reid_lightning.ranking.open_set_result import calibrate_threshold
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, Ranking
 from reid_lightning.ranking.repeats import evaluate_rankings, rank_draws
 from reid_lightning.ranking.table import EmbeddingTable
-from reid_lightning.search.embedder import ReIDEmbedder, with_flip
 from reid_lightning.user_messages import NotNegative, Positive
 
 _log = logging.getLogger(__name__)

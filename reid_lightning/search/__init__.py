@@ -1,6 +1,7 @@
 """The search side: registers and finds vehicles with a bundle; imports neither Lightning nor Hydra."""
 
-from reid_lightning.search.embedder import Embedder, ReIDEmbedder, load_reid_model
+from reid_lightning.bundle.embedder import Embedder, ReIDEmbedder
+from reid_lightning.bundle.loading import load_reid_model
 from reid_lightning.search.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
 from reid_lightning.search.matching import filter_matches, matches_of_hits, score_candidates, score_embeddings
 from reid_lightning.search.records import Candidate, Match

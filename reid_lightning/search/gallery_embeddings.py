@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from reid_lightning.bundle.embedder import Embedder
+from reid_lightning.bundle.module_embedder import as_embedder
 from reid_lightning.data.images import load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.module_embedder import as_embedder
 
 _LONGEST_NAME = 255  # of a folder, in most file systems
 _READ = 8  # batches of pictures in memory at a time

@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from reid_lightning.bundle.embedder import Embedder, describe, is_picture
+from reid_lightning.bundle.module_embedder import as_embedder
 from reid_lightning.data.images import in_rgb
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.expansion import QueryExpansion
 from reid_lightning.ranking.rerank import KReciprocal
-from reid_lightning.search.embedder import Embedder, describe, is_picture
 from reid_lightning.search.gallery_embeddings import GalleryEmbeddings
-from reid_lightning.search.module_embedder import as_embedder
 from reid_lightning.search.records import Candidate, Hit, Match, by_frame
 from reid_lightning.search.vehicle_scores import best_pictures
 

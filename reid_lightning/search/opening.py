@@ -5,41 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from reid_lightning.bundle import OPTS_NAME
+from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery_embeddings import known_vehicle
 from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
 from reid_lightning.untrusted.names import NAME, composed, is_name
 from reid_lightning.user_messages import shown
-
-LATEST = "latest"
-
-
-def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
-    """The folder of a bundle; `latest` is the newest one below `runs`.
-
-    Raises:
-        ReIDError: there is none.
-    """
-    if str(bundle) != LATEST:
-        folder = Path(bundle)
-        if not (folder / OPTS_NAME).is_file():
-            raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
-        return folder
-    found = [path.parent for path in Path(runs).glob(f"train/*/bundle/{OPTS_NAME}")]
-    if not found:
-        raise ReIDError(
-            f"there is no model yet: no bundle below {Path(runs) / 'train'}. Train one (make train, some minutes with "
-            "the drawn fleet), or name a bundle's folder: bundle=<folder>."
-        )
-    return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)
 
 
 def threshold_of(min_score: float | str, embedder: Embedder) -> float:
@@ -72,17 +46,6 @@ def seconds_since_1970(time: object, *, key: str) -> float | None:
         return datetime.fromisoformat(str(time)).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise ReIDError(f"{key} is {time!r}; expected a time such as 2026-01-31T08:00:00+01:00 (ISO 8601).") from error
-
-
-def best_device(name: str, *, backend: str = "torch") -> str:
-    """`auto` is the GPU when there is one, else the CPU, where ONNX Runtime always runs; any other name is itself."""
-    if name != "auto":
-        return name
-    if backend == "onnx":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def words(value: object, *, key: str, known: Collection[str] | None = None) -> tuple[str, ...] | None:

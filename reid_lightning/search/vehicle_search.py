@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.rerank import KReciprocal
 from reid_lightning.search.best_crops import crop_quality
 from reid_lightning.search.detectors import Detector
-from reid_lightning.search.embedder import Embedder
 from reid_lightning.search.following import Pictures, Step, follow
 from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.gallery.stores import read_whole

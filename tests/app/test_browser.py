@@ -10,7 +10,7 @@ import torch
 from browser import FIND, SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
 from PIL import Image
 
-from reid_lightning.bundle import save_bundle
+from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.data.synthetic.traffic import TrafficSpec, draw_traffic
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.models import ReIDModel

@@ -12,7 +12,7 @@ import torch
 from layouts import draw_market1501, draw_vehicleid, draw_vehiclex, draw_veri_wild
 from PIL import Image
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
 from reid_lightning.data.joined import join_datasets
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.data.vehicleid import read_vehicleid

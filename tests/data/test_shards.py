@@ -26,7 +26,7 @@ from layouts import draw_vehicleid, draw_vehiclex
 from PIL import Image
 from toy_run import child, exit_codes
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
 from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image

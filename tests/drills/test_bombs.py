@@ -20,8 +20,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from reid_lightning import bundle
 from reid_lightning.app.uploads import Uploads
+from reid_lightning.bundle import bundle
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
 from reid_lightning.data.label_xml import read_items

@@ -10,7 +10,7 @@ import torchvision
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel, check_input_size

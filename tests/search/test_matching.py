@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from reid_lightning.bundle import BundleOptions, LoadedModel
+from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
+from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal, QueryExpansion
 from reid_lightning.search import vehicle_scores
-from reid_lightning.search.embedder import ReIDEmbedder
 from reid_lightning.search.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
 from reid_lightning.search.matching import (
     best_of_vehicles,

@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning import bundle, exporters
+from reid_lightning.bundle import bundle, exporters
+from reid_lightning.bundle.loading import load_reid_model
+from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.search.embedder import load_reid_model
-from reid_lightning.search.onnx_embedder import OnnxEmbedder
 from reid_lightning.untrusted import checksums as damage
 
 PREPROCESSING = Preprocessing(48, 32)

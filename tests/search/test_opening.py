@@ -6,17 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
+from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.opening import (
-    best_device,
-    find_bundle,
-    name_of,
-    seconds_since_1970,
-    threshold_of,
-    where_of,
-    words,
-)
+from reid_lightning.search.opening import name_of, seconds_since_1970, threshold_of, where_of, words
 from reid_lightning.search.records import Filter
 
 

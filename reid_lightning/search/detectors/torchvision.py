@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torchvision.models import detection, get_model, list_models
 
+from reid_lightning.bundle.embedder import usable_device
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.detectors.duplicates import clean
-from reid_lightning.search.embedder import usable_device
 from reid_lightning.search.records import Detections
 from reid_lightning.untrusted.torch_files import load_torch_file
 

@@ -16,13 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from reid_lightning import config_types
-from reid_lightning.bundle import OPTS_NAME, read_options
+from reid_lightning.bundle.bundle import OPTS_NAME, read_options
+from reid_lightning.bundle.loading import best_device, load_reid_model
 from reid_lightning.console import ArgumentParser, argument_of, safe_console
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.drawing.tables import Name, count, new_table
 from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.redaction import without_password
-from reid_lightning.search.embedder import load_reid_model
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
@@ -34,7 +34,7 @@ from reid_lightning.search.gallery.lance_state import note_of
 from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
-from reid_lightning.search.opening import best_device, seconds_since_1970
+from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from reid_lightning.bundle import BundleOptions
+from reid_lightning.bundle.bundle import BundleOptions
+from reid_lightning.bundle.embedder import Embedder, usable_device
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.search.embedder import Embedder, usable_device
 
 
 class ModuleEmbedder(Embedder):

@@ -23,13 +23,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from reid_lightning.atomic import exchange, is_alive, replacing
+from reid_lightning.bundle.model_card import model_card
+from reid_lightning.bundle.weights import RECORD, build_with, read_weights
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.model_card import model_card
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.open_set_result import Calibration
-from reid_lightning.stored_weights import RECORD, build_with, read_weights
-from reid_lightning.stored_weights import read_checkpoint as read_checkpoint
 from reid_lightning.untrusted.plain_yaml import read_plain_yaml
 
 FORMAT = 1

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning import bundle
+from reid_lightning.bundle import bundle
+from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.search.embedder import Embedder
 from reid_lightning.untrusted.checksums import onnx_damage
 
 FILE_NAME = "model.onnx"

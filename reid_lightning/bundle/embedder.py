@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from reid_lightning.bundle import BundleOptions, LoadedModel, load
+from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
 from reid_lightning.data.decoding import resize, resize_exactly
 from reid_lightning.data.images import in_rgb
 from reid_lightning.data.transforms import Preprocessing
@@ -189,50 +188,6 @@ def with_flip(name: str) -> str:
     """What a metric or a model is called where pictures were embedded with `flip=True`: no figure and no threshold of
     theirs holds without."""
     return f"{name}, flip"
-
-
-def load_reid_model(
-    opts_path: str | Path | None,
-    checkpoint_path: str | Path | None = None,
-    device: str | torch.device = "cpu",
-    *,
-    backend: Backend = "torch",
-    threads: int | None = None,
-) -> Embedder:
-    """Load a model for embedding. Needs neither a network nor the training configuration.
-
-    Args:
-        opts_path: a bundle folder or its `opts.yaml`. None when `checkpoint_path` is a training checkpoint, which
-            brings its own options.
-        checkpoint_path: the bundle's `model.safetensors` or a training checkpoint (`.ckpt`). None: the weights beside
-            `opts_path`.
-        device: where to embed ("cpu", "cuda", "cuda:1", "mps").
-        backend: "torch", or "onnx" for ONNX Runtime on the CPU, which runs the bundle's `model.onnx`: the same numbers
-            in about half of the time.
-        threads: processor threads of the "onnx" backend; None: as many as torch takes, which the "torch" backend
-            always does.
-
-    Raises:
-        ReIDError: a file is missing, damaged, or of another architecture; the device does not exist.
-    """
-    opts = None if opts_path is None else Path(opts_path)
-    checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
-    if backend == "torch":
-        if threads is not None:
-            raise ReIDError(f"threads is {threads}, for backend='torch'; set it with torch.set_num_threads instead.")
-        return ReIDEmbedder(load(opts, checkpoint), device=device)
-    if backend != "onnx":
-        raise ReIDError(f"backend is {backend!r}; expected 'torch' or 'onnx'.")
-    if usable_device(device).type != "cpu":
-        raise ReIDError(f"device is {str(device)!r}, but backend='onnx' runs on the CPU; take backend='torch'.")
-    if opts is None or (checkpoint is not None and checkpoint.suffix != ".onnx"):
-        raise ReIDError(
-            f"backend='onnx' was given the options {opts_path} and the weights {checkpoint_path}; expected a bundle "
-            "folder that export.py wrote with formats=[safetensors,onnx]."
-        )
-    from reid_lightning.search.onnx_embedder import OnnxEmbedder
-
-    return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
 
 
 def is_picture(image: object) -> bool:

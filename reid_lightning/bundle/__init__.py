@@ -1,0 +1,1 @@
+"""The exported model: saving, loading, other formats, and embedding pictures with it."""

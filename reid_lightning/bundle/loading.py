@@ -1,0 +1,89 @@
+"""Finding a bundle, and loading the model in it for embedding."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from reid_lightning.bundle.bundle import OPTS_NAME, load
+from reid_lightning.bundle.embedder import Backend, Embedder, ReIDEmbedder, usable_device
+from reid_lightning.errors import ReIDError
+
+LATEST = "latest"
+
+
+def load_reid_model(
+    opts_path: str | Path | None,
+    checkpoint_path: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    backend: Backend = "torch",
+    threads: int | None = None,
+) -> Embedder:
+    """Load a model for embedding. Needs neither a network nor the training configuration.
+
+    Args:
+        opts_path: a bundle folder or its `opts.yaml`. None when `checkpoint_path` is a training checkpoint, which
+            brings its own options.
+        checkpoint_path: the bundle's `model.safetensors` or a training checkpoint (`.ckpt`). None: the weights beside
+            `opts_path`.
+        device: where to embed ("cpu", "cuda", "cuda:1", "mps").
+        backend: "torch", or "onnx" for ONNX Runtime on the CPU, which runs the bundle's `model.onnx`: the same numbers
+            in about half of the time.
+        threads: processor threads of the "onnx" backend; None: as many as torch takes, which the "torch" backend
+            always does.
+
+    Raises:
+        ReIDError: a file is missing, damaged, or of another architecture; the device does not exist.
+    """
+    opts = None if opts_path is None else Path(opts_path)
+    checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
+    if backend == "torch":
+        if threads is not None:
+            raise ReIDError(f"threads is {threads}, for backend='torch'; set it with torch.set_num_threads instead.")
+        return ReIDEmbedder(load(opts, checkpoint), device=device)
+    if backend != "onnx":
+        raise ReIDError(f"backend is {backend!r}; expected 'torch' or 'onnx'.")
+    if usable_device(device).type != "cpu":
+        raise ReIDError(f"device is {str(device)!r}, but backend='onnx' runs on the CPU; take backend='torch'.")
+    if opts is None or (checkpoint is not None and checkpoint.suffix != ".onnx"):
+        raise ReIDError(
+            f"backend='onnx' was given the options {opts_path} and the weights {checkpoint_path}; expected a bundle "
+            "folder that export.py wrote with formats=[safetensors,onnx]."
+        )
+
+    from reid_lightning.bundle.onnx_embedder import OnnxEmbedder  # here: ONNX Runtime is needed by it alone
+
+    return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
+
+
+def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
+    """The folder of a bundle; `latest` is the newest one below `runs`.
+
+    Raises:
+        ReIDError: there is none.
+    """
+    if str(bundle) != LATEST:
+        folder = Path(bundle)
+        if not (folder / OPTS_NAME).is_file():
+            raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
+        return folder
+    found = [path.parent for path in Path(runs).glob(f"train/*/bundle/{OPTS_NAME}")]
+    if not found:
+        raise ReIDError(
+            f"there is no model yet: no bundle below {Path(runs) / 'train'}. Train one (make train, some minutes with "
+            "the drawn fleet), or name a bundle's folder: bundle=<folder>."
+        )
+    return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)
+
+
+def best_device(name: str, *, backend: str = "torch") -> str:
+    """`auto` is the GPU when there is one, else the CPU, where ONNX Runtime always runs; any other name is itself."""
+    if name != "auto":
+        return name
+    if backend == "onnx":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
