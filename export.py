@@ -7,10 +7,10 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from reid_lightning.atomic import check_writable, write_atomically
-from reid_lightning.average_checkpoints import average_checkpoints
 from reid_lightning.bundle import bundle, exporters
 from reid_lightning.cli import entry_point, save_config
 from reid_lightning.drawing.tables import print_written
+from reid_lightning.training.average_checkpoints import average_checkpoints
 
 
 @entry_point("export")

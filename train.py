@@ -6,18 +6,18 @@ import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.atomic import check_writable
-from reid_lightning.checkpoints import AUTO, bytes_of_run, resume_path
 from reid_lightning.cli import build, entry_point, plain_config, save_config
 from reid_lightning.evaluation.evaluator import print_judgement
-from reid_lightning.loggers import finishing_wandb, log_bundle
 from reid_lightning.models import check_input_size, warn_of_mismatch
-from reid_lightning.module import agree_on_sides, check_batches, check_resumable, use_fast_convolutions
-from reid_lightning.preflight import check_config, check_data, check_trainer, check_validated
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.search import load_reid_model
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
+from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
+from reid_lightning.training.checkpoints import AUTO, bytes_of_run, resume_path
+from reid_lightning.training.loggers import finishing_wandb, log_bundle
+from reid_lightning.training.module import agree_on_sides, check_batches, check_resumable, use_fast_convolutions
+from reid_lightning.training.preflight import check_config, check_data, check_trainer, check_validated
 
 
 @entry_point("train")

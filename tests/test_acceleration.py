@@ -7,15 +7,15 @@ import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
 
-from reid_lightning.acceleration import (
+from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel
+from reid_lightning.training.acceleration import (
     check_clipping,
     check_precision,
     check_sync_batchnorm,
     compile_in_place,
     set_matmul_precision,
 )
-from reid_lightning.errors import ReIDError
-from reid_lightning.models import ReIDModel
 
 CPU = torch.device("cpu")
 

@@ -9,10 +9,10 @@ import torch
 from torch.optim.lr_scheduler import LambdaLR
 from toy_run import PREPROCESSING, batches, noise_pictures, quiet_trainer
 
-from reid_lightning.accumulation import last_step_factor
 from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.module import ReIDModule
+from reid_lightning.training.accumulation import last_step_factor
+from reid_lightning.training.module import ReIDModule
 
 BATCHES, EPOCHS, LR = 5, 2, 0.1
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reid_lightning.average_checkpoints import average_checkpoints
 from reid_lightning.bundle import bundle
-from reid_lightning.callbacks.average_checkpoints import AverageCheckpoints
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
+from reid_lightning.training.average_checkpoints import average_checkpoints
+from reid_lightning.training.callbacks.average_checkpoints import AverageCheckpoints
 
 PREPROCESSING = Preprocessing(32, 32)
 

@@ -7,8 +7,8 @@ import yaml
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.bundle.model_card import model_card
+from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
@@ -68,7 +68,7 @@ def test_embedding_names_what_it_cannot_take(saved, images):
 @pytest.mark.parametrize(
     ("module", "unneeded"),
     [
-        ("reid_lightning.search", ("pytorch_lightning", "hydra", "reid_lightning.module")),
+        ("reid_lightning.search", ("pytorch_lightning", "hydra", "reid_lightning.training.module")),
         ("reid_lightning.ranking", ("pytorch_lightning", "hydra", "matplotlib", "timm", "torchvision", "PIL")),
     ],
 )

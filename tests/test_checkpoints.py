@@ -12,8 +12,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from reid_lightning.callbacks.best_checkpoint import BestCheckpoint
-from reid_lightning.checkpoints import (
+from reid_lightning.errors import ReIDError
+from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from reid_lightning.training.checkpoints import (
     AtomicCheckpointIO,
     bytes_of_run,
     checkpoint_bytes,
@@ -21,7 +22,6 @@ from reid_lightning.checkpoints import (
     damage,
     resume_path,
 )
-from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import user_message
 
 

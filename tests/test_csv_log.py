@@ -5,7 +5,7 @@ import csv
 import pytest
 import torch
 
-from reid_lightning.csv_log import CSVLog
+from reid_lightning.training.epoch_log import CSVLog
 
 
 def rows(log):

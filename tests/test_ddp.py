@@ -9,7 +9,7 @@ from toy_run import PREPROCESSING, batches, free_port, noise_pictures, quiet_tra
 
 from reid_lightning.losses import CircleLoss, ContrastiveLoss, IDLoss, TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.module import ReIDModule
+from reid_lightning.training.module import ReIDModule
 
 STEPS = 5
 LOSSES = {

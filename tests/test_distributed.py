@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from reid_lightning.acceleration import check_accelerator
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranks import is_rank_zero
+from reid_lightning.training.acceleration import check_accelerator
 
 NAMES = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 

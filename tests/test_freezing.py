@@ -11,10 +11,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from reid_lightning.callbacks.freeze_warm_up import FreezeWarmUp
 from reid_lightning.errors import ReIDError
-from reid_lightning.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.models import ReIDModel
+from reid_lightning.training.callbacks.freeze_warm_up import FreezeWarmUp
+from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
 
 STEM = ("conv1", "bn1")
 

@@ -17,9 +17,9 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.errors import ReIDError
-from reid_lightning.loggers import wandb_logger
 from reid_lightning.sweeps.jobs import place_in_sweep
 from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process
+from reid_lightning.training.loggers import wandb_logger
 
 HARD_TO_QUOTE = [
     r'model.pretrained="^layer1\.(0|1)[ab]{2},x=${loss.terms.circle.weight} $"',

@@ -9,9 +9,9 @@ from pytorch_lightning.loggers import CSVLogger
 from wandb.errors import AuthenticationError, CommError
 from wandb.proto import wandb_internal_pb2
 
-from reid_lightning import loggers
 from reid_lightning.errors import ReIDError
-from reid_lightning.loggers import finishing_wandb, has_wandb_key, log_bundle, wandb_logger
+from reid_lightning.training import loggers
+from reid_lightning.training.loggers import finishing_wandb, has_wandb_key, log_bundle, wandb_logger
 
 KEY = "0123456789012345678901234567890123456789"
 METRICS = {"mAP": 0.819, "cmc": {"1": 0.97, "5": 0.99}, "mINP": 0.4, "protocol": "image to image"}

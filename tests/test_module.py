@@ -13,7 +13,7 @@ from toy_run import PREPROCESSING, batches, noise_pictures, quiet_trainer
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.module import ReIDModule
+from reid_lightning.training.module import ReIDModule
 
 
 class Chosen(nn.Module):
@@ -130,7 +130,7 @@ def test_a_bad_piece_of_an_accumulated_step_skips_the_whole_step(dataset, tmp_pa
 
 
 def test_an_unknown_way_to_treat_them_is_named():
-    from reid_lightning.non_finite import NonFiniteGuard
+    from reid_lightning.training.non_finite import NonFiniteGuard
 
     with pytest.raises(ReIDError, match=r"module.on_non_finite is 'ignore'"):
         NonFiniteGuard("ignore", error=lambda *_: ReIDError(""))

@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.parameter_groups import build_optimizer, parameter_groups
+from reid_lightning.training.parameter_groups import build_optimizer, parameter_groups
 
 
 class Training(nn.Module):

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf, open_dict
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
-from reid_lightning.preflight import check_data, check_length, check_loss, check_seeds
+from reid_lightning.training.preflight import check_data, check_length, check_loss, check_seeds
 
 
 def composed(*overrides):

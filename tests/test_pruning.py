@@ -8,11 +8,11 @@ import pytest
 import torch
 from pytorch_lightning.trainer.states import TrainerFn
 
-from reid_lightning.callbacks import prune
-from reid_lightning.callbacks.prune import PruneBelowMedian
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import SweepPlace
 from reid_lightning.sweeps.pruning import HISTORY, median_rule, read_history, why_pruned, write_history
+from reid_lightning.training.callbacks import prune
+from reid_lightning.training.callbacks.prune import PruneBelowMedian
 
 
 def test_a_job_below_the_median_of_the_others_is_stopped():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.schedules import warmup_cosine, warmup_multistep
+from reid_lightning.training.schedules import warmup_cosine, warmup_multistep
 
 
 def rates(schedule, steps, **options):

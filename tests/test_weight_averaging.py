@@ -14,13 +14,13 @@ from toy_run import PREPROCESSING, batches, exit_codes, noise_pictures, quiet_tr
 
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.callbacks import RetrievalMetrics
-from reid_lightning.callbacks.weight_averaging import MovingAverage, check_averaging, decay_at, move_average
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.module import ReIDModule, check_resumable
+from reid_lightning.training.callbacks import RetrievalMetrics
+from reid_lightning.training.callbacks.weight_averaging import MovingAverage, check_averaging, decay_at, move_average
+from reid_lightning.training.module import ReIDModule, check_resumable
 
 EPOCHS, BATCHES = 3, 4
 

@@ -19,20 +19,20 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from torch import multiprocessing
 from torch.nn import functional
 
-from reid_lightning.callbacks import RetrievalMetrics
-from reid_lightning.callbacks.best_checkpoint import BestCheckpoint
-from reid_lightning.callbacks.last_checkpoint import LastCheckpoint
-from reid_lightning.callbacks.preemption import Preemption
-from reid_lightning.callbacks.weight_averaging import MovingAverage
-from reid_lightning.checkpoints import AtomicCheckpointIO
-from reid_lightning.csv_log import ContinuedLog, CSVLog
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.losses import CircleLoss, IDLoss, WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.module import ReIDModule
-from reid_lightning.schedules import warmup_cosine
+from reid_lightning.training.callbacks import RetrievalMetrics
+from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from reid_lightning.training.callbacks.last_checkpoint import LastCheckpoint
+from reid_lightning.training.callbacks.preemption import Preemption
+from reid_lightning.training.callbacks.weight_averaging import MovingAverage
+from reid_lightning.training.checkpoints import AtomicCheckpointIO
+from reid_lightning.training.datamodule import ReIDDataModule
+from reid_lightning.training.epoch_log import ContinuedLog, CSVLog
+from reid_lightning.training.module import ReIDModule
+from reid_lightning.training.schedules import warmup_cosine
 
 EPOCHS = 2
 BATCHES = 6  # of an epoch

@@ -2,10 +2,10 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.datamodule import ReIDDataModule
 
 PREPROCESSING = Preprocessing(32, 32)
 

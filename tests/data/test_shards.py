@@ -27,7 +27,6 @@ from PIL import Image
 from toy_run import child, exit_codes
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.decoding import decode
 from reid_lightning.data.images import find_bad_images, load_image
 from reid_lightning.data.joined import join_datasets
@@ -42,6 +41,7 @@ from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.data.vehicleid import read_vehicleid
 from reid_lightning.data.vehiclex import read_vehiclex
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.datamodule import ReIDDataModule
 
 PREPROCESSING = Preprocessing(32, 32)
 SPLITS = ("train", "query", "gallery")

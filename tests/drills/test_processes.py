@@ -8,7 +8,7 @@ import pytest
 from wandb.errors import AuthenticationError
 
 from benchmarks.drills import clock_jump, dying_rank, dying_worker, wandb_unreachable
-from reid_lightning.loggers import log_bundle, wandb_logger
+from reid_lightning.training.loggers import log_bundle, wandb_logger
 from reid_lightning.user_messages import lost_process_message, user_message
 
 

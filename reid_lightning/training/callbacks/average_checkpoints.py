@@ -7,10 +7,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from reid_lightning.average_checkpoints import average_checkpoints
 from reid_lightning.bundle import bundle
-from reid_lightning.callbacks.export_best import describe_training
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.average_checkpoints import average_checkpoints
+from reid_lightning.training.callbacks.export_best import describe_training
 
 
 class AverageCheckpoints(ModelCheckpoint):

@@ -17,22 +17,22 @@ from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from torch import Tensor
 from torch.optim import Optimizer
 
-from reid_lightning.accumulation import last_step_factor
 from reid_lightning.bundle.bundle import check_architecture, training_record
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.callbacks.weight_averaging import check_averaging
 from reid_lightning.data.batch import Batch
-from reid_lightning.data.datamodule import ReIDDataModule
 from reid_lightning.data.samplers import mixed
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
-from reid_lightning.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.pieces import forward_in_pieces
 from reid_lightning.models.small_maps import use_small_map_convolutions
-from reid_lightning.non_finite import NonFiniteGuard, non_finite_error
-from reid_lightning.parameter_groups import build_optimizer
+from reid_lightning.training.accumulation import last_step_factor
+from reid_lightning.training.callbacks.weight_averaging import check_averaging
+from reid_lightning.training.datamodule import ReIDDataModule
+from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
+from reid_lightning.training.non_finite import NonFiniteGuard, non_finite_error
+from reid_lightning.training.parameter_groups import build_optimizer
 
 # Lightning 2.6 calls a function that torch 2.12 deprecates, once in every worker; nothing a user could do about it.
 warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed
 
-from reid_lightning.callbacks.last_checkpoint import between_steps
+from reid_lightning.training.callbacks.last_checkpoint import between_steps
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _FINISHING = b"\nfinishing this step; Ctrl+C again stops at once\n"

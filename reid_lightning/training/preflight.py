@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from reid_lightning.acceleration import check_accelerator, check_clipping, check_precision, check_sync_batchnorm
 from reid_lightning.atomic import check_writable
 from reid_lightning.data.layout import check_seed
 from reid_lightning.data.overlap import shared_identities, shared_pictures
@@ -19,6 +18,12 @@ from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.run_folder import check_run_dir
+from reid_lightning.training.acceleration import (
+    check_accelerator,
+    check_clipping,
+    check_precision,
+    check_sync_batchnorm,
+)
 
 _LARGEST_SEED = 2**32 - 1  # NumPy's
 _NAMED = 5  # identities in a warning

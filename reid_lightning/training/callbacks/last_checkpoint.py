@@ -10,8 +10,8 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
-from reid_lightning.checkpoints import LAST_NAME
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.checkpoints import LAST_NAME
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torch.optim import Optimizer
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.freezing import keep_frozen_in_eval
+from reid_lightning.training.freezing import keep_frozen_in_eval
 
 
 class FreezeWarmUp(pl.Callback):
