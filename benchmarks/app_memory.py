@@ -24,7 +24,7 @@ from browser import SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
 from common import report
 from omegaconf import OmegaConf
 
-from reid_lightning.data.synthetic.traffic import TrafficSpec, draw_traffic
+from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic
 
 SHARES = (0.1, 0.5, 1.0)
 HEIGHT = 180

@@ -22,7 +22,7 @@ from browser import SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
 from omegaconf import OmegaConf
 from PIL import Image
 
-from reid_lightning.data.synthetic.traffic import TrafficSpec, draw_traffic
+from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic
 
 COLOURS = 128  # of a picture's palette: a quarter of the bytes, no visible difference
 SETTLING = 2.0  # seconds that charts and pictures take to appear

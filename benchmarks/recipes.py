@@ -36,9 +36,9 @@ from training_clock import Reading
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.data.records import Split, VehicleDataset
-from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval
+from reid_lightning.synthetic.fleet import read_synthetic
 
 PROJECT = Path(__file__).resolve().parents[1]
 RIVALS = {

@@ -23,7 +23,6 @@ from omegaconf import DictConfig, OmegaConf
 from traffic_judge import Tally, judge_registration, judge_search, owners
 
 from reid_lightning.cli import CONFIG_DIR
-from reid_lightning.data.synthetic.traffic import TrafficSpec, draw_traffic, read_truth
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.opening import threshold_of
@@ -33,6 +32,7 @@ from reid_lightning.search.sources import open_source
 from reid_lightning.search.track_decisions import TrackDecision
 from reid_lightning.search.vehicle_finder import VehicleFinder
 from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic, read_truth
 
 
 def main() -> None:

@@ -29,8 +29,8 @@ from reid_lightning.data.resumable_loader import ResumableLoader
 from reid_lightning.data.samplers import KeyedBatchSampler, RandomBatchSampler
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
+from reid_lightning.synthetic.fleet import read_synthetic
 
 BATCH, SIDE = 64, 128
 

@@ -9,8 +9,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reid_lightning.data.synthetic.traffic import BoxTruth, TrafficTruth
 from reid_lightning.search.records import Match, Sighting
+from reid_lightning.synthetic.traffic import BoxTruth, TrafficTruth
 
 LEAST_OVERLAP = 0.3
 IN_VIEW = 0.5

@@ -46,7 +46,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def fleet_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the session's tiny fleet is drawn: pass it as data.root with data.size=tiny."""
-    from reid_lightning.data.synthetic import read_synthetic
+    from reid_lightning.synthetic.fleet import read_synthetic
 
     root = tmp_path_factory.mktemp("fleet")
     read_synthetic(root=root, size="tiny")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from running import PROJECT, run_here
 
-from reid_lightning.data.synthetic import read_synthetic
+from reid_lightning.synthetic.fleet import read_synthetic
 
 sys.path.insert(0, str(PROJECT / "tests/search"))
 

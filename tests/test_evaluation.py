@@ -10,11 +10,11 @@ import yaml
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.files import read_embeddings
 from reid_lightning.search import load_reid_model
+from reid_lightning.synthetic.fleet import read_synthetic
 
 NO_PICTURES = "evaluation.pictures=false"
 

@@ -6,12 +6,12 @@ import torch
 from PIL import Image
 
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import pictures, ranked_lists
 from reid_lightning.evaluation.ranked_lists import PicturedRanking, RankedList, RankedMatch
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import DistanceScores, RankingProblem, evaluate_retrieval
+from reid_lightning.synthetic.fleet import read_synthetic
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from types import ModuleType
 
 import pytest
 
-from reid_lightning.data.synthetic.traffic import BoxTruth, CameraTruth, PassageTruth, TrafficTruth, VehicleTruth
 from reid_lightning.search.records import Crop, Match, Sighting
+from reid_lightning.synthetic.traffic import BoxTruth, CameraTruth, PassageTruth, TrafficTruth, VehicleTruth
 
 LEFT, RIGHT, NOWHERE = (0.0, 0.0, 10.0, 10.0), (20.0, 0.0, 30.0, 10.0), (50.0, 50.0, 60.0, 60.0)
 

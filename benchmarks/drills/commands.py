@@ -31,7 +31,7 @@ IMPORTS = (
     "register",
     "search",
     "reid_lightning.data.shard",
-    "reid_lightning.data.synthetic.__main__",
+    "reid_lightning.synthetic.fleet.__main__",
     "lance_namespace_urllib3_client",  # most of what importing lancedb takes; that itself starts threads
 )
 

@@ -45,7 +45,7 @@ TINY_TRAINING = (
     RUN,
 )
 
-_DRAW = "reid_lightning.data.synthetic.__main__"
+_DRAW = "reid_lightning.synthetic.fleet.__main__"
 _LEARNT = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
 _PICTURES = (".jpg", ".png")
 

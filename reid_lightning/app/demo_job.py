@@ -27,10 +27,10 @@ from reid_lightning.app.jobs import Cancelled, Job
 from reid_lightning.app.text import count
 from reid_lightning.bundle.loading import best_device
 from reid_lightning.cli import CONFIG_DIR
-from reid_lightning.data.synthetic.traffic import CAMERAS, TrafficSpec
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.sources import open_source
+from reid_lightning.synthetic.traffic import CAMERAS, TrafficSpec
 
 PROJECT = CONFIG_DIR.parent
 _ASIDE = "demo"  # below the runs, but not below runs/train
@@ -123,7 +123,7 @@ def _drawing(plan: DemoPlan) -> list[str]:
         "height": spec.height,
     }
     options = [f"--{name}={value}" for name, value in sizes.items()]
-    return [sys.executable, "-m", "reid_lightning.data.synthetic.traffic", str(plan.data.absolute()), *options]
+    return [sys.executable, "-m", "reid_lightning.synthetic.traffic", str(plan.data.absolute()), *options]
 
 
 def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int | None:

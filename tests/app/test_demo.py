@@ -16,9 +16,9 @@ from reid_lightning.app import demo
 from reid_lightning.app.context import AppContext, _settings
 from reid_lightning.app.demo_job import DemoPlan, make_demo, run_child, training_progress
 from reid_lightning.app.jobs import Job
-from reid_lightning.data.synthetic.traffic import TrafficSpec
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.synthetic.traffic import TrafficSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 

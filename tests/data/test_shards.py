@@ -36,11 +36,11 @@ from reid_lightning.data.shards.picture import OPEN_SHARDS, PackedPicture, close
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.tar import TarShards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.synthetic import read_synthetic
 from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.data.vehicleid import read_vehicleid
 from reid_lightning.data.vehiclex import read_vehiclex
 from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet import read_synthetic
 from reid_lightning.training.datamodule import ReIDDataModule
 
 PREPROCESSING = Preprocessing(32, 32)

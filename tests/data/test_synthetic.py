@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lightning.data.synthetic import FleetSpec, draw, draw_fleet, fleet_spec, plan_fleet, read_synthetic
-from reid_lightning.data.synthetic.__main__ import main
-from reid_lightning.data.synthetic.plan import TEST, TRAIN
 from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet import FleetSpec, draw, draw_fleet, fleet_spec, plan_fleet, read_synthetic
+from reid_lightning.synthetic.fleet.__main__ import main
+from reid_lightning.synthetic.fleet.plan import TEST, TRAIN
 
 SPEC = fleet_spec("tiny")
 FEW = dataclasses.replace(
@@ -151,7 +151,7 @@ def test_no_workers_is_refused(tmp_path: Path) -> None:
 def test_workers_need_no_main_guard_and_no_torch(tmp_path: Path) -> None:
     script = (
         "import sys\n"
-        "from reid_lightning.data.synthetic import FleetSpec, draw_fleet\n"
+        "from reid_lightning.synthetic.fleet import FleetSpec, draw_fleet\n"
         f"print(draw_fleet({str(tmp_path)!r}, {FEW!r}, workers=2))\n"
         "print('torch' in sys.modules)\n"
     )

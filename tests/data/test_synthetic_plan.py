@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
-from reid_lightning.data.synthetic import FleetPlan, fleet_spec, plan_fleet
-from reid_lightning.data.synthetic.look import fleet_looks
-from reid_lightning.data.synthetic.plan import TEST, TRAIN
 from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet import FleetPlan, fleet_spec, plan_fleet
+from reid_lightning.synthetic.fleet.look import fleet_looks
+from reid_lightning.synthetic.fleet.plan import TEST, TRAIN
 
 
 @pytest.fixture(scope="module", params=["tiny", "small", "veri"])

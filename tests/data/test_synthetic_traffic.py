@@ -12,8 +12,9 @@ import av
 import numpy as np
 import pytest
 
-from reid_lightning.data.synthetic.look import fleet_looks
-from reid_lightning.data.synthetic.traffic import (
+from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet.look import fleet_looks
+from reid_lightning.synthetic.traffic import (
     CAMERAS,
     TrafficPlan,
     TrafficSpec,
@@ -23,12 +24,11 @@ from reid_lightning.data.synthetic.traffic import (
     plan_traffic,
     read_truth,
 )
-from reid_lightning.data.synthetic.traffic.__main__ import main
-from reid_lightning.data.synthetic.traffic.clip import build_model, draw_clip
-from reid_lightning.data.synthetic.traffic.plan import GAP, LANES, PLATE_DIGITS, PLATE_LETTERS, PlannedPassage
-from reid_lightning.data.synthetic.traffic.site import build_site
-from reid_lightning.data.synthetic.traffic.spec import AFTER, BEFORE, LEAD
-from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.traffic.__main__ import main
+from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
+from reid_lightning.synthetic.traffic.plan import GAP, LANES, PLATE_DIGITS, PLATE_LETTERS, PlannedPassage
+from reid_lightning.synthetic.traffic.site import build_site
+from reid_lightning.synthetic.traffic.spec import AFTER, BEFORE, LEAD
 
 SPEC = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=4, width=320, height=180, travel=(1.2, 1.6))
 TINY = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=8, width=800, height=450, travel=(1.2, 1.6))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from reid_lightning.data.synthetic.brush import (
+from reid_lightning.synthetic.fleet.brush import (
     BLACK,
     CHROME,
     GLASS,
@@ -25,9 +25,9 @@ from reid_lightning.data.synthetic.brush import (
     shade,
     to_bytes,
 )
-from reid_lightning.data.synthetic.look import VehicleLook
-from reid_lightning.data.synthetic.mesh import ATLAS, SIDES, STRIP, SWATCHES, WHEEL
-from reid_lightning.data.synthetic.paint_strip import paint_strip
+from reid_lightning.synthetic.fleet.look import VehicleLook
+from reid_lightning.synthetic.fleet.mesh import ATLAS, SIDES, STRIP, SWATCHES, WHEEL
+from reid_lightning.synthetic.fleet.paint_strip import paint_strip
 
 
 def paint_atlas(look: VehicleLook) -> np.ndarray:

@@ -8,10 +8,10 @@ from PIL import Image
 
 from reid_lightning.atomic import save_picture
 from reid_lightning.data.images import load_image
-from reid_lightning.data.synthetic.layout import FOLDERS
-from reid_lightning.data.synthetic.look import fleet_looks
-from reid_lightning.data.synthetic.plan import TEST, plan_fleet
-from reid_lightning.data.synthetic.spec import FleetSpec
+from reid_lightning.synthetic.fleet.layout import FOLDERS
+from reid_lightning.synthetic.fleet.look import fleet_looks
+from reid_lightning.synthetic.fleet.plan import TEST, plan_fleet
+from reid_lightning.synthetic.fleet.spec import FleetSpec
 
 
 def write_sheet(path: Path, folder: Path, spec: FleetSpec, *, rows: int = 24, cell: int = 112) -> Path:

@@ -5,7 +5,7 @@ Few models on purpose: as on a real road, many vehicles share one and only marks
 
 from __future__ import annotations
 
-from reid_lightning.data.synthetic.bodies import VehicleModel, boxy, car, lorry
+from reid_lightning.synthetic.fleet.bodies import VehicleModel, boxy, car, lorry
 
 MODELS: tuple[VehicleModel, ...] = (
     car(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reid_lightning.data.synthetic.look import VehicleLook
-from reid_lightning.data.synthetic.plan import TEST, TRAIN, FleetPlan
 from reid_lightning.data.veri import COLOURS, TYPES
+from reid_lightning.synthetic.fleet.look import VehicleLook
+from reid_lightning.synthetic.fleet.plan import TEST, TRAIN, FleetPlan
 
 FOLDERS = {TRAIN: "image_train", TEST: "image_test"}
 QUERY_FOLDER = "image_query"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.look import Colour, VehicleLook, fleet_looks
-from reid_lightning.data.synthetic.traffic.spec import AFTER, BEFORE, CAMERAS, LEAD, TrafficSpec
+from reid_lightning.synthetic.fleet.look import Colour, VehicleLook, fleet_looks
+from reid_lightning.synthetic.traffic.spec import AFTER, BEFORE, CAMERAS, LEAD, TrafficSpec
 
 TRAFFIC_SPLIT = 11
 """Training vehicles are of split 0, test vehicles of 1, those that pass by of 9; see `fleet_looks`."""

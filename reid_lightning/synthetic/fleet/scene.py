@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from reid_lightning.data.synthetic.cameras import GROUND, GROUND_METRES, Camera
-from reid_lightning.data.synthetic.mesh import ATLAS, Mesh
-from reid_lightning.data.synthetic.raster import rasterise, screen_planes
+from reid_lightning.synthetic.fleet.cameras import GROUND, GROUND_METRES, Camera
+from reid_lightning.synthetic.fleet.mesh import ATLAS, Mesh
+from reid_lightning.synthetic.fleet.raster import rasterise, screen_planes
 
 SUPERSAMPLE = 2
 _BLOCK = 8192

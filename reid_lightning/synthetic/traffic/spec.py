@@ -11,8 +11,8 @@ import json
 import math
 from dataclasses import dataclass
 
-from reid_lightning.data.synthetic.spec import GENERATOR_VERSION
 from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet.spec import GENERATOR_VERSION
 
 TRAFFIC_VERSION = 1
 """Raise it with every change that alters what is drawn: old caches are then left alone."""

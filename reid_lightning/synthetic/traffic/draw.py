@@ -19,11 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.data.synthetic.traffic.clip import build_model, draw_clip
-from reid_lightning.data.synthetic.traffic.plan import TrafficPlan, plan_traffic
-from reid_lightning.data.synthetic.traffic.site import build_site
-from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TRAFFIC_VERSION, TrafficSpec
-from reid_lightning.data.synthetic.traffic.truth import (
+from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
+from reid_lightning.synthetic.traffic.plan import TrafficPlan, plan_traffic
+from reid_lightning.synthetic.traffic.site import build_site
+from reid_lightning.synthetic.traffic.spec import CAMERAS, TRAFFIC_VERSION, TrafficSpec
+from reid_lightning.synthetic.traffic.truth import (
     TRUTH_FILE,
     BoxTruth,
     CameraTruth,
@@ -32,7 +33,6 @@ from reid_lightning.data.synthetic.traffic.truth import (
     passages_of,
     write_truth,
 )
-from reid_lightning.errors import ReIDError
 
 START = "2026-01-01T08:00:00Z"
 SHEET_FILE = "sheet.jpg"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.bodies import VehicleModel
-from reid_lightning.data.synthetic.models import MODELS
 from reid_lightning.data.veri import COLOURS
+from reid_lightning.synthetic.fleet.bodies import VehicleModel
+from reid_lightning.synthetic.fleet.models import MODELS
 
 Colour = tuple[float, float, float]
 """sRGB, each channel 0 to 1."""

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.mesh import build_mesh
-from reid_lightning.data.synthetic.paint import paint_atlas
-from reid_lightning.data.synthetic.raster import rasterise
-from reid_lightning.data.synthetic.scene import SUPERSAMPLE, Placed, View, shadow, vehicle_layer
-from reid_lightning.data.synthetic.traffic.plan import PlannedPassage, PlannedVehicle, TrafficPlan
-from reid_lightning.data.synthetic.traffic.plates import HOLDER, PLATE_SIZE, build_plates, without_painted_plate
-from reid_lightning.data.synthetic.traffic.site import HEADING, Site
-from reid_lightning.data.synthetic.traffic.truth import BoxTruth
+from reid_lightning.synthetic.fleet.mesh import build_mesh
+from reid_lightning.synthetic.fleet.paint import paint_atlas
+from reid_lightning.synthetic.fleet.raster import rasterise
+from reid_lightning.synthetic.fleet.scene import SUPERSAMPLE, Placed, View, shadow, vehicle_layer
+from reid_lightning.synthetic.traffic.plan import PlannedPassage, PlannedVehicle, TrafficPlan
+from reid_lightning.synthetic.traffic.plates import HOLDER, PLATE_SIZE, build_plates, without_painted_plate
+from reid_lightning.synthetic.traffic.site import HEADING, Site
+from reid_lightning.synthetic.traffic.truth import BoxTruth
 
 _MARGIN = 4
 _NOISES = 6

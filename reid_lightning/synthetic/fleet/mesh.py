@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.bodies import VehicleModel
-from reid_lightning.data.synthetic.look import VehicleLook
+from reid_lightning.synthetic.fleet.bodies import VehicleModel
+from reid_lightning.synthetic.fleet.look import VehicleLook
 
 ATLAS = 512
 """Pixels on a side of the texture that holds all charts of a vehicle."""

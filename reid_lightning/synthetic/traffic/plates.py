@@ -10,11 +10,11 @@ import dataclasses
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from reid_lightning.data.synthetic.bodies import VehicleModel
-from reid_lightning.data.synthetic.brush import BLACK
-from reid_lightning.data.synthetic.look import VehicleLook
-from reid_lightning.data.synthetic.mesh import ATLAS, Mesh, outline_points
-from reid_lightning.data.synthetic.scene import Placed
+from reid_lightning.synthetic.fleet.bodies import VehicleModel
+from reid_lightning.synthetic.fleet.brush import BLACK
+from reid_lightning.synthetic.fleet.look import VehicleLook
+from reid_lightning.synthetic.fleet.mesh import ATLAS, Mesh, outline_points
+from reid_lightning.synthetic.fleet.scene import Placed
 
 PLATE_SIZE = (0.52, 0.11)
 """Width and height in metres, those of European plates."""

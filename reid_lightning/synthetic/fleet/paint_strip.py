@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from reid_lightning.data.synthetic.brush import (
+from reid_lightning.synthetic.fleet.brush import (
     BLACK,
     CHROME,
     GLASS,
@@ -23,8 +23,8 @@ from reid_lightning.data.synthetic.brush import (
     scratch,
     shade,
 )
-from reid_lightning.data.synthetic.look import VehicleLook
-from reid_lightning.data.synthetic.mesh import ATLAS, outline_points
+from reid_lightning.synthetic.fleet.look import VehicleLook
+from reid_lightning.synthetic.fleet.mesh import ATLAS, outline_points
 
 
 def paint_strip(look: VehicleLook) -> Sheet:

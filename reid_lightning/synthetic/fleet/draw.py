@@ -20,12 +20,12 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_lightning.data.synthetic.layout import FOLDERS, QUERY_FOLDER, write_layout
-from reid_lightning.data.synthetic.look import VehicleLook, fleet_looks
-from reid_lightning.data.synthetic.picture import Painter, prepare_vehicle
-from reid_lightning.data.synthetic.plan import TEST, TRAIN, FleetPlan, PlannedTrack, plan_fleet
-from reid_lightning.data.synthetic.spec import GENERATOR_VERSION, FleetSpec
 from reid_lightning.errors import ReIDError
+from reid_lightning.synthetic.fleet.layout import FOLDERS, QUERY_FOLDER, write_layout
+from reid_lightning.synthetic.fleet.look import VehicleLook, fleet_looks
+from reid_lightning.synthetic.fleet.picture import Painter, prepare_vehicle
+from reid_lightning.synthetic.fleet.plan import TEST, TRAIN, FleetPlan, PlannedTrack, plan_fleet
+from reid_lightning.synthetic.fleet.spec import GENERATOR_VERSION, FleetSpec
 
 _painters: dict[FleetSpec, Painter] = {}
 

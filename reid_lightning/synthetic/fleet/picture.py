@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from reid_lightning.data.synthetic.cameras import Camera, build_camera
-from reid_lightning.data.synthetic.look import VehicleLook, fleet_looks
-from reid_lightning.data.synthetic.mesh import build_mesh
-from reid_lightning.data.synthetic.paint import paint_atlas
-from reid_lightning.data.synthetic.plan import PlannedTrack
-from reid_lightning.data.synthetic.scene import Placed, View, look_at, render
-from reid_lightning.data.synthetic.spec import FleetSpec
+from reid_lightning.synthetic.fleet.cameras import Camera, build_camera
+from reid_lightning.synthetic.fleet.look import VehicleLook, fleet_looks
+from reid_lightning.synthetic.fleet.mesh import build_mesh
+from reid_lightning.synthetic.fleet.paint import paint_atlas
+from reid_lightning.synthetic.fleet.plan import PlannedTrack
+from reid_lightning.synthetic.fleet.scene import Placed, View, look_at, render
+from reid_lightning.synthetic.fleet.spec import FleetSpec
 
 BYSTANDERS = 12
 

@@ -10,16 +10,16 @@ A folder holds `north.mp4` and `south.mp4` (H.264; both start at 2026-01-01T08:0
 
 from __future__ import annotations
 
-from reid_lightning.data.synthetic.traffic.draw import draw_traffic
-from reid_lightning.data.synthetic.traffic.plan import (
+from reid_lightning.synthetic.traffic.draw import draw_traffic
+from reid_lightning.synthetic.traffic.plan import (
     PlannedPassage,
     PlannedVehicle,
     TrafficPlan,
     plan_traffic,
     traffic_looks,
 )
-from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TrafficSpec
-from reid_lightning.data.synthetic.traffic.truth import (
+from reid_lightning.synthetic.traffic.spec import CAMERAS, TrafficSpec
+from reid_lightning.synthetic.traffic.truth import (
     BoxTruth,
     CameraTruth,
     PassageTruth,

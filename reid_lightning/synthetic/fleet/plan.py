@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.synthetic.spec import FleetSpec
+from reid_lightning.synthetic.fleet.spec import FleetSpec
 
 FRAMES_PER_SECOND = 25
 TRAIN, TEST = 0, 1

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from reid_lightning.data.synthetic.look import Colour, Sticker, VehicleLook
-from reid_lightning.data.synthetic.mesh import ATLAS, SIDES, STRIP
+from reid_lightning.synthetic.fleet.look import Colour, Sticker, VehicleLook
+from reid_lightning.synthetic.fleet.mesh import ATLAS, SIDES, STRIP
 
 MATTE, PAINT, GLASS, LAMP = 0, 85, 170, 255
 """Materials as grey values of the second layer."""

@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 from PIL import ImageFilter
 
-from reid_lightning.data.synthetic.cameras import Camera, build_camera
-from reid_lightning.data.synthetic.picture import develop
-from reid_lightning.data.synthetic.scene import View, look_at
-from reid_lightning.data.synthetic.traffic.spec import CAMERAS, TrafficSpec
+from reid_lightning.synthetic.fleet.cameras import Camera, build_camera
+from reid_lightning.synthetic.fleet.picture import develop
+from reid_lightning.synthetic.fleet.scene import View, look_at
+from reid_lightning.synthetic.traffic.spec import CAMERAS, TrafficSpec
 
 HEADING = np.pi
 """Where vehicles head, radians from x."""

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.synthetic.draw import draw_fleet
-from reid_lightning.data.synthetic.plan import FleetPlan, PlannedTrack, plan_fleet
-from reid_lightning.data.synthetic.spec import FleetSpec, fleet_spec
+from reid_lightning.synthetic.fleet.draw import draw_fleet
+from reid_lightning.synthetic.fleet.plan import FleetPlan, PlannedTrack, plan_fleet
+from reid_lightning.synthetic.fleet.spec import FleetSpec, fleet_spec
 
 __all__ = ["FleetPlan", "FleetSpec", "PlannedTrack", "draw_fleet", "fleet_spec", "plan_fleet", "read_synthetic"]
 
