@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.evaluation.evaluator import embed_pictures
 from reid_lightning.evaluation.ranking_labels import ranking_labels

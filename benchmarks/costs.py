@@ -25,8 +25,8 @@ from rich.progress import track
 
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.bundle.exporters import export_file
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.formats import IMAGE_SUFFIXES
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import Embedder, load_reid_model
 

@@ -29,13 +29,14 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from reid_lightning.data.cache import PictureCache
-from reid_lightning.data.decoding import decode, resize, resize_exactly
-from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.loader import ResumableLoader
+from reid_lightning.data.batches.sampler import KeyedBatchSampler, RandomBatchSampler
+from reid_lightning.data.images.cache import PictureCache
+from reid_lightning.data.images.decoding import decode, resize, resize_exactly
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleImage
-from reid_lightning.data.resumable_loader import ResumableLoader
-from reid_lightning.data.samplers import KeyedBatchSampler, RandomBatchSampler
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 BATCH = 64

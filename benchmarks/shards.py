@@ -22,14 +22,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from contest import Contestant, contest
 from omegaconf import OmegaConf
 
-from reid_lightning.data.images import find_bad_images
-from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.loader import ResumableLoader
+from reid_lightning.data.batches.sampler import KeyedBatchSampler, RandomBatchSampler
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
-from reid_lightning.data.resumable_loader import ResumableLoader
-from reid_lightning.data.samplers import KeyedBatchSampler, RandomBatchSampler
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.synthetic.fleet import read_synthetic
 
 BATCH, SIDE = 64, 128

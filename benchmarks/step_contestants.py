@@ -27,7 +27,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.cli import CONFIG_DIR, build
-from reid_lightning.data.batch import Batch
+from reid_lightning.data.batches.batch import Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.module import use_fast_convolutions

@@ -66,7 +66,7 @@ def small_model():
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The smallest model, exported. Not trained: the colours of drawn vehicles are far enough apart for any network."""
     from reid_lightning.bundle.bundle import save_bundle
-    from reid_lightning.data.transforms import Preprocessing
+    from reid_lightning.data.images.preprocessing import Preprocessing
     from reid_lightning.models import ReIDModel
 
     torch.manual_seed(0)

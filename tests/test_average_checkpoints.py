@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reid_lightning.bundle import bundle
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.training.average_checkpoints import average_checkpoints

@@ -9,7 +9,7 @@ from PIL import Image
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.model_card import model_card
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import load_reid_model

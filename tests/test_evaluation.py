@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.files import read_embeddings
 from reid_lightning.search import load_reid_model

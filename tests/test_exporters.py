@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from reid_lightning.bundle import exporters
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 
 PREPROCESSING = Preprocessing(64, 64)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.search import ReIDEmbedder, load_reid_model
 
 

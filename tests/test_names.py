@@ -13,15 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning.data.csv_table import read_csv
-from reid_lightning.data.folder import read_folder
-from reid_lightning.data.market1501 import read_market1501
-from reid_lightning.data.overlap import content_finder
-from reid_lightning.data.report import report_on
+from reid_lightning.data.inspection.overlap import content_finder
+from reid_lightning.data.inspection.report import report_on
+from reid_lightning.data.readers.csv_table import read_csv
+from reid_lightning.data.readers.folder import read_folder
+from reid_lightning.data.readers.market1501 import read_market1501
+from reid_lightning.data.readers.veri import read_veri
+from reid_lightning.data.readers.vric import read_vric
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.veri import read_veri
-from reid_lightning.data.vric import read_vric
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.files import read_embeddings, write_embeddings
 from reid_lightning.ranking.table import EmbeddingTable

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.ranking.files import read_embeddings
 
 

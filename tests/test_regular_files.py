@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from reid_lightning.data.csv_table import read_csv
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.label_xml import read_items
-from reid_lightning.data.layout import file_lines
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, load_image
+from reid_lightning.data.readers.csv_table import read_csv
+from reid_lightning.data.readers.label_xml import read_items
+from reid_lightning.data.readers.layout import file_lines
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.source_base import file_fingerprint
 from reid_lightning.search.sources import open_source

@@ -9,7 +9,7 @@ import torch
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle import weights as stored_weights
 from reid_lightning.bundle.weights import build_with
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 

@@ -10,8 +10,8 @@ import torch
 from rich.cells import cell_len
 from rich.console import Console
 
+from reid_lightning.data.inspection.report import describe_dataset, render_report
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.report import describe_dataset, render_report
 from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
 from reid_lightning.evaluation.report import result_table
 from reid_lightning.evaluation.result import Judgement

@@ -19,8 +19,9 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from torch import multiprocessing
 from torch.nn import functional
 
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.losses import CircleLoss, IDLoss, WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.training.callbacks import RetrievalMetrics

@@ -35,7 +35,7 @@ from omegaconf import OmegaConf
 from benchmarks.common import report
 from benchmarks.drills.damaging import damaged
 from benchmarks.drills.formats import FORMATS, Format, Unsound
-from reid_lightning.data.shards.picture import close_shards
+from reid_lightning.data.packed_picture import close_shards
 from reid_lightning.errors import ReIDError
 
 SECONDS = 20

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.drills.commands import Command, run
 from reid_lightning.bundle.bundle import open_model
-from reid_lightning.data.images import find_bad_images
+from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.training.checkpoints import damage

@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import ImageFilter, ImageOps
 
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 
 SIZE = (240, 180)

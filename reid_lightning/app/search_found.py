@@ -13,7 +13,7 @@ from threading import Lock
 
 from PIL import Image, ImageDraw
 
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.annotate import colour_of
 from reid_lightning.search.records import Frame, Match

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from reid_lightning.data.picture_formats import HEAD_BYTES, MAY_BE_PICTURES, format_of
+from reid_lightning.data.images.formats import HEAD_BYTES, MAY_BE_PICTURES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.sources import open_source
 

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from reid_lightning.atomic import exchange, is_alive, replacing
 from reid_lightning.bundle.model_card import model_card
 from reid_lightning.bundle.weights import RECORD, build_with, read_weights
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.open_set_result import Calibration

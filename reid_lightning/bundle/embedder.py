@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
-from reid_lightning.data.decoding import resize, resize_exactly
-from reid_lightning.data.images import in_rgb
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.decoding import resize, resize_exactly
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import in_rgb
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.reid_model import ReIDOutput
 from reid_lightning.ranking.open_set_result import Calibration

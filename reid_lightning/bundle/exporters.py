@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from reid_lightning.atomic import replacing
 from reid_lightning.bundle import bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.untrusted.checksums import UNSEALED, seal_onnx

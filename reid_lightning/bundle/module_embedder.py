@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reid_lightning.bundle.bundle import BundleOptions
 from reid_lightning.bundle.embedder import Embedder, usable_device
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError, first_line
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from reid_lightning.data.shards.picture import PackedPicture
+from reid_lightning.data.packed_picture import PackedPicture
 
 PicturePath = Path | PackedPicture
 """A picture's file, or its place in a shard; both have `str`, `name`, `suffix` and `read_bytes`."""

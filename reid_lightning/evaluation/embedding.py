@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.table import EmbeddingTable

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, QUERY, RIGHT, TEXT, TITLE, WRONG
 from reid_lightning.drawing.fonts import broken, own_font, shortened

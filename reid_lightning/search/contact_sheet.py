@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.data.images import in_rgb, load_image
+from reid_lightning.data.images.reading import in_rgb, load_image
 from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, RIGHT, TEXT
 from reid_lightning.drawing.fonts import broken, fitted, font_for, plain_text
 from reid_lightning.errors import ReIDError

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.bundle.module_embedder import as_embedder
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.folder import Gallery
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reid_lightning.bundle.embedder import Embedder, describe, is_picture
 from reid_lightning.bundle.module_embedder import as_embedder
-from reid_lightning.data.images import in_rgb
+from reid_lightning.data.images.reading import in_rgb
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.expansion import QueryExpansion
 from reid_lightning.ranking.rerank import KReciprocal

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.data.images import load_image
-from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
-from reid_lightning.data.picture_formats import format_of, head_of, is_animated
+from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
+from reid_lightning.data.images.formats import format_of, head_of, is_animated
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame

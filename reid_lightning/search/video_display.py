@@ -19,7 +19,7 @@ from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Disposition
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
-from reid_lightning.data.picture_colours import BACKGROUND
+from reid_lightning.data.images.colours import BACKGROUND
 from reid_lightning.errors import ReIDError
 
 MOST_ANAMORPHIC = 4

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader, DistributedSampler
 
-from reid_lightning.data.batch import Batch
-from reid_lightning.data.cache import PictureCache
-from reid_lightning.data.picture_dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.batches.batch import Batch
+from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.loader import ResumableLoader
+from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
+from reid_lightning.data.images.cache import PictureCache
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.resumable_loader import ResumableLoader
-from reid_lightning.data.samplers import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import NotNegative, Positive
 

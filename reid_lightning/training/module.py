@@ -19,9 +19,9 @@ from torch.optim import Optimizer
 
 from reid_lightning.bundle.bundle import check_architecture, training_record
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.data.batch import Batch
-from reid_lightning.data.samplers import mixed
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.batches.batch import Batch
+from reid_lightning.data.batches.sampler import mixed
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel

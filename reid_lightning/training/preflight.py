@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.data.layout import check_seed
-from reid_lightning.data.overlap import shared_identities, shared_pictures
+from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
+from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.models import ReIDModel

@@ -11,7 +11,7 @@ from browser import FIND, SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
 from PIL import Image
 
 from reid_lightning.bundle.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from reid_lightning.app import uploads
 from reid_lightning.bundle.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.search import load_reid_model

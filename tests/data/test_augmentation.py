@@ -16,7 +16,7 @@ from reid_lightning.data.augmentation import ColourJitter, Erase, Flip, PadCrop,
 from reid_lightning.data.augmentation.boxes import Box, Boxes, draw_below, draw_box, draw_boxes
 from reid_lightning.data.augmentation.geometry import enlarged_batch, shifted, shifted_batch
 from reid_lightning.data.augmentation.occlusion import erased, pasted_batch
-from reid_lightning.data.decoding import resize
+from reid_lightning.data.images.decoding import resize
 from reid_lightning.errors import ReIDError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from reid_lightning.data.augmentation import Flip, PadCrop
-from reid_lightning.data.augmentation_sheet import augmented_columns, describe, draw_sheet, spread
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.inspection.sheet import augmented_columns, describe, draw_sheet, spread
 from reid_lightning.data.records import VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def run(tmp_path, monkeypatch):
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
             try:
-                runpy.run_module("reid_lightning.data.augmentation_sheet", run_name="__main__")
+                runpy.run_module("reid_lightning.data.inspection.sheet", run_name="__main__")
             except SystemExit as stop:
                 status = stop.code
         return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())

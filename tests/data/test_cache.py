@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from reid_lightning.data.cache import PictureCache
+from reid_lightning.data.images.cache import PictureCache
 from reid_lightning.errors import ReIDError
 
 PATHS = [Path(f"{number}.jpg") for number in range(10)]
@@ -134,7 +134,8 @@ def test_training_pictures_are_the_same_with_and_without(tmp_path):
     from dataclasses import replace
 
     from reid_lightning.data.augmentation import ColourJitter, Erase, Flip, PadCrop, ResizedCrop
-    from reid_lightning.data.transforms import Preprocessing, TrainTransform
+    from reid_lightning.data.augmentation.train_transform import TrainTransform
+    from reid_lightning.data.images.preprocessing import Preprocessing
 
     rng = np.random.default_rng(0)
     paths = []

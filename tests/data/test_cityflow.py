@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from layouts import draw_cityflow, text
 
-from reid_lightning.data.cityflow import read_cityflow
+from reid_lightning.data.readers.cityflow import read_cityflow
 from reid_lightning.errors import ReIDError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reid_lightning.data.csv_table import read_csv
+from reid_lightning.data.readers.csv_table import read_csv
 from reid_lightning.errors import ReIDError
 
 

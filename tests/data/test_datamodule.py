@@ -2,8 +2,9 @@ import pytest
 import torch
 from PIL import Image
 
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.datamodule import ReIDDataModule
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lightning.data import decoding
-from reid_lightning.data.decoding import decode, resize, resize_exactly
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images import decoding
+from reid_lightning.data.images.decoding import decode, resize, resize_exactly
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted import image_limits as picture_limits
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from reid_lightning.data import folder as folder_module
-from reid_lightning.data.folder import read_folder
+from reid_lightning.data.readers import folder as folder_module
+from reid_lightning.data.readers.folder import read_folder
 from reid_lightning.errors import ReIDError
 
 PATTERN = r"(?P<identity>[a-z]+)_c(?P<camera>\d+)"
@@ -203,7 +203,7 @@ def compose(project: Path, overrides: list[str]) -> dict:
 def test_the_documented_command_reads_twocam_train(shared_data, project):
     words = documented_commands()[0]
     settings = compose(project, [word for word in words if word.startswith("data")])
-    assert settings.pop("_target_") == "reid_lightning.data.folder.read_folder"
+    assert settings.pop("_target_") == "reid_lightning.data.readers.folder.read_folder"
     assert settings["pattern"] == r"(?P<identity>(?P<type>[a-z]+)_\d+)_cam(?P<camera>\d+)"
     assert settings["root"] == "../shared/data/twocam_train"
     dataset = read_folder(**settings | {"root": shared_data / "twocam_train"})
@@ -219,7 +219,7 @@ def test_the_documented_command_reads_twocam_train(shared_data, project):
 def test_the_documented_command_reads_veri_sample(shared_data, project):
     words = documented_commands()[1]
     settings = compose(project, [word for word in words if word.startswith("data")])
-    assert settings.pop("_target_") == "reid_lightning.data.folder.read_folder"
+    assert settings.pop("_target_") == "reid_lightning.data.readers.folder.read_folder"
     dataset = read_folder(**settings | {"root": shared_data / "veri_sample" / "image_sample"})
     assert len(dataset.train) == 0 and len(dataset.query) + len(dataset.gallery) == 57
     assert len({image.identity for image in dataset.query}) == 4

@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from reid_lightning.data.host_memory import batch_memory
+from reid_lightning.data.images.host_memory import batch_memory
 
 
 def test_a_free_block_is_used_again():

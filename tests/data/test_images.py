@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from reid_lightning.data import picture_colours
-from reid_lightning.data.images import check_images, find_bad_images, in_rgb, load_image, upright
+from reid_lightning.data.images import colours as picture_colours
+from reid_lightning.data.images.reading import check_images, find_bad_images, in_rgb, load_image, upright
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 

@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from layouts import draw_cityflow, draw_vehicleid, draw_vehiclex, draw_veri_wild, picture
 
-from reid_lightning.data.cityflow import read_cityflow
-from reid_lightning.data.joined import join_datasets
+from reid_lightning.data.batches.sampler import PKBatchSampler
+from reid_lightning.data.inspection.report import describe_dataset
+from reid_lightning.data.readers.cityflow import read_cityflow
+from reid_lightning.data.readers.joined import join_datasets
+from reid_lightning.data.readers.vehicleid import read_vehicleid
+from reid_lightning.data.readers.vehiclex import read_vehiclex
+from reid_lightning.data.readers.veri_wild import read_veri_wild
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.report import describe_dataset
-from reid_lightning.data.samplers import PKBatchSampler
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.vehicleid import read_vehicleid
-from reid_lightning.data.vehiclex import read_vehiclex
-from reid_lightning.data.veri_wild import read_veri_wild
 from reid_lightning.errors import ReIDError
 
 
@@ -110,7 +110,7 @@ def test_the_report_command_shows_each_set_and_its_damage(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", ["report", "data=joined", *words])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
-        runpy.run_module("reid_lightning.data.report", run_name="__main__")
+        runpy.run_module("reid_lightning.data.inspection.report", run_name="__main__")
     shown = capsys.readouterr().out
     assert "Data set veri_wild" in shown and "Data set vehiclex" in shown
     assert "1 pictures cannot be read" in shown

@@ -12,10 +12,10 @@ import pytest
 import simplejpeg
 from PIL import Image, ImageFile
 
-from reid_lightning.data import decoding
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.shards.picture import PackedPicture
+from reid_lightning.data.images import decoding
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, load_image
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.jpeg_markers import MAX_SCANS, has_many_scans, jpeg_header
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reid_lightning.data.label_xml import read_items
+from reid_lightning.data.readers.label_xml import read_items
 from reid_lightning.errors import ReIDError
 
 ITEMS = '<Labels><!-- 车 --><Items><Item imageName="a.jpg" vehicleID="1"/><Item imageName="b.jpg"/></Items></Labels>'

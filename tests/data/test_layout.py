@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reid_lightning.data.layout import check_seed, file_lines, text_lines
+from reid_lightning.data.readers.layout import check_seed, file_lines, text_lines
 from reid_lightning.errors import ReIDError
 
 

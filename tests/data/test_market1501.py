@@ -6,7 +6,7 @@ import pytest
 import torch
 from layouts import draw_market1501, picture
 
-from reid_lightning.data.market1501 import read_market1501
+from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from layouts import picture
 
-from reid_lightning.data.overlap import place_finder, shared_identities, shared_pictures
+from reid_lightning.data.inspection.overlap import place_finder, shared_identities, shared_pictures
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.shards.picture import PackedPicture
 
 
 def images(*paths: Path | PackedPicture, identity: str = "car") -> tuple[VehicleImage, ...]:

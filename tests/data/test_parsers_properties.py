@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import drawn
 
-from reid_lightning.data import csv_table, folder
-from reid_lightning.data.label_xml import read_items
-from reid_lightning.data.picture_files import PictureFiles
+from reid_lightning.data.images.files import PictureFiles
+from reid_lightning.data.readers import csv_table, folder
+from reid_lightning.data.readers.label_xml import read_items
+from reid_lightning.data.readers.veri import parse_name, read_index, read_tracks, read_viewpoints
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.veri import parse_name, read_index, read_tracks, read_viewpoints
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import composed
 

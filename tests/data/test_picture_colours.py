@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageCms, UnidentifiedImageError
 from raw_pictures import png, tiff
 
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, in_rgb, load_image
-from reid_lightning.data.picture_colours import BACKGROUND
+from reid_lightning.data.images.colours import BACKGROUND
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, in_rgb, load_image
 from reid_lightning.errors import ReIDError
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from reid_lightning.app.uploads import kind_of
-from reid_lightning.data.csv_table import read_csv
-from reid_lightning.data.folder import read_folder
-from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.market1501 import read_market1501
-from reid_lightning.data.picture_files import find_pictures
-from reid_lightning.data.picture_formats import FORMATS, format_of, is_animated
-from reid_lightning.data.report import report_on
+from reid_lightning.data.images.files import find_pictures
+from reid_lightning.data.images.formats import FORMATS, format_of, is_animated
+from reid_lightning.data.images.reading import find_bad_images, load_image
+from reid_lightning.data.inspection.report import report_on
+from reid_lightning.data.readers.csv_table import read_csv
+from reid_lightning.data.readers.folder import read_folder
+from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.listing import read_folder as read_vehicle_folder
 from reid_lightning.search.sources import open_source

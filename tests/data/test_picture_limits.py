@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from reid_lightning.data import decoding
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
+from reid_lightning.data.images import decoding
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted import image_limits as picture_limits
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from raw_pictures import chunk, tiff
 
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.image_segments import MAX_SEGMENTS, check_segments
 
@@ -76,7 +76,7 @@ def test_directories_that_point_at_themselves_and_damaged_tags_print_nothing(tmp
         for kind in ("JPEG", "PNG", "WEBP"):
             Image.fromarray(PIXELS).save(tmp_path / f"{name}.{kind}", kind, exif=b"Exif\0\0" + exif)
     code = (
-        "import sys; from pathlib import Path; from reid_lightning.data.images import load_image\n"
+        "import sys; from pathlib import Path; from reid_lightning.data.images.reading import load_image\n"
         "print(*(load_image(path).size for path in sorted(Path(sys.argv[1]).iterdir())))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)

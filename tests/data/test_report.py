@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from reid_lightning.data.csv_table import read_csv
-from reid_lightning.data.folder import read_folder
+from reid_lightning.data.inspection.report import DatasetReport, describe_dataset, render_report, report_on
+from reid_lightning.data.readers.csv_table import read_csv
+from reid_lightning.data.readers.folder import read_folder
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
-from reid_lightning.data.report import DatasetReport, describe_dataset, render_report, report_on
 
 
 def pictures(*names: str) -> Split:
@@ -163,7 +163,7 @@ def test_unreadable_pictures_are_listed_and_not_fatal(table):
 
 def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reid_lightning.data.report", *words],
+        [sys.executable, "-m", "reid_lightning.data.inspection.report", *words],
         capture_output=True,
         text=True,
         cwd=project,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_lightning.data.samplers import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
+from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
 from reid_lightning.errors import ReIDError
 
 

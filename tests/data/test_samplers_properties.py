@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from properties import drawn
 
-from reid_lightning.data.samplers import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
+from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
 from reid_lightning.errors import ReIDError
 
 PICTURES = st.lists(st.tuples(st.integers(0, 8), st.sampled_from([None, "c1", "c2", "c3"])), min_size=1, max_size=50)

@@ -13,10 +13,10 @@ from layouts import draw_market1501, draw_vehicleid, draw_vehiclex, draw_veri_wi
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.joined import join_datasets
-from reid_lightning.data.transforms import Preprocessing
-from reid_lightning.data.vehicleid import read_vehicleid
-from reid_lightning.data.vehiclex import read_vehiclex
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.readers.joined import join_datasets
+from reid_lightning.data.readers.vehicleid import read_vehicleid
+from reid_lightning.data.readers.vehiclex import read_vehiclex
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.protocols import ImageToImage
 from reid_lightning.ranking.repeats import Repeats, evaluate_rankings, rank_draws

@@ -27,18 +27,19 @@ from PIL import Image
 from toy_run import child, exit_codes
 
 from reid_lightning.bundle import bundle
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.joined import join_datasets
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import find_bad_images, load_image
+from reid_lightning.data.packed_picture import OPEN_SHARDS, PackedPicture, close_shards
+from reid_lightning.data.readers.joined import join_datasets
+from reid_lightning.data.readers.vehicleid import read_vehicleid
+from reid_lightning.data.readers.vehiclex import read_vehiclex
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.shards import writing
-from reid_lightning.data.shards.picture import OPEN_SHARDS, PackedPicture, close_shards
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.tar import TarShards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
-from reid_lightning.data.vehicleid import read_vehicleid
-from reid_lightning.data.vehiclex import read_vehiclex
 from reid_lightning.errors import ReIDError
 from reid_lightning.synthetic.fleet import read_synthetic
 from reid_lightning.training.datamodule import ReIDDataModule

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from reid_lightning.data.readers.splits import build_dataset, query_gallery, split_by_identity
 from reid_lightning.data.records import Split, VehicleImage
-from reid_lightning.data.splits import build_dataset, query_gallery, split_by_identity
 from reid_lightning.errors import ReIDError
 
 

@@ -13,8 +13,9 @@ from torchvision.transforms import v2
 
 from reid_lightning.cli import CONFIG_DIR, build
 from reid_lightning.data.augmentation import Flip, PadCrop, RandomPatch, Torchvision
-from reid_lightning.data.images import load_image
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 70, 3), dtype=np.uint8))

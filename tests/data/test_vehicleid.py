@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from layouts import VEHICLEID_TEST, draw_vehicleid
 
-from reid_lightning.data.vehicleid import read_vehicleid
+from reid_lightning.data.readers.vehicleid import read_vehicleid
 from reid_lightning.errors import ReIDError
 
 

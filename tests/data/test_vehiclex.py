@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from layouts import draw_vehiclex
 
-from reid_lightning.data.vehiclex import read_vehiclex
+from reid_lightning.data.readers.vehiclex import read_vehiclex
 from reid_lightning.errors import ReIDError
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from reid_lightning.data import veri
-from reid_lightning.data.veri import read_index, read_labels, read_name_list, read_tracks, read_veri, records
+from reid_lightning.data.readers import veri
+from reid_lightning.data.readers.veri import read_index, read_labels, read_name_list, read_tracks, read_veri, records
 from reid_lightning.errors import ReIDError
 
 TRAIN = ["0001_c001_00000010_0.jpg", "0001_c002_00000020_0.jpg", "0005_c001_00000030_0.jpg"]

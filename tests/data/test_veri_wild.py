@@ -6,7 +6,7 @@ import pytest
 import torch
 from layouts import draw_veri_wild
 
-from reid_lightning.data.veri_wild import read_veri_wild
+from reid_lightning.data.readers.veri_wild import read_veri_wild
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from layouts import draw_vric
 
-from reid_lightning.data.vric import read_vric
+from reid_lightning.data.readers.vric import read_vric
 from reid_lightning.errors import ReIDError
 
 

@@ -22,10 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from reid_lightning.app.uploads import Uploads
 from reid_lightning.bundle import bundle
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
-from reid_lightning.data.label_xml import read_items
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import find_bad_images, load_image
+from reid_lightning.data.readers.label_xml import read_items
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.pretrained import load_pretrained

@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.backbones import build_backbone

@@ -329,7 +329,7 @@ def test_bad_input_is_named(changes, words):
 
 
 def test_real_index_files_equal_the_rule_at_veri_size(shared_data):
-    from reid_lightning.data.veri import parse_name, read_index, read_name_list
+    from reid_lightning.data.readers.veri import parse_name, read_index, read_name_list
 
     labels = shared_data / "veri_labels"
     names = {part: read_name_list(labels / f"{part}_list.txt") for part in ("query", "test")}

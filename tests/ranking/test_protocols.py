@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from reid_lightning.data.veri import parse_name, read_name_list, read_tracks
+from reid_lightning.data.readers.veri import parse_name, read_name_list, read_tracks
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal, QueryExpansion, evaluate_distances, evaluate_retrieval, track_distances
 from reid_lightning.ranking.average_precision import evaluate_problem

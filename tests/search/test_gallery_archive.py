@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from reid_lightning.bundle.bundle import save_bundle
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, adding, archive_entries, archive_import, open_store
 from reid_lightning.search.gallery.__main__ import main

@@ -11,7 +11,7 @@ from torch import nn
 
 from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal, QueryExpansion
 from reid_lightning.search import vehicle_scores

@@ -13,7 +13,7 @@ from PIL import Image
 from reid_lightning.bundle import bundle, exporters
 from reid_lightning.bundle.loading import load_reid_model
 from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.untrusted import checksums as damage

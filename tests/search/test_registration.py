@@ -10,7 +10,7 @@ from toy_clips import BLUE, RED, BrightBoxes, KnowsRed, build_tracker, car_and_t
 
 from reid_lightning.bundle.bundle import LoadedModel, open_model
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.plates import unknown_name

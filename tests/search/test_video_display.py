@@ -12,7 +12,7 @@ import pytest
 from av.bitstream import BitStreamFilterContext
 from PIL import Image
 
-from reid_lightning.data.picture_colours import BACKGROUND
+from reid_lightning.data.images.colours import BACKGROUND
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import video_source
 from reid_lightning.search.sources import open_source

@@ -10,11 +10,11 @@ from PIL import Image
 
 from benchmarks.drills.damaging import NPZ
 from benchmarks.drills.formats.form import Format, Told, must, noise
-from reid_lightning.data.csv_table import read_csv
+from reid_lightning.data.readers.csv_table import read_csv
+from reid_lightning.data.readers.veri import read_veri
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.data.shards.reading import read_shards
 from reid_lightning.data.shards.writing import write_shards
-from reid_lightning.data.veri import read_veri
 
 
 def _write_veri(folder: Path) -> None:

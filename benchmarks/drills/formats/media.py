@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.drills.formats.form import Format, Told, must, noise
-from reid_lightning.data.decoding import decode
-from reid_lightning.data.images import find_bad_images, load_image
+from reid_lightning.data.images.decoding import decode
+from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.sources import open_source
 

@@ -14,7 +14,7 @@ from benchmarks.drills.damaging import CHECKPOINT, SAFETENSORS, YAML
 from benchmarks.drills.formats.form import Format, Told, must, noise
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.exporters import export_file
-from reid_lightning.data.transforms import Preprocessing
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.pretrained import load_pretrained
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram

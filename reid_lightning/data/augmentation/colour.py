@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reid_lightning.data.augmentation import checks
 from reid_lightning.data.augmentation.boxes import draw_chosen
-from reid_lightning.data.device_constants import constant
+from reid_lightning.data.images.device_constants import constant
 
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])  # NTSC; rows of hue sum to 0
 _GREY = np.tile(_YIQ[0], (3, 1))  # every channel becomes the luma

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reid_lightning.data.augmentation import checks
 from reid_lightning.data.augmentation.boxes import Boxes, draw_below, draw_box, draw_boxes, draw_chosen
-from reid_lightning.data.decoding import resize
+from reid_lightning.data.images.decoding import resize
 from reid_lightning.errors import ReIDError
 
 

@@ -19,7 +19,7 @@ from reid_lightning.data.augmentation.boxes import (
     draw_chosen,
 )
 from reid_lightning.data.augmentation.geometry import gathered
-from reid_lightning.data.device_constants import constant
+from reid_lightning.data.images.device_constants import constant
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from reid_lightning.atomic import replacing
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.untrusted.names import composed
 

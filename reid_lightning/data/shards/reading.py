@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import data_folder
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.packed_picture import close_shards
+from reid_lightning.data.readers.layout import data_folder
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.data.shards.index import INDEX, load_index
-from reid_lightning.data.shards.picture import close_shards
 from reid_lightning.errors import ReIDError
 
 

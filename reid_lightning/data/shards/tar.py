@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from reid_lightning.data.shards.picture import PackedPicture
+from reid_lightning.data.packed_picture import PackedPicture
 
 _BLOCK = tarfile.BLOCKSIZE  # 512 bytes, in multiples of which a tar file is written
 _SECTION = 1 << 20  # bytes that go to the disk at once

@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import replacing
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.data.shards.index import INDEX, NAMES, SPLITS, save_index
-from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.data.shards.tar import TarShards
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import name_of_file, readable

@@ -12,8 +12,8 @@ from types import TracebackType
 
 import numpy as np
 
-from reid_lightning.data.picture_colours import as_seen
-from reid_lightning.data.picture_formats import DECODE_ERRORS, HEAD_BYTES, opened, reason
+from reid_lightning.data.images.colours import as_seen
+from reid_lightning.data.images.formats import DECODE_ERRORS, HEAD_BYTES, opened, reason
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import is_plain_name
 

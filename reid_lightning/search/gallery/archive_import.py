@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of
+from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reid_lightning.data.images import find_bad_images
+from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.files import LOCK, UNFINISHED, locked
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders

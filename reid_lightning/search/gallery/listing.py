@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
+from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, read_sidecar
 from reid_lightning.search.records import UNKNOWN_TYPE, Crop, Sighting

@@ -35,12 +35,12 @@ def read_synthetic(
         size: "tiny" (158 pictures, for tests), "small" (4,080) or "veri" (49,357, VeRi-776's own counts).
         seed: another seed is another fleet; the same one gives the same bytes.
         workers: processes to draw with; by default one per core.
-        on_bad_image: what to do about unreadable pictures, see `reid_lightning.data.images.check_images`.
+        on_bad_image: what to do about unreadable pictures, see `reid_lightning.data.images.reading.check_images`.
 
     Raises:
         ReIDError: unknown size, or the folder cannot be written or read.
     """
-    from reid_lightning.data.veri import read_veri
+    from reid_lightning.data.readers.veri import read_veri
 
     folder = draw_fleet(root, fleet_spec(size, seed=seed), workers=workers)
     dataset = read_veri(root=folder, on_bad_image=on_bad_image)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reid_lightning.data.veri import COLOURS, TYPES
+from reid_lightning.data.readers.veri import COLOURS, TYPES
 from reid_lightning.synthetic.fleet.look import VehicleLook
 from reid_lightning.synthetic.fleet.plan import TEST, TRAIN, FleetPlan
 

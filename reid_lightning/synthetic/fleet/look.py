@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lightning.data.veri import COLOURS
+from reid_lightning.data.readers.veri import COLOURS
 from reid_lightning.synthetic.fleet.bodies import VehicleModel
 from reid_lightning.synthetic.fleet.models import MODELS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
 from reid_lightning.synthetic.fleet.layout import FOLDERS
 from reid_lightning.synthetic.fleet.look import fleet_looks
 from reid_lightning.synthetic.fleet.plan import TEST, plan_fleet

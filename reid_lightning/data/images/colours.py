@@ -15,7 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
-from reid_lightning.data.picture_formats import DECODE_ERRORS
+from reid_lightning.data.images.formats import DECODE_ERRORS
 
 BACKGROUND = (128, 128, 128)
 """Of what is transparent: near the mean that networks take off, so that a cut-out car is little but the car."""

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import check_choice, check_seed, data_folder, matched_lines
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.layout import check_choice, check_seed, data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import stored_path

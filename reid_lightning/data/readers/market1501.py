@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import data_folder, picture_names
-from reid_lightning.data.picture_files import PictureFiles
+from reid_lightning.data.images.files import PictureFiles
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.layout import data_folder, picture_names
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import name_of_file, readable

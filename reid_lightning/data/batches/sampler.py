@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-from reid_lightning.data.batch import Draw
+from reid_lightning.data.batches.batch import Draw
 from reid_lightning.errors import ReIDError
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
-from reid_lightning.data.layout import check_seed
+from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import composed

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from reid_lightning.data.images import load_image
+from reid_lightning.data.images.reading import load_image
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath
-from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.untrusted.image_limits import is_sensible_size
 from reid_lightning.untrusted.jpeg_markers import has_many_scans, jpeg_header
 from reid_lightning.untrusted.regular_files import read_regular

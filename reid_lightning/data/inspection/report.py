@@ -1,6 +1,6 @@
 """What a data set holds, and what is wrong with it, told before a night of training finds out.
 
-python -m reid_lightning.data.report data=veri776 data.root=/data/VeRi
+python -m reid_lightning.data.inspection.report data=veri776 data.root=/data/VeRi
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from statistics import median
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from reid_lightning.data.images import find_bad_images
-from reid_lightning.data.overlap import shared_identities, shared_pictures
+from reid_lightning.data.images.reading import find_bad_images
+from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.drawing.tables import Name, new_table, titled
 from reid_lightning.untrusted.names import readable

@@ -21,10 +21,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
+from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
 from reid_lightning.untrusted.regular_files import read_text
@@ -56,7 +56,7 @@ def read_folder(
     `train_list` and `test_list`, text files below `root` with a path or a unique file name a line (pictures on
     neither are left out; with one list only, all others belong to the other side); or else `test_fraction` of the
     identities, drawn by `seed`, are test. Test pictures become queries and gallery as `query_cameras` and
-    `gallery_cameras` say; see `reid_lightning.data.splits.build_dataset` for all of this.
+    `gallery_cameras` say; see `reid_lightning.data.readers.splits.build_dataset` for all of this.
 
     Raises `ReIDError` for a missing folder, a pattern that is wrong or does not match a picture, and lists that do
     not fit the folder; and, as `on_bad_image` says, for unreadable pictures.

@@ -19,10 +19,10 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_lightning.data.picture_colours import as_seen, upright
-from reid_lightning.data.picture_formats import DECODE_ERRORS, opened, reason
+from reid_lightning.data.images.colours import as_seen, upright
+from reid_lightning.data.images.formats import DECODE_ERRORS, opened, reason
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
-from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.untrusted.image_limits import is_sensible_size
 from reid_lightning.untrusted.jpeg_markers import has_many_scans, jpeg_header

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.label_xml import read_items
-from reid_lightning.data.layout import file_lines
-from reid_lightning.data.picture_files import PictureFiles, find_pictures
-from reid_lightning.data.picture_formats import IMAGE_SUFFIXES
+from reid_lightning.data.images.files import PictureFiles, find_pictures
+from reid_lightning.data.images.formats import IMAGE_SUFFIXES
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.label_xml import read_items
+from reid_lightning.data.readers.layout import file_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.untrusted.names import name_of_file, stored_path

@@ -1,6 +1,6 @@
 """A sheet of augmented samples, to look at before training: a picture a row, plain first, then as training sees it.
 
-`python -m reid_lightning.data.augmentation_sheet` takes the arguments of train.py, and output=, pictures=, draws=.
+`python -m reid_lightning.data.inspection.sheet` takes the arguments of train.py, and output=, pictures=, draws=.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from reid_lightning.atomic import save_picture
+from reid_lightning.data.augmentation.train_transform import TrainTransform
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import PicturePath, Split
-from reid_lightning.data.transforms import Preprocessing, TrainTransform
 from reid_lightning.errors import ReIDError
 
 _SIDE = 128  # pixels; smaller pictures are enlarged by a whole number up to it

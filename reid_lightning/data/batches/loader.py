@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from torch.utils.data import DataLoader
 
-from reid_lightning.data.batch import Batch
-from reid_lightning.data.samplers import KeyedBatchSampler
+from reid_lightning.data.batches.batch import Batch
+from reid_lightning.data.batches.sampler import KeyedBatchSampler
 
 
 class ResumableLoader(DataLoader[Batch]):

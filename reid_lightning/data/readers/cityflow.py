@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.label_xml import read_items
-from reid_lightning.data.layout import data_folder, text_lines
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.label_xml import read_items
+from reid_lightning.data.readers.layout import data_folder, text_lines
+from reid_lightning.data.readers.splits import query_gallery, split_by_identity
+from reid_lightning.data.readers.veri import read_tracks
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
-from reid_lightning.data.splits import query_gallery, split_by_identity
-from reid_lightning.data.veri import read_tracks
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import stored_path
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import data_folder, picture_names
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.layout import data_folder, picture_names
+from reid_lightning.data.readers.splits import query_gallery, split_by_identity
+from reid_lightning.data.readers.veri import records
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.data.splits import query_gallery, split_by_identity
-from reid_lightning.data.veri import records
 
 _FOLDERS = ("image_train", "sys_image_train")
 

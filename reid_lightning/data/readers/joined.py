@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from reid_lightning.data.overlap import Content, Place, content_finder, place_finder
+from reid_lightning.data.inspection.overlap import Content, Place, content_finder, place_finder
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 

@@ -12,8 +12,8 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 
+from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, VehicleDataset, VehicleImage
-from reid_lightning.data.shards.picture import PackedPicture
 from reid_lightning.untrusted.names import name_of_file
 
 Place = tuple[str, str | int]

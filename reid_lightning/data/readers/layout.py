@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reid_lightning.data.picture_files import PictureFiles, find_pictures, no_pictures
+from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import composed
 from reid_lightning.untrusted.regular_files import read_text

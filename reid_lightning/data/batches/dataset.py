@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from reid_lightning.data.batch import Batch, Draw
+from reid_lightning.data.batches.batch import Batch, Draw
 from reid_lightning.data.records import Split
 
 _T = TypeVar("_T")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from reid_lightning.data.picture_formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
+from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.data.records import PassedOver
 from reid_lightning.errors import shortened
 from reid_lightning.untrusted.names import readable

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.data.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.untrusted.names import composed, stored_path
 from reid_lightning.untrusted.regular_files import read_text
@@ -39,7 +39,7 @@ def read_csv(
     `columns` maps our names to the table's where they differ (`{identity: vehicle_id}`); other columns are ignored.
     Paths in the table are relative to `root`, by default the table's folder. The split column holds train, query,
     gallery, test or val; how these, or `test_fraction` with `seed` in a table without it, become training, query and
-    gallery pictures is described in `reid_lightning.data.splits.build_dataset`.
+    gallery pictures is described in `reid_lightning.data.readers.splits.build_dataset`.
 
     Raises `ReIDError` naming the line for missing values, unknown splits and lines of another length, and, as
     `on_bad_image` says, for missing or unreadable pictures.

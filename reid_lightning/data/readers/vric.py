@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.data.images import check_images
-from reid_lightning.data.layout import data_folder, matched_lines
+from reid_lightning.data.images.reading import check_images
+from reid_lightning.data.readers.layout import data_folder, matched_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
 from reid_lightning.untrusted.names import stored_path
 

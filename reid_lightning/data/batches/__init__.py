@@ -1,0 +1,1 @@
+"""What a loader hands over, and which pictures it takes."""

@@ -1,0 +1,1 @@
+"""Pictures as a person sees them: finding, reading, decoding, resizing, preprocessing."""
