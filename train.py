@@ -14,10 +14,18 @@ from reid_lightning.ranks import is_rank_zero
 from reid_lightning.search import load_reid_model
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
-from reid_lightning.training.checkpoints import AUTO, bytes_of_run, resume_path
+from reid_lightning.training.checkpoints import bytes_of_run
 from reid_lightning.training.loggers import finishing_wandb, log_bundle
-from reid_lightning.training.module import agree_on_sides, check_batches, check_resumable, use_fast_convolutions
-from reid_lightning.training.preflight import check_config, check_data, check_trainer, check_validated
+from reid_lightning.training.preflight import (
+    agree_on_sides,
+    check_batches,
+    check_config,
+    check_data,
+    check_trainer,
+    check_validated,
+    use_fast_convolutions,
+)
+from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
 
 @entry_point("train")

@@ -14,14 +14,8 @@ from torch import nn
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from reid_lightning.training.checkpoints import (
-    AtomicCheckpointIO,
-    bytes_of_run,
-    checkpoint_bytes,
-    choose_checkpoint,
-    damage,
-    resume_path,
-)
+from reid_lightning.training.checkpoints import AtomicCheckpointIO, bytes_of_run, checkpoint_bytes, damage
+from reid_lightning.training.resuming import choose_checkpoint, resume_path
 from reid_lightning.user_messages import user_message
 
 

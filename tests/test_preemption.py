@@ -10,7 +10,7 @@ import pytest
 import torch
 from toy_run import BATCHES, EPOCHS, At, Finished, assert_same_end, child, exit_codes, fit, noise_pictures, two_nodes
 
-from reid_lightning.training.checkpoints import resume_path
+from reid_lightning.training.resuming import resume_path
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from functools import partial
 import pytest
 from toy_run import BATCHES, EPOCHS, At, assert_same_end, child, exit_codes, fit, noise_pictures
 
-from reid_lightning.training.checkpoints import AtomicCheckpointIO, choose_checkpoint, resume_path
+from reid_lightning.training.checkpoints import AtomicCheckpointIO
+from reid_lightning.training.resuming import choose_checkpoint, resume_path
 
 
 class Killed(BaseException):

@@ -20,7 +20,8 @@ from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.training.callbacks import RetrievalMetrics
 from reid_lightning.training.callbacks.weight_averaging import MovingAverage, check_averaging, decay_at, move_average
-from reid_lightning.training.module import ReIDModule, check_resumable
+from reid_lightning.training.module import ReIDModule
+from reid_lightning.training.resuming import check_resumable
 
 EPOCHS, BATCHES = 3, 4
 

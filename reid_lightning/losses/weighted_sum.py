@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,24 @@ from reid_lightning.losses.center import CenterLoss
 from reid_lightning.losses.cross_batch_memory import CrossBatchMemory
 from reid_lightning.losses.cross_rank import gather_across_ranks
 from reid_lightning.losses.precision import widened
-from reid_lightning.models.reid_model import ReIDOutput
 
 TOTAL = "total"
 Weight = float | Callable[[float], float]
+
+
+class Embedded(Protocol):
+    """What a network says of a batch: two tensors (batch, dim)."""
+
+    @property
+    def features(self) -> Tensor:
+        """Before the neck."""
+
+    @property
+    def embeddings(self) -> Tensor:
+        """After it, not normalised."""
+
+
+INPUTS = ("features", "embeddings")
 
 
 class LossTerm(TypedDict):
@@ -79,7 +93,7 @@ class WeightedSum(nn.Module):
             owns_weights = any(True for _ in loss.parameters())
             self._terms[name] = _Term(term["weight"], term["input"], across_ranks=not owns_weights)
 
-    def forward(self, output: ReIDOutput, labels: Tensor, *, progress: float = 0.0) -> dict[str, Tensor]:
+    def forward(self, output: Embedded, labels: Tensor, *, progress: float = 0.0) -> dict[str, Tensor]:
         """Every term's own value (unweighted, detached) by its name, and "total", the one to call backward on.
 
         output: features and embeddings (batch, dim); labels: (batch,) positions among the training identities;
@@ -151,8 +165,8 @@ def _check_term(name: str, term: LossTerm) -> None:
         got = sorted(map(str, term)) if isinstance(term, Mapping) else type(term).__name__
         raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(keys)}")
     _check_weight(where, term["weight"])
-    if term["input"] not in ReIDOutput._fields:
-        raise ReIDError(f"{where}.input={term['input']!r}: expected one of {list(ReIDOutput._fields)}")
+    if term["input"] not in INPUTS:
+        raise ReIDError(f"{where}.input={term['input']!r}: expected one of {list(INPUTS)}")
 
 
 def _check_weight(where: str, weight: object) -> None:

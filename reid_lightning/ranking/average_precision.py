@@ -11,8 +11,8 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import Index, Names
-from reid_lightning.ranking.places import places_of_matches
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, Chunk, RankingProblem
+from reid_lightning.ranking.ranks import places_of_matches
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores, Metric, Scores
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.average_precision import APDefinition, no_match, score_chunk
 from reid_lightning.ranking.checks import Names
-from reid_lightning.ranking.places import places_of_matches
 from reid_lightning.ranking.problem import Chunk, RankingProblem
+from reid_lightning.ranking.ranks import places_of_matches
 
 _LEVELS = 100  # recall is read at 0/100, 1/100 ... 100/100
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,18 +17,14 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from reid_lightning.bundle.bundle import check_architecture, training_record
-from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.batches.batch import Batch
 from reid_lightning.data.batches.sampler import mixed
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.pieces import forward_in_pieces
-from reid_lightning.models.small_maps import use_small_map_convolutions
+from reid_lightning.models.micro_batches import forward_in_pieces
 from reid_lightning.training.accumulation import last_step_factor
-from reid_lightning.training.callbacks.weight_averaging import check_averaging
-from reid_lightning.training.datamodule import ReIDDataModule
 from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.training.non_finite import NonFiniteGuard, non_finite_error
 from reid_lightning.training.parameter_groups import build_optimizer
@@ -208,61 +203,3 @@ class ReIDModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another architecture before its weights are touched."""
         check_architecture(checkpoint, self.model)
-
-
-def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer, *, may_be_complete: bool = False) -> None:
-    """ReIDError when the checkpoint at `path` cannot go on as `module` under `trainer`: other network, input, loss,
-    identities or averaging, or when it has trained its `max_epochs` already. `may_be_complete` allows the latter: the
-    same command was given again, and may have been killed before its export."""
-    checkpoint = read_checkpoint(path)
-    check_architecture(checkpoint, module.model)
-    check_averaging(checkpoint, trainer.callbacks)
-    came, here = checkpoint["reid"]["preprocessing"], module.preprocessing.as_dict()
-    if came != here:
-        raise ReIDError(f"resume={path} was trained with input {came}, this run has {here}; give the same input.*.")
-    saved, state = checkpoint["state_dict"], module.state_dict()
-    different = sorted(
-        key for key in {*saved, *state} if key not in saved or key not in state or saved[key].shape != state[key].shape
-    )
-    if different:
-        raise ReIDError(
-            f"resume={path} was trained with another loss or other identities ({different[0]} differs); give the same "
-            "loss=... and data=..., or use its weights alone with model.pretrained=<checkpoint>."
-        )
-    finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
-    epochs = checkpoint["epoch"] + int(finished)
-    if not may_be_complete and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
-        raise ReIDError(
-            f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that. If it was stopped "
-            f"before its export: python export.py checkpoint={path.with_name('best.ckpt')}."
-        )
-
-
-def agree_on_sides(model: ReIDModel, datamodule: ReIDDataModule) -> None:
-    """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
-    them as it does. Before the network meets an optimiser."""
-    if model.side_information is None:
-        return
-    numbering = datamodule.numbering
-    model.name_sides(cameras=list(numbering.cameras), viewpoints=list(numbering.viewpoints))
-    sides = model.side_information
-    named = {"cameras": sides.cameras, "viewpoints": sides.viewpoints}
-    numbers = {key: {name: at for at, name in enumerate(names)} if names else {} for key, names in named.items()}
-    datamodule.numbering = replace(numbering, **numbers)
-
-
-def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: int) -> None:
-    """ReIDError when there are too few identities for all ranks, or when batches hold nothing that the loss could learn
-    from."""
-    datamodule.batch_sampler(world_size=world_size)
-    if datamodule.sampling == "pk":
-        loss.check_batch(
-            identities=world_size * datamodule.identities_per_batch,
-            images_per_identity=datamodule.images_per_identity,
-        )
-
-
-def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
-    """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
-    products: the same numbers but for rounding, in less time."""
-    return use_small_map_convolutions(model.to(memory_format=torch.channels_last))

@@ -4,9 +4,11 @@ is learnt."""
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -15,7 +17,9 @@ from reid_lightning.data.inspection.overlap import shared_identities, shared_pic
 from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
+from reid_lightning.models.conv_as_matmul import use_small_map_convolutions
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.run_folder import check_run_dir
 from reid_lightning.training.acceleration import (
@@ -24,6 +28,7 @@ from reid_lightning.training.acceleration import (
     check_precision,
     check_sync_batchnorm,
 )
+from reid_lightning.training.datamodule import ReIDDataModule
 
 _LARGEST_SEED = 2**32 - 1  # NumPy's
 _NAMED = 5  # identities in a warning
@@ -138,3 +143,33 @@ def check_validated(trainer: pl.Trainer) -> None:
             "no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch, or let the run "
             "last an epoch at least (trainer.max_steps, trainer.max_time)."
         )
+
+
+def agree_on_sides(model: ReIDModel, datamodule: ReIDDataModule) -> None:
+    """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
+    them as it does. Before the network meets an optimiser."""
+    if model.side_information is None:
+        return
+    numbering = datamodule.numbering
+    model.name_sides(cameras=list(numbering.cameras), viewpoints=list(numbering.viewpoints))
+    sides = model.side_information
+    named = {"cameras": sides.cameras, "viewpoints": sides.viewpoints}
+    numbers = {key: {name: at for at, name in enumerate(names)} if names else {} for key, names in named.items()}
+    datamodule.numbering = replace(numbering, **numbers)
+
+
+def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: int) -> None:
+    """ReIDError when there are too few identities for all ranks, or when batches hold nothing that the loss could learn
+    from."""
+    datamodule.batch_sampler(world_size=world_size)
+    if datamodule.sampling == "pk":
+        loss.check_batch(
+            identities=world_size * datamodule.identities_per_batch,
+            images_per_identity=datamodule.images_per_identity,
+        )
+
+
+def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
+    """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
+    products: the same numbers but for rounding, in less time."""
+    return use_small_map_convolutions(model.to(memory_format=torch.channels_last))

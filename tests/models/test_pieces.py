@@ -10,7 +10,7 @@ from torch.nn import functional
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import CircleLoss
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.pieces import forward_in_pieces
+from reid_lightning.models.micro_batches import forward_in_pieces
 from reid_lightning.models.reid_model import ReIDOutput
 
 LABELS = torch.arange(12) // 3

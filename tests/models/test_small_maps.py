@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.small_maps import SmallMapConv2d, small_map_convolution, use_small_map_convolutions
+from reid_lightning.models.conv_as_matmul import SmallMapConv2d, small_map_convolution, use_small_map_convolutions
 
 
 def slow(maps, weight, stride, padding):
