@@ -11,11 +11,11 @@ from reid_lightning.cli import build, entry_point, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex
-from reid_lightning.search.opening import camera_of, seconds_since_1970, settings_of, words
+from reid_lightning.search.output.console import RegisteredFiles, watching
 from reid_lightning.search.registration import Registrar
-from reid_lightning.search.showing import RegisteredFiles, watching
-from reid_lightning.search.sources import check_source, open_source
-from reid_lightning.search.vehicle_finder import VehicleFinder
+from reid_lightning.search.settings import camera_of, seconds_since_1970, settings_of, words
+from reid_lightning.search.video.sources import check_source, open_source
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 
 @entry_point("register", sweeps=False)

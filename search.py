@@ -12,11 +12,11 @@ from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.opening import camera_of, name_of, seconds_since_1970, threshold_of, where_of
-from reid_lightning.search.search_files import SearchFiles
-from reid_lightning.search.showing import console, print_found, print_threshold, print_warning, watching
-from reid_lightning.search.sources import check_source, open_source
-from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.output.console import console, print_found, print_threshold, print_warning, watching
+from reid_lightning.search.output.search_files import SearchFiles
+from reid_lightning.search.settings import camera_of, name_of, seconds_since_1970, threshold_of, where_of
+from reid_lightning.search.video.sources import check_source, open_source
 
 
 @entry_point("search", sweeps=False)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.stores import open_store
+from reid_lightning.search.stores.opening import open_store
 
 _PORT_SECONDS = 180  # the system keeps the port of a killed server's connections to itself for a minute
 _SECONDS = 180

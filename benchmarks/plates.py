@@ -35,10 +35,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from rapidocr import RapidOCR
 
-from reid_lightning.search.detectors.onnx import YoloxDetector
 from reid_lightning.search.plates import PlatePatterns, PlateReading, normalise, vote
 from reid_lightning.search.plates.rapidocr import RapidOcrReader
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video.detectors.onnx import YoloxDetector
+from reid_lightning.search.video.sources import open_source
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
 LABEL = "LS15EBC"

@@ -25,13 +25,13 @@ from traffic_judge import Tally, judge_registration, judge_search, owners
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
-from reid_lightning.search.opening import threshold_of
+from reid_lightning.search.matching.track_decisions import TrackDecision
+from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.search.records import Match
 from reid_lightning.search.registration import Registrar
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.track_decisions import TrackDecision
-from reid_lightning.search.vehicle_finder import VehicleFinder
-from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.settings import threshold_of
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic, read_truth
 
 

@@ -32,8 +32,9 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.stores import EXACT_UP_TO, VectorStore, open_store
 from reid_lightning.search.records import Filter, VectorRecord
+from reid_lightning.search.stores.base import EXACT_UP_TO, VectorStore
+from reid_lightning.search.stores.opening import open_store
 
 TOP_K = 5
 CROPS = 8  # of a vehicle

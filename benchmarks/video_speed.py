@@ -25,13 +25,13 @@ from common import report
 from omegaconf import OmegaConf
 
 from reid_lightning.search import Embedder, load_reid_model
-from reid_lightning.search.best_crops import BestCrops
-from reid_lightning.search.detectors import Detector
-from reid_lightning.search.detectors.motion import MotionDetector
-from reid_lightning.search.detectors.onnx import YoloxDetector
 from reid_lightning.search.records import Frame
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.tracking import VehicleTracker
+from reid_lightning.search.video.best_crops import BestCrops
+from reid_lightning.search.video.detectors import Detector
+from reid_lightning.search.video.detectors.motion import MotionDetector
+from reid_lightning.search.video.detectors.onnx import YoloxDetector
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.tracking import VehicleTracker
 
 LOOKS = 10  # at the memory
 

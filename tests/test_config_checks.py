@@ -149,7 +149,9 @@ def test_a_secret_in_a_wrong_value_is_not_shown():
 
 
 def test_an_argument_that_a_target_does_not_take_is_named():
-    cfg = OmegaConf.create({"tracker": {"_target_": "reid_lightning.search.tracking.VehicleTracker", "lost_secnds": 3}})
+    cfg = OmegaConf.create(
+        {"tracker": {"_target_": "reid_lightning.search.video.tracking.VehicleTracker", "lost_secnds": 3}}
+    )
     with pytest.raises(ReIDError, match=r"takes no 'lost_secnds'; it takes lost_seconds. Correct tracker.lost_secnds"):
         check_values(cfg, {})
 

@@ -25,8 +25,8 @@ from reid_lightning.data.shards.writing import write_shards
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.files import read_embeddings, write_embeddings
 from reid_lightning.ranking.table import EmbeddingTable
-from reid_lightning.search.opening import camera_of
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.settings import camera_of
+from reid_lightning.search.video.sources import open_source
 from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
 
 PATTERN = r"(?P<identity>[^/_]+)_(?P<camera>c\d+)"

@@ -197,7 +197,7 @@ def test_one_source_without_vehicles_does_not_keep_the_others_out(register, clip
 
 
 def test_ctrl_c_ends_a_search_with_what_was_found_so_far(register, search, clip, tmp_path, monkeypatch):
-    from reid_lightning.search import vehicle_search
+    from reid_lightning.search.matching import vehicle_search
 
     register(f"source={clip}", "camera=north")
     follow = vehicle_search.follow
@@ -237,7 +237,7 @@ def test_a_registration_that_ends_early_says_what_it_has_saved(register, clip, t
 def test_an_error_in_the_middle_of_a_search_keeps_what_was_found_until_then(
     register, search, clip, tmp_path, monkeypatch
 ):
-    from reid_lightning.search import vehicle_search
+    from reid_lightning.search.matching import vehicle_search
 
     register(f"source={clip}", "camera=north")
     follow = vehicle_search.follow

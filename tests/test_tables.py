@@ -17,16 +17,16 @@ from reid_lightning.evaluation.report import result_table
 from reid_lightning.evaluation.result import Judgement
 from reid_lightning.evaluation.sets_table import sets_table
 from reid_lightning.ranking import evaluate_retrieval
-from reid_lightning.search.best_crops import KeptCrop
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.__main__ import main as gallery_command
+from reid_lightning.search.matching.threshold import Threshold
+from reid_lightning.search.matching.track_decisions import TrackDecision
+from reid_lightning.search.output.console import RegisteredFiles, print_found
 from reid_lightning.search.plates import folder_name
 from reid_lightning.search.records import Crop, Match, Sighting
 from reid_lightning.search.registration import Registered
-from reid_lightning.search.showing import RegisteredFiles, print_found
-from reid_lightning.search.threshold import Threshold
-from reid_lightning.search.track_decisions import TrackDecision
-from reid_lightning.search.vehicle_finder import FoundVehicle, TrackCounts
+from reid_lightning.search.video.best_crops import KeptCrop
+from reid_lightning.search.video.vehicle_finder import FoundVehicle, TrackCounts
 from reid_lightning.sweeps.jobs import SweepJob
 from reid_lightning.sweeps.results import Choice
 from reid_lightning.sweeps.table import _printed

@@ -26,11 +26,11 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.gallery.following import Following
-from reid_lightning.search.gallery.stores import NoVectorsError
-from reid_lightning.search.opening import settings_of
+from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.search.registration import Registrar
-from reid_lightning.search.vehicle_finder import VehicleFinder
-from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.settings import settings_of
+from reid_lightning.search.stores.base import NoVectorsError
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 from reid_lightning.user_messages import user_message
 
 _COMPOSING = threading.Lock()  # Hydra composes for one thread at a time

@@ -29,7 +29,7 @@ from reid_lightning.bundle.loading import best_device
 from reid_lightning.cli import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video.sources import open_source
 from reid_lightning.synthetic.traffic import CAMERAS, TrafficSpec
 
 PROJECT = CONFIG_DIR.parent

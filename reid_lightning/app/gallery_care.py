@@ -17,7 +17,7 @@ from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, show_download, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import IndexReport
-from reid_lightning.search.gallery.stores import DamagedStoreError, StoreError
+from reid_lightning.search.stores.base import DamagedStoreError, StoreError
 
 EXPORT, IMPORT, VECTORS, CHECK = "gallery_export", "gallery_import", "gallery_vectors", "gallery_check"  # jobs
 _SHOWN = 200  # problems

@@ -11,8 +11,7 @@ from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import show_error
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import folder_name
-from reid_lightning.search.records import UNCONFIRMED
-from reid_lightning.search.results import time_code
+from reid_lightning.search.records import UNCONFIRMED, time_code
 
 COLUMNS, PAGE = 4, 24
 

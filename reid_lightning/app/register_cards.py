@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import folder_name, unknown_name
 from reid_lightning.search.registration import sighting_of
-from reid_lightning.search.sources import Source
-from reid_lightning.search.vehicle_finder import FoundVehicle
+from reid_lightning.search.video.sources import Source
+from reid_lightning.search.video.vehicle_finder import FoundVehicle
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from reid_lightning.app.register_cards import Cards
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import Uploads, check_pictures
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.following import Step
+from reid_lightning.search.records import time_code
 from reid_lightning.search.registration import Registered, nothing_found
-from reid_lightning.search.results import time_code
-from reid_lightning.search.sources import Source, open_source
-from reid_lightning.search.vehicle_finder import FoundVehicle, VehicleFinder
+from reid_lightning.search.video.sources import Source, open_source
+from reid_lightning.search.video.track_source import Step
+from reid_lightning.search.video.vehicle_finder import FoundVehicle, VehicleFinder
 
 _NO_PIXELS = np.empty((0, 0, 3), np.uint8)
 _THUMBNAIL = 480  # pixels of the longer side

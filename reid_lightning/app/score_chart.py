@@ -6,7 +6,7 @@ import altair as alt
 import pandas as pd
 
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
-from reid_lightning.search.threshold import share_in_words
+from reid_lightning.search.matching.threshold import share_in_words
 
 NO_CALIBRATION = 0.6
 """The min_score where a model has no threshold to trust."""

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.annotate import colour_of
+from reid_lightning.search.matching.vehicle_search import SearchedFrame
+from reid_lightning.search.output.annotate import colour_of
 from reid_lightning.search.records import Frame, Match
-from reid_lightning.search.vehicle_search import SearchedFrame
 
 MOST_CARDS = 60
 MOST_BINS = 200

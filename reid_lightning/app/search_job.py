@@ -16,14 +16,13 @@ from reid_lightning.app.text import count
 from reid_lightning.app.uploads import check_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
-from reid_lightning.search.following import Step
-from reid_lightning.search.matching import filter_matches
-from reid_lightning.search.records import Match
-from reid_lightning.search.results import time_code
-from reid_lightning.search.search_files import SearchFiles
-from reid_lightning.search.sources import Source, open_source
-from reid_lightning.search.track_decisions import TrackDecision
-from reid_lightning.search.vehicle_search import SearchOptions
+from reid_lightning.search.matching.scoring import filter_matches
+from reid_lightning.search.matching.track_decisions import TrackDecision
+from reid_lightning.search.matching.vehicle_search import SearchOptions
+from reid_lightning.search.output.search_files import SearchFiles
+from reid_lightning.search.records import Match, time_code
+from reid_lightning.search.video.sources import Source, open_source
+from reid_lightning.search.video.track_source import Step
 
 WANTED = "wanted vehicle"
 """What a vehicle is called that is looked for by a picture."""

@@ -14,8 +14,9 @@ from reid_lightning.app.search_job import SearchRun
 from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import show_download
 from reid_lightning.drawing.fonts import plain_text
-from reid_lightning.search.results import score_in_words, time_code
-from reid_lightning.search.track_decisions import TrackDecision, answer_of
+from reid_lightning.search.matching.track_decisions import TrackDecision, answer_of
+from reid_lightning.search.output.results import score_in_words
+from reid_lightning.search.records import time_code
 
 PAGE = 12
 """Cards at a time."""

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from reid_lightning.data.images.formats import HEAD_BYTES, MAY_BE_PICTURES, format_of
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video.sources import open_source
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp")
 """Endings of videos that the upload field lets through; what a file really is, its content says."""

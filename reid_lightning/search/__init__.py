@@ -2,11 +2,11 @@
 
 from reid_lightning.bundle.embedder import Embedder, ReIDEmbedder
 from reid_lightning.bundle.loading import load_reid_model
-from reid_lightning.search.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
-from reid_lightning.search.matching import filter_matches, matches_of_hits, score_candidates, score_embeddings
+from reid_lightning.search.matching.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
+from reid_lightning.search.matching.scoring import filter_matches, matches_of_hits, score_candidates, score_embeddings
+from reid_lightning.search.matching.track_decisions import TrackDecision, decide_tracks
+from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.records import Candidate, Match
-from reid_lightning.search.track_decisions import TrackDecision, decide_tracks
-from reid_lightning.search.travel_times import TravelTimes
 
 __all__ = [
     "Candidate",

@@ -5,6 +5,7 @@ picture or video -> Frame -> Detections -> TrackedBox -> Sighting (on disk) -> M
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,3 +209,13 @@ def by_frame(matches: list[Match]) -> Iterator[tuple[int, list[Match]]]:
     for match in matches:
         frames.setdefault(match.frame, []).append(match)
     yield from sorted(frames.items())
+
+
+def time_code(seconds: float) -> str:
+    """Hours, minutes, seconds and thousandths: 83.45 -> "00:01:23.450"."""
+    if not math.isfinite(seconds * 1000):
+        return "--:--:--.---"
+    thousandths = round(abs(seconds) * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    sign = "-" if seconds < 0 and thousandths else ""
+    return f"{sign}{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.fixed_camera import ADVICE
-from reid_lightning.search.following import Step
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.gallery.index import NotInGalleryError
 from reid_lightning.search.plates import folder_name, unknown_name
 from reid_lightning.search.records import Crop, Sighting, box_of
-from reid_lightning.search.sources import Source
-from reid_lightning.search.vehicle_finder import FoundVehicle, VehicleFinder
+from reid_lightning.search.video.fixed_camera import ADVICE
+from reid_lightning.search.video.sources import Source
+from reid_lightning.search.video.track_source import Step
+from reid_lightning.search.video.vehicle_finder import FoundVehicle, VehicleFinder
 
 
 @dataclass(frozen=True)

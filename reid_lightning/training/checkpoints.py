@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import secrets
 import socket
 import time
@@ -22,13 +23,13 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
 from reid_lightning.atomic import is_alive
-from reid_lightning.training.resuming import _OF_SLURM
 
 LAST_NAME = "last.ckpt"
 
 _UNFINISHED = ".unfinished-"
 _TOKEN = secrets.token_hex(4)  # tells this process from a killed one that had its number
 _DAY = 86_400.0  # seconds
+OF_SLURM = re.compile(r"hpc_ckpt_(\d+)\.ckpt")  # Lightning's name for what it saves before SLURM requeues the job
 _log = logging.getLogger(__name__)
 
 
@@ -59,9 +60,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         finally:
             unfinished.unlink(missing_ok=True)
         _sync_folder(path.parent)
-        if (saved := _OF_SLURM.fullmatch(path.name)) is not None:
+        if (saved := OF_SLURM.fullmatch(path.name)) is not None:
             for other in path.parent.glob("hpc_ckpt_*.ckpt"):
-                number = _OF_SLURM.fullmatch(other.name)
+                number = OF_SLURM.fullmatch(other.name)
                 if number is not None and int(number[1]) < int(saved[1]) - 1:
                     other.unlink(missing_ok=True)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -12,13 +12,14 @@ from reid_lightning.bundle.bundle import check_architecture
 from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.callbacks.weight_averaging import check_averaging
-from reid_lightning.training.checkpoints import LAST_NAME, _log, previous_of
+from reid_lightning.training.checkpoints import LAST_NAME, OF_SLURM, previous_of
 from reid_lightning.training.module import ReIDModule
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.torch_files import UnreadableFileError, check_torch_file, load_torch_file
 
 AUTO = "auto"
-_OF_SLURM = re.compile(r"hpc_ckpt_(\d+)\.ckpt")  # Lightning's name for what it saves before SLURM requeues the job
+
+_log = logging.getLogger(__name__)
 
 
 def resume_path(resume: str | Path | None, run_dir: Path) -> Path | None:
@@ -74,7 +75,7 @@ def _checkpoints(folder: Path) -> list[Path]:
     run = folder.parent if folder.name == "checkpoints" else folder
     files = {path for place in (folder, run, run / "checkpoints") for path in place.glob("[!.]*.ckpt")}
     ranks = {LAST_NAME: 0, previous_of(Path(LAST_NAME)).name: 2}
-    return sorted(files, key=lambda path: (ranks.get(path.name, 1 if _OF_SLURM.fullmatch(path.name) else 3), path.name))
+    return sorted(files, key=lambda path: (ranks.get(path.name, 1 if OF_SLURM.fullmatch(path.name) else 3), path.name))
 
 
 def _newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:

@@ -14,8 +14,8 @@ from reid_lightning.app.search_filters import Offered, offered
 from reid_lightning.app.search_found import MOST_BINS, Found
 from reid_lightning.app.search_results import MOST_VEHICLES, timeline_table
 from reid_lightning.ranking.open_set_result import CompactHistogram
+from reid_lightning.search.matching.vehicle_search import SearchedFrame
 from reid_lightning.search.records import Frame, Match, VectorRecord
-from reid_lightning.search.vehicle_search import SearchedFrame
 
 GREY = np.full((90, 160, 3), 90, np.uint8)
 

@@ -241,7 +241,7 @@ def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, cli
 
 
 def test_cancelled_it_keeps_what_was_found(open_page, gallery, clip, monkeypatch):
-    from reid_lightning.search import vehicle_search
+    from reid_lightning.search.matching import vehicle_search
 
     at = open_page()
     follow = vehicle_search.follow
@@ -265,7 +265,7 @@ def test_cancelled_it_keeps_what_was_found(open_page, gallery, clip, monkeypatch
 def test_while_it_runs_results_come_and_it_can_be_cancelled(open_page, gallery, clip, monkeypatch):
     import threading
 
-    from reid_lightning.search import vehicle_search
+    from reid_lightning.search.matching import vehicle_search
 
     reached, go_on = threading.Event(), threading.Event()
     follow = vehicle_search.follow

@@ -10,12 +10,12 @@ from PIL import Image, ImageColor
 from reid_lightning.drawing.colours import RIGHT
 from reid_lightning.drawing.fonts import fitted, font_for
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import annotate as annotation
-from reid_lightning.search import contact_sheet as contact_sheet_module
-from reid_lightning.search.annotate import AnnotatedVideo, annotate, colour_of
-from reid_lightning.search.contact_sheet import RegisteredPicture, contact_sheet, registered_sheet, thumbnail
+from reid_lightning.search.matching.track_decisions import TrackDecision
+from reid_lightning.search.output import annotate as annotation
+from reid_lightning.search.output import contact_sheet as contact_sheet_module
+from reid_lightning.search.output.annotate import AnnotatedVideo, annotate, colour_of
+from reid_lightning.search.output.contact_sheet import RegisteredPicture, contact_sheet, registered_sheet, thumbnail
 from reid_lightning.search.records import Frame, Match, Sighting
-from reid_lightning.search.track_decisions import TrackDecision
 
 GREY = 90
 GREY_FRAME = (168, 168, 168)

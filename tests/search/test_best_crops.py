@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.best_crops import BestCrops, crop_quality, sharpness, visible_share
 from reid_lightning.search.records import Frame, TrackedBox
+from reid_lightning.search.video.best_crops import BestCrops, crop_quality, sharpness, visible_share
 
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8)
 

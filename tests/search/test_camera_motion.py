@@ -12,14 +12,14 @@ import toy_clips
 from toy_clips import build_tracker, write_clip
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.camera_motion import CameraMotion
-from reid_lightning.search.detectors.motion import MotionDetector
-from reid_lightning.search.fixed_camera import FixedCamera
-from reid_lightning.search.following import follow
 from reid_lightning.search.plates import NoPlateReader
 from reid_lightning.search.records import TrackedBox
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.vehicle_finder import VehicleFinder
+from reid_lightning.search.video.camera_motion import CameraMotion
+from reid_lightning.search.video.detectors.motion import MotionDetector
+from reid_lightning.search.video.fixed_camera import FixedCamera
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.track_source import follow
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 RATE = 10
 WIDTH, HEIGHT = 320, 180

@@ -14,15 +14,15 @@ from toy_clips import BrightBoxes, KnowsRed, NeedsVideo, build_tracker, scene
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.__main__ import main
+from reid_lightning.search.matching.threshold import Threshold
+from reid_lightning.search.matching.vehicle_search import SearchedFrame
+from reid_lightning.search.output.console import print_found
+from reid_lightning.search.output.search_files import SearchFiles
 from reid_lightning.search.plates.names import given_name, unknown_name
 from reid_lightning.search.records import Crop, Frame, Match, Sighting
 from reid_lightning.search.registration import sighting_of
-from reid_lightning.search.search_files import SearchFiles
-from reid_lightning.search.showing import print_found
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.threshold import Threshold
-from reid_lightning.search.vehicle_finder import VehicleFinder
-from reid_lightning.search.vehicle_search import SearchedFrame
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 ID = "0123456789abcdef"
 UNKNOWN = unknown_name(ID)

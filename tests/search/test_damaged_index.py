@@ -17,9 +17,9 @@ from test_vector_stores import DIM, MODEL, records, vectors
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.gallery.__main__ import main
-from reid_lightning.search.gallery.lance_errors import told, without_panics_shown
-from reid_lightning.search.gallery.stores import DamagedStoreError, StoreError
 from reid_lightning.search.records import Filter
+from reid_lightning.search.stores.base import DamagedStoreError, StoreError
+from reid_lightning.search.stores.lance_errors import told, without_panics_shown
 
 
 def newest(table: Path) -> Path:
@@ -186,7 +186,7 @@ def test_leavings_of_killed_rebuilds_go_and_a_strangers_table_stays(uri: Path) -
 
 def test_vectors_of_a_newer_format_are_told_and_made_anew(uri: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("reid_lightning.search.gallery.lance_rows._FORMAT", "2")
+        patch.setattr("reid_lightning.search.stores.lance_rows._FORMAT", "2")
         open_store(uri, **MODEL, any_model=True).replace([(records(3), vectors(3))])
     with pytest.raises(StoreError, match=r"format '2'.*rebuild"):
         open_store(uri, **MODEL)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.detectors import __main__ as command
-from reid_lightning.search.detectors import files
-from reid_lightning.search.detectors.files import YOLOX_NANO, KnownFile, default_folder, fetch, fetched
-from reid_lightning.search.detectors.onnx import YoloxDetector
+from reid_lightning.search.video.detectors import __main__ as command
+from reid_lightning.search.video.detectors import files
+from reid_lightning.search.video.detectors.files import YOLOX_NANO, KnownFile, default_folder, fetch, fetched
+from reid_lightning.search.video.detectors.onnx import YoloxDetector
 
 CONTENT = b"a network's file" * 5000
 KNOWN = KnownFile(
@@ -121,7 +121,7 @@ def test_the_detector_uses_what_was_fetched(shared_data: Path, monkeypatch: pyte
     path = shared_data / "detectors" / "yolox_nano.onnx"
     content = path.read_bytes()
     known = replace(YOLOX_NANO, size=len(content), sha256=hashlib.sha256(content).hexdigest())
-    monkeypatch.setattr("reid_lightning.search.detectors.onnx.YOLOX_NANO", known)
+    monkeypatch.setattr("reid_lightning.search.video.detectors.onnx.YOLOX_NANO", known)
     fetch(known, address=path.as_uri())
     assert YoloxDetector(threads=1).name == "yolox_nano"
     (default_folder() / known.name).write_bytes(content[:-1])

@@ -12,13 +12,13 @@ import torch
 from onnx import TensorProto, helper
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.detectors import torchvision as torchvision_detector
-from reid_lightning.search.detectors.duplicates import clean, inside_frame, intersections, merge_duplicates
-from reid_lightning.search.detectors.motion import MotionDetector
-from reid_lightning.search.detectors.onnx import YoloxDetector, decode_boxes
-from reid_lightning.search.detectors.torchvision import TorchvisionDetector
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video.detectors import torchvision as torchvision_detector
+from reid_lightning.search.video.detectors.duplicates import clean, inside_frame, intersections, merge_duplicates
+from reid_lightning.search.video.detectors.motion import MotionDetector
+from reid_lightning.search.video.detectors.onnx import YoloxDetector, decode_boxes
+from reid_lightning.search.video.detectors.torchvision import TorchvisionDetector
+from reid_lightning.search.video.sources import open_source
 
 
 def detections(*rows: tuple[float, ...], types: tuple[str, ...] | None = None) -> Detections:

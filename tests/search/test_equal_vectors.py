@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from test_vector_stores import MODEL, records, vectors
 
 from reid_lightning.search.gallery import open_store
-from reid_lightning.search.gallery.exact import ExactVectors
-from reid_lightning.search.gallery.lance_rows import FIELDS
 from reid_lightning.search.records import Filter, VectorRecord
+from reid_lightning.search.stores.exact import ExactVectors
+from reid_lightning.search.stores.lance_rows import FIELDS
 
 
 def assert_ordered(hits, equal_to: dict[str, int]) -> None:

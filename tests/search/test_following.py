@@ -6,11 +6,11 @@ from PIL import Image
 from toy_clips import RED, BrightBoxes, KnowsRed, NeedsVideo, build_tracker, car_and_truck, scene, share_of, write_clip
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.following import follow
 from reid_lightning.search.plates import NoPlateReader
 from reid_lightning.search.records import UNKNOWN_TYPE
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.vehicle_finder import VehicleFinder
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.track_source import follow
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 
 @pytest.fixture

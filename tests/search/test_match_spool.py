@@ -2,7 +2,7 @@
 
 import pytest
 
-from reid_lightning.search.match_spool import MatchSpool
+from reid_lightning.search.matching.match_spool import MatchSpool
 from reid_lightning.search.records import Match
 
 

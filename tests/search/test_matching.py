@@ -14,9 +14,9 @@ from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal, QueryExpansion
-from reid_lightning.search import vehicle_scores
-from reid_lightning.search.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
-from reid_lightning.search.matching import (
+from reid_lightning.search.matching import vehicle_scores
+from reid_lightning.search.matching.gallery_embeddings import GalleryEmbeddings, load_gallery_embeddings
+from reid_lightning.search.matching.scoring import (
     best_of_vehicles,
     filter_matches,
     matches_of_hits,

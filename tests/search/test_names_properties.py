@@ -23,12 +23,11 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.archive import import_gallery
 from reid_lightning.search.gallery.sidecar import from_json, is_plain_name, to_json
-from reid_lightning.search.opening import seconds_since_1970
+from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.plates.names import MAX_BYTES, folder_name, unknown_name
 from reid_lightning.search.plates.patterns import MAX_CORRECTIONS, PlatePatterns, normalise
-from reid_lightning.search.records import Crop, Sighting
-from reid_lightning.search.results import time_code
-from reid_lightning.search.travel_times import TravelTimes
+from reid_lightning.search.records import Crop, Sighting, time_code
+from reid_lightning.search.settings import seconds_since_1970
 
 ANYTHING = st.text(max_size=90)
 TRICKY = st.text("./\\:~- _aA1\0\n\u202e\u200bßŁ京Ａ", max_size=40)

@@ -9,8 +9,8 @@ from PIL import Image
 from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.opening import name_of, seconds_since_1970, threshold_of, where_of, words
 from reid_lightning.search.records import Filter
+from reid_lightning.search.settings import name_of, seconds_since_1970, threshold_of, where_of, words
 
 
 def test_the_newest_bundle_is_found(tmp_path):

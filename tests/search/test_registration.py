@@ -13,13 +13,13 @@ from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
+from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
+from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.search.plates import unknown_name
 from reid_lightning.search.records import Filter
 from reid_lightning.search.registration import Registrar
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.travel_times import TravelTime, TravelTimes
-from reid_lightning.search.vehicle_finder import VehicleFinder
-from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 START = 1_767_254_400.0  # 2026-01-01T08:00:00Z
 

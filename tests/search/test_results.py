@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from reid_lightning.search import results
-from reid_lightning.search.records import Match
-from reid_lightning.search.results import time_code, write_csv, write_json, write_tracks_csv
-from reid_lightning.search.track_decisions import TrackDecision
+from reid_lightning.search.matching.track_decisions import TrackDecision
+from reid_lightning.search.output import results
+from reid_lightning.search.output.results import write_csv, write_json, write_tracks_csv
+from reid_lightning.search.records import Match, time_code
 
 MATCHES = [
     Match(

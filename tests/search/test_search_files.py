@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reid_lightning.search import search_files
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.matching.vehicle_search import SearchedFrame
+from reid_lightning.search.output import search_files
+from reid_lightning.search.output.search_files import SearchFiles
 from reid_lightning.search.records import Crop, Frame, Match, Sighting
-from reid_lightning.search.search_files import SearchFiles
-from reid_lightning.search.vehicle_search import SearchedFrame
 
 GREEN = (10, 200, 10)
 

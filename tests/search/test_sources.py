@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import video_source
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video import video_source
+from reid_lightning.search.video.sources import open_source
 
 RATE, COUNT = 10, 30
 

@@ -8,9 +8,9 @@ import pytest
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search import TravelTimes
-from reid_lightning.search.threshold import Threshold, share_in_words
-from reid_lightning.search.travel_times import TravelTime
-from reid_lightning.search.vehicle_search import SearchOptions
+from reid_lightning.search.matching.threshold import Threshold, share_in_words
+from reid_lightning.search.matching.travel_times import TravelTime
+from reid_lightning.search.matching.vehicle_search import SearchOptions
 
 # 10 bins of .1 from 0: of 1,000 different pairs 40 score .6 or more, 1 from .9 on
 DIFFERENT = (300, 200, 200, 160, 60, 40, 30, 6, 3, 1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.matching.track_decisions import decide_tracks
 from reid_lightning.search.records import Candidate
-from reid_lightning.search.track_decisions import decide_tracks
 
 PICTURE = np.zeros((2, 2, 3), np.uint8)
 

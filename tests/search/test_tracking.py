@@ -7,7 +7,7 @@ import pytest
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import Detections
-from reid_lightning.search.tracking import VehicleTracker
+from reid_lightning.search.video.tracking import VehicleTracker
 
 
 def boxes(*lefts: float, top: float = 50, scores: tuple[float, ...] | None = None, kind: str = "car") -> Detections:

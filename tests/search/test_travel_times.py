@@ -5,9 +5,9 @@ import math
 import pytest
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.matching import best_of_vehicles, filter_matches
+from reid_lightning.search.matching.scoring import best_of_vehicles, filter_matches
+from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 from reid_lightning.search.records import Match
-from reid_lightning.search.travel_times import TravelTime, TravelTimes
 
 TWICE = math.log(2)  # a spread that takes half to twice the usual time for usual
 

@@ -19,9 +19,10 @@ from toy_run import child, exit_codes, free_port
 
 from benchmarks.milvus_server import MilvusServer, milvus_executable
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import lance
-from reid_lightning.search.gallery.stores import VectorStore, open_store, read_whole
 from reid_lightning.search.records import Filter, VectorRecord
+from reid_lightning.search.stores import lance
+from reid_lightning.search.stores.base import VectorStore, read_whole
+from reid_lightning.search.stores.opening import open_store
 
 DIM = 16
 MODEL = {"fingerprint": "model-a", "dim": DIM}

@@ -9,12 +9,12 @@ from toy_clips import BLUE, RED, BrightBoxes, build_tracker, car_and_truck, shar
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal
-from reid_lightning.search import vehicle_hits
+from reid_lightning.search.matching import vehicle_hits
+from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
+from reid_lightning.search.matching.vehicle_hits import VehicleHits
+from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.search.records import Filter, Hit, VectorRecord
-from reid_lightning.search.sources import open_source
-from reid_lightning.search.travel_times import TravelTime, TravelTimes
-from reid_lightning.search.vehicle_hits import VehicleHits
-from reid_lightning.search.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.video.sources import open_source
 
 TIMES = TravelTimes({("north", "south"): TravelTime(600.0, 0.5)})
 START = 1_767_254_400.0

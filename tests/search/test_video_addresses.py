@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import video_source
-from reid_lightning.search.sources import check_source, open_source
-from reid_lightning.search.video_addresses import as_url
+from reid_lightning.search.video import video_source
+from reid_lightning.search.video.sources import check_source, open_source
+from reid_lightning.search.video.video_addresses import as_url
 
 COUNT = 8
 TEXT = b"AWS_SECRET=abcdef\n" * 40

@@ -14,8 +14,8 @@ from PIL import Image
 
 from reid_lightning.data.images.colours import BACKGROUND
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import video_source
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video import video_source
+from reid_lightning.search.video.sources import open_source
 
 WIDTH, HEIGHT = 160, 96
 RED, GREY = (220, 30, 30), (90, 90, 90)

@@ -7,7 +7,7 @@ import numpy as np
 
 from reid_lightning.search.plates import ANY, PlateReading
 from reid_lightning.search.records import Detections
-from reid_lightning.search.tracking import VehicleTracker
+from reid_lightning.search.video.tracking import VehicleTracker
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 build_tracker = partial(VehicleTracker, lost_seconds=0.5)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
-from reid_lightning.search.gallery.stores import EVERYTHING
 from reid_lightning.search.records import Filter, Hit, VectorRecord
+from reid_lightning.search.stores.base import EVERYTHING
 
 
 class ToyStore:

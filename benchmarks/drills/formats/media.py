@@ -14,7 +14,7 @@ from benchmarks.drills.formats.form import Format, Told, must, noise
 from reid_lightning.data.images.decoding import decode
 from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.sources import open_source
+from reid_lightning.search.video.sources import open_source
 
 
 def _pictures(kind: str) -> Callable[[Path], list[Path]]:

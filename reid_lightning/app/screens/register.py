@@ -17,7 +17,7 @@ from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import ENDINGS
 from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.opening import camera_of, seconds_since_1970
+from reid_lightning.search.settings import camera_of, seconds_since_1970
 
 FINDING, SAVING = "register_finding", "register_saving"  # jobs
 FIELDS = WHERE, NAMED, CAMERA, START = tuple(f"register_{name}" for name in ("where", "named", "camera", "start"))

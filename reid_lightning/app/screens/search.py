@@ -25,7 +25,7 @@ from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, progress_bar, show_error, uploads
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
-from reid_lightning.search.track_decisions import answers_of
+from reid_lightning.search.matching.track_decisions import answers_of
 
 JOB, RUN, PAGES = "search_job", "search_run", "search_pages"
 WHILE_RUNNING = 4  # cards; a text under a name would be drawn: Streamlit shows a script's bare texts

@@ -24,19 +24,19 @@ from reid_lightning.drawing.tables import Name, count, new_table
 from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
-from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget, forget_vehicle
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.index_check import check_index
-from reid_lightning.search.gallery.lance_state import note_of
-from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore, open_store
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
-from reid_lightning.search.opening import seconds_since_1970
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
+from reid_lightning.search.settings import seconds_since_1970
+from reid_lightning.search.stores.base import INDEX_FOLDER, NoVectorsError, StoreError, VectorStore
+from reid_lightning.search.stores.lance_state import note_of
+from reid_lightning.search.stores.opening import open_store
 
 _ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 

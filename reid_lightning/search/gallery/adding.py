@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from reid_lightning.atomic import flush_folder, locked, staged
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged
 from reid_lightning.search.gallery.listing import encode_crop
+from reid_lightning.search.gallery.places import LOCK
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting

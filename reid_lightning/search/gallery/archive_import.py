@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from reid_lightning.atomic import flush_folder, locked, staged
 from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
-from reid_lightning.search.gallery.files import LOCK, flush_folder, locked, staged
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, sighting_of
+from reid_lightning.search.gallery.places import LOCK
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reid_lightning.atomic import flush_folder, link, locked
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.files import LOCK, flush_folder, link, locked
 from reid_lightning.search.gallery.listing import is_picture, picture_id, read_folder
+from reid_lightning.search.gallery.places import LOCK
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.gallery.trash import NotRemovedError, Removed
 from reid_lightning.search.plates.names import folder_name

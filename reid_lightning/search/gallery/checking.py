@@ -11,10 +11,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reid_lightning.atomic import UNFINISHED, locked
 from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.files import LOCK, UNFINISHED, locked
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
+from reid_lightning.search.gallery.places import LOCK
 
 if TYPE_CHECKING:
     from reid_lightning.search.gallery.folder import Gallery

@@ -18,7 +18,6 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import adding, changes, checking, marks, trash
 from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.crop_files import CropFiles
-from reid_lightning.search.gallery.files import INDEX_FOLDER
 from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
 from reid_lightning.search.gallery.marks import SourceMark, change_mark, read_mark
 from reid_lightning.search.gallery.places import Places
@@ -27,6 +26,7 @@ from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name, plate_name
 from reid_lightning.search.records import Sighting
+from reid_lightning.search.stores.base import INDEX_FOLDER
 
 OnProblem = Callable[[str], None]
 

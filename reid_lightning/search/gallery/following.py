@@ -9,8 +9,8 @@ from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex
-from reid_lightning.search.gallery.stores import NoVectorsError, StoreError, VectorStore
 from reid_lightning.search.records import Sighting
+from reid_lightning.search.stores.base import NoVectorsError, StoreError, VectorStore
 
 
 class VectorsLeftError(StoreError):

@@ -16,10 +16,10 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.stores import VectorStore, read_whole
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Filter, Sighting, VectorRecord
+from reid_lightning.search.stores.base import VectorStore, read_whole
 
 _logger = logging.getLogger(__name__)
 

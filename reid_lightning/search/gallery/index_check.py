@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import records_of
-from reid_lightning.search.gallery.stores import VectorStore
+from reid_lightning.search.stores.base import VectorStore
 
 _SYNC = "`sync` mends it"
 _SHOWN = 3  # names

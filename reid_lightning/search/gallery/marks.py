@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from reid_lightning.atomic import locked, save
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.files import locked, save
 from reid_lightning.search.gallery.sidecar import FORMAT, is_plain_name
 
 FOLDER = ".sources"

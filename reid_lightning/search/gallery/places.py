@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager
 from errno import EACCES, EPERM, EROFS
 from pathlib import Path
 
+from reid_lightning.atomic import locked
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.files import LOCK, locked
 from reid_lightning.search.gallery.listing import (
     files_of,
     is_picture,
@@ -20,6 +20,9 @@ from reid_lightning.search.gallery.listing import (
 )
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
 from reid_lightning.search.records import Sighting
+
+LOCK = ".lock"
+"""Who holds it in a gallery's folder is the only one to add, rename, move or remove sightings."""
 
 _SETTLED = 3_000_000_000  # ns: file systems count the times of changes in steps of up to two seconds
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
+from reid_lightning.atomic import save
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.files import save
 from reid_lightning.search.gallery.sidecar import is_plain_name
 from reid_lightning.search.plates.names import folder_name
 

@@ -1,0 +1,1 @@
+"""Which registered vehicle a crop or a track is."""

@@ -1,0 +1,295 @@
+"""Which registered vehicle is this, and where in this video is that one: a source against a gallery, frame by frame.
+
+Matches come while the source is read; decisions over whole tracks stand beside them at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reid_lightning.bundle.embedder import Embedder
+from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.rerank import KReciprocal
+from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.matching.gallery_embeddings import GalleryEmbeddings
+from reid_lightning.search.matching.scoring import best_of_vehicles, filter_matches, matches_of_hits, score_embeddings
+from reid_lightning.search.matching.threshold import Threshold
+from reid_lightning.search.matching.track_decisions import ALL_PICTURES, TrackDecision, decide_tracks
+from reid_lightning.search.matching.travel_times import TravelTimes
+from reid_lightning.search.matching.vehicle_hits import VehicleHits
+from reid_lightning.search.records import Candidate, Filter, Frame, Match, TrackedBox, VectorRecord, box_of
+from reid_lightning.search.stores.base import read_whole
+from reid_lightning.search.video.best_crops import crop_quality
+from reid_lightning.search.video.detectors import Detector
+from reid_lightning.search.video.sources import Source
+from reid_lightning.search.video.track_source import Pictures, Step, follow
+from reid_lightning.search.video.tracking import VehicleTracker
+
+FRAMES_AT_ONCE = 16
+"""Frames in memory at a time; their vehicles are embedded together."""
+PICTURES_OF_A_TRACK = 64
+"""Embeddings kept of a track for its decision, spread evenly over its length."""
+
+
+@dataclass(frozen=True)
+class SearchedFrame:
+    """A frame, the vehicles in it, and the matches of it that passed."""
+
+    frame: Frame
+    boxes: tuple[TrackedBox, ...]
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What counts as found.
+
+    Args:
+        min_score: the least cosine similarity.
+        top_k: matches of a frame, and vehicles named for a track.
+        where: which registered pictures are compared.
+        rerank: re-rank the vehicles of each batch of frames against the gallery; takes the gallery into memory.
+        travel_times: reweigh by the time it takes from the sighting's camera to `camera`: matches by the time of their
+            frame, decisions by the middle of their track. Not together with `rerank`.
+        camera: where the query was taken; with `travel_times` one of their cameras.
+        start: when it began, in seconds since 1970; None: what the source says.
+        one_vehicle: all pictures are of one vehicle, and decided about together.
+        pictures: what a picture is, see `follow`.
+        min_quality: vehicles of a video whose picture is worse are not compared, see `crop_quality`.
+        batch_size: crops a forward pass.
+    """
+
+    min_score: float = 0.6
+    top_k: int = 5
+    where: Filter = field(default_factory=Filter)
+    rerank: KReciprocal | None = None
+    travel_times: TravelTimes | None = None
+    camera: str | None = None
+    start: float | None = None
+    one_vehicle: bool = False
+    pictures: Pictures = "auto"
+    min_quality: float = 0.05
+    batch_size: int = 32
+
+    def threshold(self, embedder: Embedder) -> Threshold:
+        """What `min_score` means for a model: what is compared with it, and what the model's calibration says."""
+        weighed = "" if self.travel_times is None else "the plausibility of its travel time"
+        return Threshold(self.min_score, embedder.calibration, weighed=weighed, reranked=self.rerank is not None)
+
+    def __post_init__(self) -> None:
+        filter_matches([], min_score=self.min_score, top_k=self.top_k)  # refuses what is out of range
+        if self.travel_times is None:
+            return
+        if self.camera is None:
+            raise ReIDError("travel_times needs the query's camera: give camera=<its name in the table>.")
+        self.travel_times.check(self.camera)
+        if self.rerank is not None:
+            raise ReIDError(
+                "rerank and travel_times came together; re-ranking leaves one picture of each vehicle, which may not "
+                "be of the plausible sighting. Leave one of them out."
+            )
+
+
+@dataclass
+class _Track:
+    """Some embeddings of a track, evenly spread, however long it becomes."""
+
+    seen_as: list[tuple[Candidate, Tensor]] = field(default_factory=list)
+    every: int = 1
+    seen: int = 0
+
+    def add(self, candidate: Candidate, embedding: Tensor) -> None:
+        if self.seen % self.every == 0:
+            self.seen_as.append((replace(candidate, picture=np.empty((0, 0, 3), np.uint8)), embedding))
+            if len(self.seen_as) >= PICTURES_OF_A_TRACK:
+                del self.seen_as[1::2]
+                self.every *= 2
+        self.seen += 1
+
+
+class VehicleSearch:
+    """A source's vehicles against the registered ones.
+
+    Iterate over `run(source)`, then ask for `decisions()`.
+
+    Args:
+        store: the gallery's vectors.
+        embedder: the model they were made with.
+        detector: finds vehicles in a frame.
+        build_tracker: makes a tracker, given `frame_rate`.
+        options: what counts as found.
+
+    Raises:
+        ReIDError: the gallery is empty, nothing in it meets the filter, or another model embedded it.
+    """
+
+    def __init__(
+        self,
+        store: VectorStore,
+        embedder: Embedder,
+        *,
+        detector: Detector,
+        build_tracker: Callable[..., VehicleTracker],
+        options: SearchOptions | None = None,
+    ) -> None:
+        options = options or SearchOptions()
+        if store.fingerprint != embedder.options.fingerprint:
+            raise ReIDError(
+                f"the gallery's vectors are of model {store.fingerprint}, the query's would be of "
+                f"{embedder.options.fingerprint}; vectors of two models say nothing of each other. Give bundle=<the "
+                "other one>, or rebuild the index: python -m reid_lightning.search.gallery rebuild."
+            )
+        self._hits = VehicleHits(store, top_k=options.top_k, where=options.where)
+        if self._hits.registered == 0:
+            empty = "the gallery is empty; register vehicles first: python register.py source=<clip> camera=<name>."
+            filtered = "no registered picture meets the filter (plate, cameras, types, since, until); ask for less."
+            raise ReIDError(empty if options.where.is_empty or store.count() == 0 else filtered)
+        self._store = store
+        self._embedder = embedder
+        self._detector = detector
+        self._build_tracker = build_tracker
+        self._options = options
+        self._tracks: dict[int, _Track] = {}
+        self._decided: list[TrackDecision] = []
+        self._whole: GalleryEmbeddings | None = None
+        self._start: float | None = None
+        self._in_video = False
+        self.registered = self._hits.registered
+        """Pictures that each vehicle is compared with."""
+        self.tracks = 0
+        """Tracks seen so far; those without a picture of `min_quality` are not compared and not decided about."""
+        self.candidates = 0
+        """Vehicles looked at so far, one for each frame that shows it."""
+
+    def run(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[SearchedFrame]:
+        """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected.
+
+        Raises:
+            ReIDError: there are travel times, and nobody says when the source began.
+        """
+        self._tracks, self._decided, self.tracks, self.candidates = {}, [], 0, 0
+        self._in_video = source.kind in ("video", "stream")
+        self._start = source.start if self._options.start is None else self._options.start
+        if self._options.travel_times is not None and self._start is None:
+            raise ReIDError(
+                f"travel_times needs the time at which {source.name} began, which it does not say itself: give "
+                "start=<time>, such as 2026-01-31T08:00:00+01:00."
+            )
+        steps: list[Step] = []
+        options = self._options
+        for step in follow(source, self._detector, self._build_tracker, pictures=options.pictures, whole_if_none=True):
+            if on_step is not None:
+                on_step(step)
+            steps.append(step)
+            self.tracks = max([self.tracks, *(box.track for box in step.boxes)])
+            if len(steps) >= FRAMES_AT_ONCE:
+                yield from self._search(steps)
+                steps = []
+        yield from self._search(steps)
+
+    def decisions(self) -> list[TrackDecision]:
+        """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting, times the prior
+        of travel times where there are some. Tracks that have not ended yet are judged by what was seen of them."""
+        return sorted([*self._decided, *self._decide(self._tracks)], key=lambda one: (one.track, one.place))
+
+    def _decide(self, tracks: Mapping[int, _Track]) -> list[TrackDecision]:
+        if not tracks:
+            return []
+        rows = [row for track in tracks.values() for row in track.seen_as]
+        candidates, embeddings = [candidate for candidate, _ in rows], torch.stack([vector for _, vector in rows])
+        names = {hit.record.vehicle for found in self._hits(embeddings) for hit in found}
+        where = replace(self._options.where, vehicles=tuple(sorted(names)))
+        sightings: dict[tuple[str, str], list[Tensor]] = {}
+        taken: dict[tuple[str, str], VectorRecord] = {}
+        for records, vectors in read_whole(lambda: self._store.scan(where)):
+            for record, vector in zip(records, torch.from_numpy(np.asarray(vectors, np.float32)), strict=True):
+                key = record.vehicle, record.sighting
+                sightings.setdefault(key, []).append(vector)
+                taken[key] = record
+        gallery = {key: torch.stack(vectors) for key, vectors in sightings.items()}
+        options, times, start, prior = self._options, self._options.travel_times, self._start, None
+        if times is not None:
+
+            def prior(key: tuple[str, str], seconds: float) -> float:
+                camera, time = taken[key].camera or None, taken[key].time
+                return times.prior(camera, time, options.camera, None if start is None else start + seconds)
+
+        return decide_tracks(
+            candidates, embeddings, gallery, min_score=options.min_score, top_k=options.top_k, prior=prior
+        )
+
+    def _search(self, steps: Sequence[Step]) -> Iterator[SearchedFrame]:
+        candidates = [_candidate(step.frame, box) for step in steps for box in self._worth_comparing(step)]
+        self.candidates += len(candidates)
+        matches: list[Match] = []
+        if candidates:
+            pictures = [candidate.picture for candidate in candidates]
+            embeddings = self._embedder.embed(pictures, batch_size=self._options.batch_size)
+            for candidate, embedding in zip(candidates, embeddings, strict=True):
+                number = ALL_PICTURES if self._options.one_vehicle or candidate.track is None else candidate.track
+                kept = replace(candidate, track=number)
+                self._tracks.setdefault(number, _Track()).add(kept, embedding)
+            matches = self._matches(candidates, embeddings)
+        if not self._options.one_vehicle:  # what is over need not be remembered
+            ended = {track: self._tracks[track] for step in steps for track in step.ended if track in self._tracks}
+            self._decided += self._decide(ended)
+            for track in (*ended, *(track for step in steps for track in step.left_out)):
+                self._tracks.pop(track, None)
+        passed = filter_matches(matches, min_score=self._options.min_score, top_k=self._options.top_k)
+        of_frame: dict[int, list[Match]] = {}
+        for match in passed:
+            of_frame.setdefault(match.frame, []).append(match)
+        for step in steps:
+            yield SearchedFrame(step.frame, step.boxes, tuple(of_frame.pop(step.frame.number, ())))
+
+    def _worth_comparing(self, step: Step) -> list[TrackedBox]:
+        if not self._in_video:
+            return list(step.boxes)
+        return [
+            box
+            for box in step.boxes
+            if crop_quality(step.frame, box.box, [other.box for other in step.boxes if other is not box])
+            >= self._options.min_quality
+        ]
+
+    def _matches(self, candidates: Sequence[Candidate], embeddings: Tensor) -> list[Match]:
+        if self._options.rerank is not None:
+            return score_embeddings(self._gallery(), candidates, embeddings, rerank=self._options.rerank)
+        hits = self._hits(embeddings)
+        if self._options.travel_times is None:
+            return matches_of_hits(candidates, hits)
+        found = matches_of_hits(candidates, hits, one_per_vehicle=False)
+        weighed = self._options.travel_times.reweigh(found, camera=self._options.camera, start=self._start)
+        return best_of_vehicles(sorted(weighed, key=lambda match: (match.frame, -match.score)))
+
+    def _gallery(self) -> GalleryEmbeddings:
+        """All that is compared, in memory."""
+        if self._whole is None:
+            parts = read_whole(lambda: self._store.scan(self._options.where))
+            records = [record for part, _ in parts for record in part]
+            self._whole = GalleryEmbeddings(
+                torch.from_numpy(np.concatenate([np.asarray(vectors, np.float32) for _, vectors in parts])),
+                vehicles=tuple(record.vehicle for record in records),
+                paths=tuple(record.id for record in records),
+                cameras=tuple(record.camera or None for record in records),
+                sightings=tuple(record.sighting for record in records),
+                times=tuple(record.time for record in records),
+                model=self._store.fingerprint,
+            )
+        return self._whole
+
+
+def _candidate(frame: Frame, box: TrackedBox) -> Candidate:
+    return Candidate(
+        np.ascontiguousarray(frame.crop(box.box, margin=0.05)),
+        frame=frame.number,
+        seconds=frame.seconds,
+        box=box_of(box.box),
+        track=box.track,
+        type=box.type,
+    )

@@ -1,0 +1,126 @@
+"""What a command or an application opens first: the bundle, the gallery and its vectors, times in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from reid_lightning.bundle.embedder import Embedder
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.matching.gallery_embeddings import known_vehicle
+from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
+from reid_lightning.untrusted.names import NAME, composed, is_name
+from reid_lightning.user_messages import shown
+
+
+def threshold_of(min_score: float | str, embedder: Embedder) -> float:
+    """The least score: a number, or the bundle's calibrated threshold for `calibrated`.
+
+    Raises:
+        ReIDError: neither, or the bundle has none.
+    """
+    if min_score != "calibrated":
+        if isinstance(min_score, bool) or not isinstance(min_score, int | float):
+            raise ReIDError(f"min_score is {min_score!r}; expected a cosine similarity from -1 to 1, or calibrated.")
+        return float(min_score)
+    if embedder.threshold is None:
+        raise ReIDError(
+            "min_score=calibrated: this bundle has no calibrated threshold. Put one into it: "
+            "python evaluate.py checkpoint=<bundle> data=<your pictures> store_threshold=true; or give a number."
+        )
+    return min(embedder.threshold, 1.0)  # where no score kept the rate, it lies above all of them
+
+
+def seconds_since_1970(time: object, *, key: str) -> float | None:
+    """A time in words of ISO 8601, such as `2026-01-31T08:00:00+01:00`; without an offset it is local time.
+
+    Raises:
+        ReIDError: it is none; `key` is what the user calls it.
+    """
+    if time is None:
+        return None
+    try:
+        return datetime.fromisoformat(str(time)).timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ReIDError(f"{key} is {time!r}; expected a time such as 2026-01-31T08:00:00+01:00 (ISO 8601).") from error
+
+
+def words(value: object, *, key: str, known: Collection[str] | None = None) -> tuple[str, ...] | None:
+    """A name or a list of names that a user has given; None stays None.
+
+    Raises:
+        ReIDError: something in it is no text or whole number (`51E12345` is a number to a command line), or is not
+            among the `known`.
+    """
+    if value is None:
+        return None
+    names = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
+    for name in names:
+        if isinstance(name, bool) or not isinstance(name, str | int) or str(name).strip() == "":
+            raise ReIDError(
+                f"{key} is {name!r}; expected a name. One that looks like a number wants quotes twice: "
+                f"'{key}=\"51E12345\"'."
+            )
+        if known is not None and name not in known:
+            raise ReIDError(f"{key} is {name!r}; expected some of {', '.join(known)}.")
+    if not names:
+        raise ReIDError(f"{key} is empty; name at least one, or leave it out.")
+    return tuple(str(name) for name in names)
+
+
+def name_of(value: object, *, key: str) -> str:
+    """One name that a user has given, see `words`."""
+    names = words(value, key=key)
+    if names is None or len(names) != 1:
+        raise ReIDError(f"{key} is {value!r}; expected one name.")
+    return names[0]
+
+
+def camera_of(value: object) -> str:
+    """The name of a camera that a user has given, with composed letters. ReIDError: see `words` and `is_name`."""
+    name = name_of(value, key="camera")
+    if not is_name(name):
+        raise ReIDError(f"camera is {shown('camera', name)}; expected {NAME}.")
+    return composed(name)
+
+
+def where_of(
+    gallery: Gallery,
+    *,
+    plate: object = None,
+    cameras: object = None,
+    types: object = None,
+    since: object = None,
+    until: object = None,
+) -> Filter:
+    """The filter that a user asks for.
+
+    Raises:
+        ReIDError: there is no gallery, no such vehicle, or what was given is no name, type or time.
+    """
+    if not gallery.root.is_dir():
+        raise ReIDError(
+            f"no gallery at {gallery.root}; register vehicles first: python register.py source=<clip> camera=<name>."
+        )
+    plates = words(plate, key="plate")
+    first, last = seconds_since_1970(since, key="since"), seconds_since_1970(until, key="until")
+    if first is not None and last is not None and first >= last:
+        raise ReIDError(
+            f"since is {since} and until is {until}: no time lies between them; expected since before until."
+        )
+    return Filter(
+        vehicles=None if plates is None else tuple(known_vehicle(gallery, one) for one in plates),
+        cameras=None if cameras is None else tuple(map(composed, words(cameras, key="cameras") or ())),
+        types=words(types, key="types", known=(*VEHICLE_TYPES, UNKNOWN_TYPE)),
+        since=first,
+        until=last,
+    )
+
+
+def settings_of(cfg: Mapping[str, Any]) -> str:
+    """A word for all settings that decide which tracks and crops a source has."""
+    keys = ("detector", "tracker", "every", "pictures", "crops", "min_frames", "min_side", "min_quality")
+    return hashlib.sha256(repr([str(cfg[key]) for key in keys]).encode()).hexdigest()[:16]

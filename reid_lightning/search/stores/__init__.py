@@ -1,0 +1,1 @@
+"""Where the vectors are kept: one interface, an embedded engine and a server's."""

@@ -1,0 +1,337 @@
+"""The embedded store: LanceDB in this process, versioned files in a folder, no server.
+
+Vectors are kept as float16, which moves a cosine similarity by less than 1e-3 and halves disk and memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import timedelta
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from lancedb.index import IvfSq
+from lancedb.table import Table
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import Filter, Hit, VectorRecord
+from reid_lightning.search.stores.base import (
+    EVERYTHING,
+    SCAN_ROWS,
+    StoreError,
+    again,
+    best_first,
+    check_batch,
+    check_filter,
+    check_search,
+    settle_model,
+)
+from reid_lightning.search.stores.exact import ExactVectors, to_records
+from reid_lightning.search.stores.lance_errors import damaged, is_engine_error, without_panics_shown
+from reid_lightning.search.stores.lance_rows import (
+    FIELDS,
+    clause_of,
+    have_length_1,
+    model_of,
+    one_of,
+    schema_of,
+    to_table,
+    vectors_of,
+)
+from reid_lightning.search.stores.lance_table import LanceTable
+
+_TIDY_EVERY = 64  # writes of this process: each leaves a small file and a version
+_KEEP_VERSIONS = timedelta(minutes=10)  # other processes may still read them
+_PARTITION_ROWS = 4096  # of the index; it holds a byte a number: product codes take minutes to train on float16
+_REFINE = 10  # times top_k candidates are compared again by their full vectors
+_SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
+
+T = TypeVar("T")
+
+
+class LanceStore:
+    """See `open_store` for the arguments."""
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        model: tuple[str, int] | None,
+        name: str,
+        exact_up_to: int,
+        any_model: bool,
+        create: bool,
+    ) -> None:
+        self._uri, self._exact_up_to, self._any_model = uri, exact_up_to, any_model
+        self._at = LanceTable(uri, name, checked_up_to=exact_up_to)
+        self._writes = 0
+        self._copy: tuple[object, ExactVectors] | None = None  # of a version
+        self._make = schema_of(*model) if create and model is not None else None
+        if model is not None:
+            self.fingerprint, self.dim = model
+            if any_model and create:
+                return  # what is there need not be readable: it is opened when somebody asks for it
+        with self._at.errors("opened"):
+            table = self._at.newest(make=self._make)
+            if self._make is not None:
+                table = self._take_over_empty(table, self._make)
+            self.fingerprint, self.dim = settle_model(uri, model_of(table.schema), model, any_model=any_model)
+
+    def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
+        """See `VectorStore`."""
+        records, vectors = check_batch(records, vectors, dim=self.dim)
+        if not records:
+            return
+
+        def merge(table: Table) -> None:
+            merging = table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+            merging.execute(to_table(records, vectors, schema_of(self.fingerprint, self.dim)))
+
+        self._write(merge)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """See `VectorStore`."""
+        if ids:
+            self._write(lambda table: table.delete(one_of("id", ids)))
+
+    def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
+        """See `VectorStore`. What others write before the end goes. In a folder the old table is not opened, and goes
+        from the disk with all of its versions."""
+        schema = schema_of(self.fingerprint, self.dim)
+        failed: list[BaseException] = []  # arrow would make a text of it
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            try:
+                for records, vectors in batches:
+                    yield from to_table(*check_batch(records, vectors, dim=self.dim), schema).to_batches()
+            except BaseException as error:
+                failed.append(error)
+                raise
+
+        reader = pa.RecordBatchReader.from_batches(schema, rows())
+        try:
+            with self._at.errors("written"):
+                if self._at.place is None:
+                    self._at.overwrite(reader)
+                else:
+                    self._at.refuse_foreign()
+                    self._at.place.make_store(make_way=True)
+                    with self._at.place.staging() as new:
+                        self._at.write_new(new, reader)
+                        with self._at.whole(), self._locked():
+                            self._at.put(new, complete=True)
+        except BaseException as error:
+            raise failed[0] if failed else error from None
+        self._any_model = False
+
+    def search(self, vectors: np.ndarray, *, top_k: int, where: Filter = EVERYTHING) -> list[list[Hit]]:
+        """See `VectorStore`."""
+        vectors = check_search(vectors, dim=self.dim, top_k=top_k, where=where)
+
+        def find(table: Table) -> list[list[Hit]]:
+            self._at.require_complete()
+            if table.count_rows() <= self._exact_up_to:
+                return self._in_memory(table).search(vectors, top_k=top_k, where=where)
+            clause = clause_of(where)
+            if clause is not None and table.count_rows(clause) <= self._exact_up_to:
+                return self._load(table, clause).search(vectors, top_k=top_k, where=Filter())
+            return [self._search_files(table, vector, top_k, clause) for vector in vectors]
+
+        return self._read(find)
+
+    def count(self, where: Filter = EVERYTHING) -> int:
+        """See `VectorStore`."""
+        check_filter(where)
+
+        def count(table: Table) -> int:
+            self._at.require_complete()
+            return table.count_rows(clause_of(where))
+
+        return self._read(count)
+
+    def records(self, where: Filter = EVERYTHING) -> Iterator[list[VectorRecord]]:
+        """See `VectorStore`."""
+        for table in self._batches(where, FIELDS):
+            yield to_records(table)
+
+    def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
+        """See `VectorStore`."""
+        for table in self._batches(where, [*FIELDS, "vector"]):
+            yield to_records(table), self._vectors(table).astype(np.float32)
+
+    def require_complete(self) -> None:
+        """See `VectorStore`."""
+        self._read(lambda table: self._at.require_complete())
+
+    def mark_complete(self) -> None:
+        """See `VectorStore`."""
+        self._at.mark_complete()
+
+    def problems(self) -> list[str]:
+        """See `VectorStore`."""
+        if changed := self._at.changed_files():
+            return [str(damaged(f"{path} is not as it was written.")) for path in changed]
+        try:
+            with without_panics_shown():
+                for _, vectors in self.scan():
+                    probe = vectors[0]
+                self.require_complete()
+                if self.count():
+                    self._read(lambda table: self._search_files(table, probe, 1, None))
+        except ReIDError as error:
+            return [str(error)]
+        return []
+
+    def optimize(self) -> None:
+        """See `VectorStore`. Writers wait while small files are joined, not while the index is built."""
+        with self._writing() as table:
+            self._writes = 0
+            table.optimize(cleanup_older_than=_KEEP_VERSIONS)
+            large = table.count_rows() > self._exact_up_to
+            new = large and not _has_index(table)
+        if new:
+            with self._at.errors("indexed"), self._at.whole():
+                table = self._latest()
+                table.create_scalar_index("id", replace=True)
+                partitions = max(1, table.count_rows() // _PARTITION_ROWS)
+                table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
+                with self._locked():
+                    self._latest()
+                    self._at.note()
+
+    def purge(self) -> None:
+        """See `VectorStore`. Lance only marks deleted rows, so all others are written anew."""
+        schema = schema_of(self.fingerprint, self.dim)
+        with self._at.errors("written"):
+            if self._at.place is None:
+                self._at.overwrite(_rows(self._latest(), schema)).optimize(cleanup_older_than=timedelta(0))
+            else:
+                with self._at.place.staging() as new, self._at.whole(), self._locked():
+                    self._at.write_new(new, _rows(self._latest(), schema))
+                    self._at.put(new)
+        self.optimize()  # the index went with the old rows
+
+    def drop(self) -> None:
+        """See `VectorStore`."""
+        with self._at.errors("dropped"):
+            self._at.drop()
+
+    def close(self) -> None:
+        """See `VectorStore`."""
+        self._copy = None
+
+    def _latest(self) -> Table:
+        """The newest version, if it is still of our model."""
+        table = self._at.newest(make=self._make)
+        model = self.fingerprint, self.dim
+        settle_model(self._uri, model_of(table.schema), model, any_model=self._any_model)
+        return table
+
+    def _read(self, action: Callable[[Table], T]) -> T:
+        """Again where another process has put another table in the place of ours meanwhile."""
+
+        def once() -> T:
+            with self._at.errors("read"):
+                table = self._latest()
+                with nullcontext() if self._at.is_noted else without_panics_shown():
+                    return action(table)
+
+        return again(once)
+
+    def _batches(self, where: Filter, columns: list[str]) -> Iterator[pa.Table]:
+        check_filter(where)
+        clause = clause_of(where)
+        with self._at.errors("read"):
+            query = self._latest().search().select(columns)
+            reader = (query if clause is None else query.where(clause)).to_batches(SCAN_ROWS)
+            for batch in reader:
+                if batch.num_rows:
+                    yield pa.Table.from_batches([batch])
+
+    def _in_memory(self, table: Table) -> ExactVectors:
+        version = self._at.version
+        if self._copy is None or self._copy[0] != version:
+            self._copy = version, self._load(table, None)
+        return self._copy[1]
+
+    def _load(self, table: Table, clause: str | None) -> ExactVectors:
+        query = table.search().select([*FIELDS, "vector"])
+        rows = (query if clause is None else query.where(clause)).to_arrow()
+        return ExactVectors(rows.select(FIELDS), self._vectors(rows))
+
+    def _vectors(self, rows: pa.Table) -> np.ndarray:
+        vectors = vectors_of(rows, self.dim)
+        if not have_length_1(vectors):
+            raise damaged(f"The vector store {self._uri} cannot be read: it holds vectors that are not of length 1.")
+        return vectors
+
+    def _search_files(self, table: Table, vector: np.ndarray, top_k: int, clause: str | None) -> list[Hit]:
+        limit = top_k + _SPARE
+        while True:
+            query = table.search(vector, vector_column_name="vector").distance_type("cosine")  # type: ignore[attr-defined]
+            if clause is None and _has_index(table):
+                # All partitions: a sixth of them held .8 of the answers, and reading the small codes takes little
+                # beside comparing the best again by their full vectors.
+                partitions = table.count_rows() // _PARTITION_ROWS + 1
+                query = query.nprobes(partitions).refine_factor(_REFINE)
+            else:
+                query = query.bypass_vector_index()
+            if clause is not None:
+                query = query.where(clause, prefilter=True)
+            found = query.select([*FIELDS, "_distance"]).limit(limit).to_arrow()
+            scores = (1 - found["_distance"].to_numpy()).tolist()
+            if len(scores) < limit or scores[top_k - 1] != scores[-1]:
+                return best_first([Hit(*pair) for pair in zip(to_records(found), scores, strict=True)], top_k)
+            limit *= 4  # as good as the last one may be more, of which those with the first ids come
+
+    def _write(self, action: Callable[[Table], object]) -> None:
+        """Once more where another process, on a file system that we cannot lock, has replaced all meanwhile."""
+        with self._writing() as table:
+            try:
+                action(table)
+            except BaseException as error:
+                if not is_engine_error(error):
+                    raise
+                action(self._latest())
+
+    @contextmanager
+    def _writing(self) -> Iterator[Table]:
+        """One writer at a time, at the newest version, with a note of what was written."""
+        if not self._at.is_open:
+            self._read(lambda table: None)  # it may have to be made, under the lock
+        with self._at.errors("written"), self._locked():
+            table = self._latest()
+            yield table
+            self._at.note()
+            self._writes += 1
+            if self._writes >= _TIDY_EVERY:
+                self._writes = 0
+                with suppress(StoreError), self._at.errors("tidied"):  # what was to be written is; the next one may
+                    table.optimize(cleanup_older_than=_KEEP_VERSIONS)
+                    self._at.note()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return self._at.locked()
+
+    def _take_over_empty(self, table: Table, schema: pa.Schema) -> Table:
+        """Make an empty table of another model one of ours."""
+        if model_of(table.schema) == model_of(schema) or table.count_rows():
+            return table
+        with self._locked():  # somebody else may be filling it
+            table = self._at.newest()
+            if not table.count_rows():
+                table = self._at.overwrite(schema.empty_table().to_reader())
+                self._at.note()
+        return table
+
+
+def _has_index(table: Table) -> bool:
+    return any("vector" in index.columns for index in table.list_indices())
+
+
+def _rows(table: Table, schema: pa.Schema) -> pa.RecordBatchReader:
+    """All rows of a table, as they are read."""
+    parts = table.search().select([*FIELDS, "vector"]).to_batches(SCAN_ROWS)
+    return pa.RecordBatchReader.from_batches(schema, (part.select(schema.names).cast(schema) for part in parts))

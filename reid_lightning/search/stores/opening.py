@@ -1,0 +1,63 @@
+"""Opening a store by its URI; the one module that knows the engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.redaction import without_password
+from reid_lightning.search.stores.base import EXACT_UP_TO, VectorStore
+
+_MILVUS = ("http", "https", "milvus")
+_LANCE = ("", "file", "s3", "gs", "az")
+
+
+def open_store(
+    uri: str | Path,
+    *,
+    fingerprint: str | None = None,
+    dim: int | None = None,
+    name: str = "vehicles",
+    exact_up_to: int = EXACT_UP_TO,
+    token: str | None = None,
+    any_model: bool = False,
+    create: bool = True,
+) -> VectorStore:
+    """Open a store, which is made where there is none; one that is empty becomes one of the model that asks for it.
+
+    Args:
+        uri: a folder (or `file://`, `s3://`, `gs://`, `az://`) for LanceDB; `http://`, `https://` or `milvus://` and a
+            host for Milvus.
+        fingerprint: of the bundle; None, with `dim` None: whatever the store holds, which must exist then.
+        dim: numbers in a vector.
+        name: of the table or collection.
+        exact_up_to: up to so many vectors are compared with all of them; larger stores use an approximate index after
+            `optimize()`.
+        token: for a Milvus server that wants one.
+        any_model: open a store of another model as well, to `replace` or `drop` what it holds.
+        create: False: a store that does not exist is an error, and nothing is made or changed.
+
+    Raises:
+        ReIDError: the store cannot be reached or read, is not there, or holds vectors of another model.
+    """
+    if (fingerprint is None) != (dim is None) or (dim is not None and dim < 1):
+        raise ReIDError(f"fingerprint is {fingerprint!r} and dim is {dim}; give both (dim 1 or more) or neither.")
+    if exact_up_to < 0:
+        raise ReIDError(f"exact_up_to is {exact_up_to}; expected 0 or more.")
+    scheme = str(uri).split("://", 1)[0].lower() if "://" in str(uri) else ""
+    model = None if fingerprint is None or dim is None else (fingerprint, dim)
+    create = create and model is not None
+    if scheme in _LANCE:
+        from reid_lightning.search.stores.lance import LanceStore
+
+        folder = str(uri).removeprefix("file://")
+        return LanceStore(folder, model=model, name=name, exact_up_to=exact_up_to, any_model=any_model, create=create)
+    if scheme in _MILVUS:
+        from reid_lightning.search.stores.milvus import MilvusStore
+
+        return MilvusStore(
+            str(uri), model=model, name=name, exact_up_to=exact_up_to, any_model=any_model, create=create, token=token
+        )
+    raise ReIDError(
+        f"The store's URI is {without_password(str(uri))!r}; expected a folder, file://, s3://, http:// or milvus://."
+    )

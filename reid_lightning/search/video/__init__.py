@@ -1,0 +1,1 @@
+"""From a source to the vehicles in it: frames, detections, tracks, their best crops."""

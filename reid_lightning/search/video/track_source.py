@@ -1,0 +1,113 @@
+"""Source in, tracked vehicles out, frame by frame: what registering and searching have in common.
+
+A video is followed from frame to frame; every picture stands for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+
+from reid_lightning.errors import ReIDError
+from reid_lightning.search.records import UNKNOWN_TYPE, Detections, Frame, TrackedBox
+from reid_lightning.search.video.detectors import Detector
+from reid_lightning.search.video.fixed_camera import FixedCamera
+from reid_lightning.search.video.sources import Source
+from reid_lightning.search.video.tracking import VehicleTracker
+
+Pictures = Literal["auto", "scenes", "crops"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A frame, the vehicles in it, and the tracks that have ended: seconds ago, where it is known only then whether the
+    camera had moved before a detector that needs a fixed one. Those of `left_out` it had."""
+
+    frame: Frame
+    boxes: tuple[TrackedBox, ...]
+    ended: tuple[int, ...]
+    left_out: tuple[int, ...] = ()
+
+
+def follow(
+    source: Source,
+    detector: Detector,
+    build_tracker: Callable[..., VehicleTracker],
+    *,
+    pictures: Pictures = "auto",
+    whole_if_none: bool = False,
+) -> Iterator[Step]:
+    """Detect and track.
+
+    Args:
+        source: an open source.
+        detector: looks at every frame that the source gives.
+        build_tracker: makes a tracker, given `frame_rate`, the frames that come in a second.
+        pictures: what a picture is: a scene to detect vehicles in, a crop of one vehicle, or a scene where the detector
+            works on pictures and a crop where it does not (auto).
+        whole_if_none: with `auto`, a picture in which nothing is detected is one vehicle.
+
+    Raises:
+        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video; or it needs a
+            fixed camera, and this one moves all the time. One that moves for a while is a warning of the source's.
+    """
+    if pictures not in get_args(Pictures):
+        raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
+    detector.start()
+    if source.kind in ("video", "stream"):
+        yield from _follow_video(source, detector, build_tracker)
+        return
+    if pictures == "scenes" and not detector.works_on_pictures:
+        raise ReIDError(
+            f"pictures=scenes: the {detector.name} detector compares the frames of a video and finds nothing in a "
+            "picture. Choose detector=yolox or detector=torchvision, or pictures=crops if each shows one vehicle."
+        )
+    detects = pictures == "scenes" or (pictures == "auto" and detector.works_on_pictures)
+    track = 0
+    for frame in source:
+        found = detector.detect(frame.picture) if detects else Detections.none()
+        if not detects or (whole_if_none and pictures == "auto" and len(found) == 0):
+            found = _whole(frame)
+        boxes = tuple(
+            TrackedBox(track + 1 + row, found.boxes[row], float(found.scores[row]), found.types[row])
+            for row in range(len(found))
+        )
+        track += len(found)
+        yield Step(frame, boxes, tuple(box.track for box in boxes))
+
+
+def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..., VehicleTracker]) -> Iterator[Step]:
+    tracker = build_tracker(frame_rate=(source.frames_per_second or 25.0) / source.every)
+    camera = None if detector.works_on_pictures else FixedCamera(source)
+    step = None
+    for frame in source:
+        if step is not None:
+            if frame.picture.shape != step.frame.picture.shape:  # another scene: places in it are other places
+                step = replace(step, ended=(*step.ended, *tracker.close()))
+                detector.start()
+            yield step if camera is None else _sorted_out(step, camera)
+        if camera is None or camera.stands_still(frame):
+            found = detector.detect(frame.picture)
+        else:
+            found = Detections.none()
+            detector.start()  # its background is another one when the camera stands still again
+        boxes = tracker.update(found, seconds=frame.seconds)
+        step = Step(frame, tuple(boxes), tuple(tracker.finished()))
+    if step is not None:
+        step = replace(step, ended=(*step.ended, *tracker.close()))
+        yield step if camera is None else _sorted_out(step, camera, last=True)
+    if camera is not None:
+        camera.close()
+
+
+def _sorted_out(step: Step, camera: FixedCamera, *, last: bool = False) -> Step:
+    ended, left_out = camera.sort_out(step.boxes, step.ended, seconds=step.frame.seconds, last=last)
+    return replace(step, ended=ended, left_out=left_out)
+
+
+def _whole(frame: Frame) -> Detections:
+    height, width = frame.picture.shape[:2]
+    return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32), (UNKNOWN_TYPE,))
