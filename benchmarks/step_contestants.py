@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.cli import CONFIG_DIR, build
+from reid_lightning.commands.entry_point import CONFIG_DIR, build
 from reid_lightning.data.batches.batch import Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision

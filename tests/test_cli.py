@@ -6,7 +6,7 @@ from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigKeyError
 
 from reid_lightning.atomic import check_writable, write_atomically
-from reid_lightning.cli import entry_point
+from reid_lightning.commands.entry_point import entry_point
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import user_message
 
@@ -74,7 +74,7 @@ def test_an_error_cannot_steer_the_terminal(monkeypatch, capsys):
 def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
     from omegaconf import OmegaConf
 
-    from reid_lightning.cli import plain_config, save_config
+    from reid_lightning.commands.entry_point import plain_config, save_config
 
     cfg = {
         "source": "rtsp://me:sec@ret@camera/1",

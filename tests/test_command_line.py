@@ -3,9 +3,9 @@
 import pytest
 from omegaconf import OmegaConf
 
-from reid_lightning.cli import CONFIG_DIR
-from reid_lightning.command_line import as_typed, quoted, read_words
-from reid_lightning.config_mistakes import explained
+from reid_lightning.commands.command_line import as_typed, quoted, read_words
+from reid_lightning.commands.config_mistakes import explained
+from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from reid_lightning.cli import CONFIG_DIR, check_composed
-from reid_lightning.command_line import read_words
-from reid_lightning.config_checks import Takes, check_values, describe, fits, taken_by
-from reid_lightning.config_mistakes import check_missing
-from reid_lightning.config_types import declared_for
+from reid_lightning.commands.command_line import read_words
+from reid_lightning.commands.config_checks import Takes, check_values, describe, fits, taken_by
+from reid_lightning.commands.config_mistakes import check_missing
+from reid_lightning.commands.config_types import declared_for
+from reid_lightning.commands.entry_point import CONFIG_DIR, check_composed
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import Expected
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from reid_lightning.cli import entry_point
-from reid_lightning.console import argument_of, safe_console, secrets_of
+from reid_lightning.commands.console import argument_of, safe_console, secrets_of
+from reid_lightning.commands.entry_point import entry_point
 from reid_lightning.errors import ReIDError, one_screen
 
 
@@ -113,7 +113,7 @@ def test_a_message_is_a_screen_at_most(monkeypatch, capsys):
 def test_arguments_are_checked_by_the_types_of_the_configuration():
     from argparse import ArgumentTypeError
 
-    from reid_lightning.config_types import Device, Folder
+    from reid_lightning.commands.config_types import Device, Folder
 
     assert argument_of(Folder)("a b") == "a b"
     for hint, wrong, said in ((Folder, "", "expected a folder"), (Folder, "a" * 300, "255"), (Device, "foo", "cuda")):

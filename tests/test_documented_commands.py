@@ -130,7 +130,7 @@ def house(tmp_path_factory, fleet_root) -> Path:
         finished = run_here(folder, script, *given)
         assert finished.returncode == 0, finished.stdout + finished.stderr
     (registered,) = (one for one in (folder / "data/gallery").iterdir() if one.name.startswith("unknown-"))
-    finished = run_here(folder, "-m", "reid_lightning.search.gallery", "rename", registered.name, "LS15EBC")
+    finished = run_here(folder, "-m", "reid_lightning.commands.gallery", "rename", registered.name, "LS15EBC")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
 

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf, open_dict
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
-from reid_lightning.cli import CONFIG_DIR
+from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import place_in_sweep
 from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process

@@ -17,9 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from omegaconf import OmegaConf
 
-from reid_lightning import run_folder
+from reid_lightning.commands import run_folder
+from reid_lightning.commands.run_folder import HOLDER, LOCK, Holder, HoldRunFolder, RunFolderTaken, hold, release
 from reid_lightning.errors import ReIDError
-from reid_lightning.run_folder import HOLDER, LOCK, Holder, HoldRunFolder, RunFolderTaken, hold, release
 
 COMMANDS = ["train.py", "evaluate.py", "export.py", "register.py", "search.py"]
 
@@ -250,7 +250,9 @@ def test_every_command_that_writes_a_folder_names_it_by_the_microsecond_and_hold
         if hydra is None or hydra["run"]["dir"] == ".":
             continue
         assert hydra["run"]["dir"].endswith("/${now:%Y-%m-%d_%H-%M-%S-%f}"), path
-        assert hydra["callbacks"]["run_folder"] == {"_target_": "reid_lightning.run_folder.HoldRunFolder"}, path
+        assert hydra["callbacks"]["run_folder"] == {"_target_": "reid_lightning.commands.run_folder.HoldRunFolder"}, (
+            path
+        )
 
 
 def test_a_folder_that_cannot_be_made_is_the_error_of_the_command(run_command, tmp_path: Path) -> None:

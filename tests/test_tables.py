@@ -10,6 +10,7 @@ import torch
 from rich.cells import cell_len
 from rich.console import Console
 
+from reid_lightning.commands.gallery import main as gallery_command
 from reid_lightning.data.inspection.report import describe_dataset, render_report
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
@@ -18,7 +19,6 @@ from reid_lightning.evaluation.result import Judgement
 from reid_lightning.evaluation.sets_table import sets_table
 from reid_lightning.ranking import evaluate_retrieval
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.gallery.__main__ import main as gallery_command
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.output.console import RegisteredFiles, print_found

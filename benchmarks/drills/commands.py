@@ -30,8 +30,8 @@ IMPORTS = (
     "export",
     "register",
     "search",
-    "reid_lightning.data.shard",
-    "reid_lightning.synthetic.fleet.__main__",
+    "reid_lightning.commands.shard",
+    "reid_lightning.commands.draw_fleet",
     "lance_namespace_urllib3_client",  # most of what importing lancedb takes; that itself starts threads
 )
 
@@ -46,7 +46,7 @@ class Command:
     """A command of the product.
 
     Args:
-        script: a file of the project's root, `train.py`, or a module, `reid_lightning.data.shard`.
+        script: a file of the project's root, `train.py`, or a module, `reid_lightning.commands.shard`.
         arguments: as on the command line.
         environment: variables on top of ours.
     """

@@ -40,11 +40,11 @@ from benchmarks.drills.jobs import digests
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.bundle.loading import load_reid_model
+from reid_lightning.commands.gallery import main as command
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
-from reid_lightning.search.gallery.__main__ import main as command
 from reid_lightning.search.records import Crop, Sighting
 
 SECONDS = 120.0

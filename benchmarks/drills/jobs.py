@@ -45,7 +45,7 @@ TINY_TRAINING = (
     RUN,
 )
 
-_DRAW = "reid_lightning.synthetic.fleet.__main__"
+_DRAW = "reid_lightning.commands.draw_fleet"
 _LEARNT = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
 _PICTURES = (".jpg", ".png")
 
@@ -120,7 +120,7 @@ def jobs_of(prepared: Path) -> dict[str, Job]:
         ),
         Job(
             "sharding",
-            Command("reid_lightning.data.shard", (fleet, "data.size=tiny", "output=shards", "shard_mib=0.1")),
+            Command("reid_lightning.commands.shard", (fleet, "data.size=tiny", "output=shards", "shard_mib=0.1")),
             _other_files,
             says_done="exists; name a folder that does not",
         ),

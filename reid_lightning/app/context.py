@@ -19,9 +19,9 @@ from omegaconf import DictConfig, open_dict
 
 from reid_lightning.bundle.bundle import OPTS_NAME
 from reid_lightning.bundle.loading import best_device, find_bundle
-from reid_lightning.cli import CONFIG_DIR, build, check_composed
-from reid_lightning.command_line import as_typed, read_words
-from reid_lightning.config_mistakes import explained
+from reid_lightning.commands.command_line import as_typed, read_words
+from reid_lightning.commands.config_mistakes import explained
+from reid_lightning.commands.entry_point import CONFIG_DIR, build, check_composed
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore

@@ -26,7 +26,7 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job
 from reid_lightning.app.text import count
 from reid_lightning.bundle.loading import best_device
-from reid_lightning.cli import CONFIG_DIR
+from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.video.sources import open_source
@@ -123,7 +123,7 @@ def _drawing(plan: DemoPlan) -> list[str]:
         "height": spec.height,
     }
     options = [f"--{name}={value}" for name, value in sizes.items()]
-    return [sys.executable, "-m", "reid_lightning.synthetic.traffic", str(plan.data.absolute()), *options]
+    return [sys.executable, "-m", "reid_lightning.commands.draw_traffic", str(plan.data.absolute()), *options]
 
 
 def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int | None:

@@ -57,7 +57,7 @@ def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
     """Run this job of the sweep as a command, wait for it, and give back the mAP it left; None if it left none.
 
     Args:
-        script: the entry point's file.
+        script: the file that this process was started with.
         run_dir: the job's folder.
 
     Raises:

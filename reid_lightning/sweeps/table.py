@@ -51,7 +51,7 @@ class SweepTable(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Let processes that a launcher starts, here or on other machines, import this package from where it is."""
         paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, str(Path(__file__).resolve().parents[1])]))
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, str(Path(__file__).resolve().parents[2])]))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep a record from the beginning: a job that is killed must not be missing."""

@@ -13,6 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import check_writable
+from reid_lightning.commands.run_folder import check_run_dir
 from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
 from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import VehicleDataset
@@ -21,7 +22,6 @@ from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.conv_as_matmul import use_small_map_convolutions
 from reid_lightning.ranks import is_rank_zero
-from reid_lightning.run_folder import check_run_dir
 from reid_lightning.training.acceleration import (
     check_accelerator,
     check_clipping,

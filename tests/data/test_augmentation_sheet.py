@@ -76,7 +76,7 @@ def run(tmp_path, monkeypatch):
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
             try:
-                runpy.run_module("reid_lightning.data.inspection.sheet", run_name="__main__")
+                runpy.run_module("reid_lightning.commands.augmentation_sheet", run_name="__main__")
             except SystemExit as stop:
                 status = stop.code
         return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())

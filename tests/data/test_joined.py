@@ -110,7 +110,7 @@ def test_the_report_command_shows_each_set_and_its_damage(tmp_path, monkeypatch,
     monkeypatch.setattr(sys, "argv", ["report", "data=joined", *words])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
-        runpy.run_module("reid_lightning.data.inspection.report", run_name="__main__")
+        runpy.run_module("reid_lightning.commands.report", run_name="__main__")
     shown = capsys.readouterr().out
     assert "Data set veri_wild" in shown and "Data set vehiclex" in shown
     assert "1 pictures cannot be read" in shown

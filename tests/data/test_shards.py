@@ -222,7 +222,7 @@ def command(tmp_path, monkeypatch, capfd):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
             try:
-                runpy.run_module(f"reid_lightning.data.{name}", run_name="__main__")
+                runpy.run_module(f"reid_lightning.commands.{name}", run_name="__main__")
             except SystemExit as stop:
                 status = stop.code
         return status, *capfd.readouterr()

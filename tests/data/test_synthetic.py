@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from reid_lightning.commands.draw_fleet import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.synthetic.fleet import FleetSpec, draw, draw_fleet, fleet_spec, plan_fleet, read_synthetic
-from reid_lightning.synthetic.fleet.__main__ import main
 from reid_lightning.synthetic.fleet.plan import TEST, TRAIN
 
 SPEC = fleet_spec("tiny")

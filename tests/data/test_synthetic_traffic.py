@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 
+from reid_lightning.commands.draw_traffic import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.synthetic.fleet.look import fleet_looks
 from reid_lightning.synthetic.traffic import (
@@ -24,7 +25,6 @@ from reid_lightning.synthetic.traffic import (
     plan_traffic,
     read_truth,
 )
-from reid_lightning.synthetic.traffic.__main__ import main
 from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
 from reid_lightning.synthetic.traffic.plan import GAP, LANES, PLATE_DIGITS, PLATE_LETTERS, PlannedPassage
 from reid_lightning.synthetic.traffic.site import build_site

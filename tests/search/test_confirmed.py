@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from toy_clips import BrightBoxes, KnowsRed, NeedsVideo, build_tracker, scene
 
+from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.vehicle_search import SearchedFrame
 from reid_lightning.search.output.console import print_found

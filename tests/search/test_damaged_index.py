@@ -14,9 +14,9 @@ import pytest
 from test_gallery_index import pictures, sighting
 from test_vector_stores import DIM, MODEL, records, vectors
 
+from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, open_store
-from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.records import Filter
 from reid_lightning.search.stores.base import DamagedStoreError, StoreError
 from reid_lightning.search.stores.lance_errors import told, without_panics_shown

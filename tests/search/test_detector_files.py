@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from reid_lightning.commands import detector as command
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.video.detectors import __main__ as command
 from reid_lightning.search.video.detectors import files
 from reid_lightning.search.video.detectors.files import YOLOX_NANO, KnownFile, default_folder, fetch, fetched
 from reid_lightning.search.video.detectors.onnx import YoloxDetector

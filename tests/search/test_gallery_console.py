@@ -1,4 +1,4 @@
-"""What `python -m reid_lightning.search.gallery` prints: on a narrow console, and of files that hold anything."""
+"""What `python -m reid_lightning.commands.gallery` prints: on a narrow console, and of files that hold anything."""
 
 import io
 import json
@@ -7,8 +7,8 @@ import sys
 import pytest
 from PIL import Image
 
+from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.gallery.sidecar import from_json, to_json
 from reid_lightning.search.records import Crop, Sighting
 

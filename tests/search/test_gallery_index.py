@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from reid_lightning.bundle.bundle import save_bundle
+from reid_lightning.commands.gallery import main
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store, records_of
-from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.records import Crop, Filter, Sighting
 
 DIM = 4

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from toy_store import ToyStore
 
+from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, records_of, trash
-from reid_lightning.search.gallery.__main__ import main
 from reid_lightning.search.gallery.archive import export_gallery
 from reid_lightning.search.gallery.forgetting import forget, forget_vehicle
 from reid_lightning.search.records import Crop, Sighting

@@ -1,7 +1,4 @@
-"""What a data set holds, and what is wrong with it, told before a night of training finds out.
-
-python -m reid_lightning.data.inspection.report data=veri776 data.root=/data/VeRi
-"""
+"""What a data set holds, and what is wrong with it, told before a night of training finds out."""
 
 from __future__ import annotations
 
@@ -259,29 +256,3 @@ def _problems(report: DatasetReport) -> Iterable[Problem]:
             more = [f"... and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED and kind != "unreadable" else []
             examples = lines if kind == "unreadable" else lines[:_NAMED] + more
             yield Problem(f"{len(found):,} {what}", consequence, fix, tuple(examples))
-
-
-if __name__ == "__main__":
-    from hydra.utils import instantiate
-    from omegaconf import DictConfig
-    from rich.console import Console
-
-    from reid_lightning.cli import entry_point
-
-    @entry_point("report")
-    def main(cfg: DictConfig) -> None:
-        """Read the data set that the configuration names and show the report; of a joined one, each set's."""
-
-        def read(*, on_bad_image: str) -> VehicleDataset:
-            if "sets" not in cfg.data:
-                return instantiate(cfg.data, on_bad_image=on_bad_image)
-            for reader in cfg.data.sets.values():
-                reader.on_bad_image = on_bad_image
-            return instantiate(cfg.data)
-
-        dataset = read(on_bad_image="skip")
-        for part in dataset.parts or (dataset,):
-            report = report_on(lambda on_bad_image, part=part: part)
-            Console().print(render_report(report), soft_wrap=True)  # paths in one piece
-
-    main()

@@ -1,6 +1,6 @@
 """A sheet of augmented samples, to look at before training: a picture a row, plain first, then as training sees it.
 
-`python -m reid_lightning.data.inspection.sheet` takes the arguments of train.py, and output=, pictures=, draws=.
+`python -m reid_lightning.commands.augmentation_sheet` takes the arguments of train.py, and output=, pictures=, draws=.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from reid_lightning.atomic import save_picture
 from reid_lightning.data.augmentation.train_transform import TrainTransform
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import PicturePath, Split
@@ -99,38 +98,3 @@ def _levels(images: Tensor, preprocessing: Preprocessing) -> np.ndarray:
     """Normalised (B, 3, H, W) -> the uint8 (B, H, W, 3) that they were."""
     mean, std = torch.tensor(preprocessing.mean), torch.tensor(preprocessing.std)
     return (255 * (images.permute(0, 2, 3, 1) * std + mean)).round().clamp(0, 255).to(torch.uint8).numpy()
-
-
-if __name__ == "__main__":
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.utils import instantiate
-    from omegaconf import DictConfig
-    from rich.console import Console
-    from rich.progress import track
-
-    from reid_lightning.atomic import check_writable
-    from reid_lightning.cli import build, entry_point
-
-    @entry_point("augmentation_sheet")
-    def main(cfg: DictConfig) -> None:
-        """Draw the sheet for the training pictures and the transforms that the configuration names."""
-        output = Path(cfg.output)
-        check_request(output, pictures=cfg.pictures, draws=cfg.draws)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(output.parent)
-        transform = build(cfg, "transforms")(instantiate(cfg.input))
-        paths = spread(instantiate(cfg.data).train, cfg.pictures)
-        console = Console(stderr=True)
-        columns = augmented_columns(
-            paths,
-            transform,
-            draws=cfg.draws,
-            seed=cfg.seed,
-            track=lambda draws: track(draws, "drawing", console=console, transient=True),
-        )
-        choice = HydraConfig.get().runtime.choices["transforms"]
-        title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
-        save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
-        Console().print(f"{len(paths)} pictures, {cfg.draws} draws each: {output}", soft_wrap=True)
-
-    main()

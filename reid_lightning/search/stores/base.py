@@ -107,7 +107,7 @@ def outdated(uri: str) -> StoreError:
     """With what to do about it."""
     return StoreError(
         f"The vector store {uri} is older than it was: vectors that had been written are missing. Nothing else is; "
-        "embed what is missing: python -m reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
+        "embed what is missing: python -m reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
     )
 
 
@@ -115,7 +115,7 @@ def no_vectors(uri: str, name: str) -> NoVectorsError:
     """With what to do about it."""
     return NoVectorsError(
         f"There are no vectors at {uri} (table {name}); register vehicles, or if the gallery has pictures: python -m "
-        "reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
+        "reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
     )
 
 
@@ -129,7 +129,7 @@ def settle_model(
         raise ReIDError(
             f"The vector store {uri} holds vectors of the model {stored[0]} ({stored[1]} numbers each), and this model "
             f"is {asked[0]} ({asked[1]} numbers): they cannot be compared. Use the bundle that made them, or embed the "
-            "gallery anew: python -m reid_lightning.search.gallery rebuild --gallery <folder> --bundle <folder>"
+            "gallery anew: python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
         )
     return asked
 

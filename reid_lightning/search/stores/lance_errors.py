@@ -39,7 +39,7 @@ _MENDED_BY = {
     errno.ESTALE: "The network disk has let go of the file: mount it again.",
 }
 _REBUILD = "The vectors are damaged; the pictures are not touched. Make them anew: {command}"
-_COMMAND = "python -m reid_lightning.search.gallery rebuild --gallery <folder> --bundle <folder>"
+_COMMAND = "python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
 
 
 def is_engine_error(error: BaseException) -> bool:

@@ -19,7 +19,7 @@ _ALL = 0.9  # share of the time
 _TIMES = 5  # named in a warning
 ADVICE = (
     "Use a detector that knows vehicles: detector=yolox detector.path=<YOLOX ONNX file> (`python -m "
-    "reid_lightning.search.video.detectors fetch` fetches one); or a camera that stands still."
+    "reid_lightning.commands.detector fetch` fetches one); or a camera that stands still."
 )
 
 

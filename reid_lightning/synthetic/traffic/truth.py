@@ -138,7 +138,7 @@ def read_truth(folder: Path | str) -> TrafficTruth:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReIDError(
             f"Cannot read the ground truth {path}: {error}. Expected a folder that "
-            "`python -m reid_lightning.synthetic.traffic` has drawn."
+            "`python -m reid_lightning.commands.draw_traffic` has drawn."
         ) from error
 
 

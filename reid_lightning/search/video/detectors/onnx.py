@@ -118,7 +118,7 @@ def _known() -> Path:
 
 
 _REMEDY = (
-    "`python -m reid_lightning.search.video.detectors fetch` fetches "
+    "`python -m reid_lightning.commands.detector fetch` fetches "
     f"{YOLOX_NANO.describe()}; or set detector.path=<file> to a YOLOX ONNX file, or use detector=motion, which needs "
     "none."
 )

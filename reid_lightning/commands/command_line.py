@@ -29,8 +29,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
 
-from reid_lightning.config_checks import Takes, taken_by
-from reid_lightning.config_types import declared_for
+from reid_lightning.commands.config_checks import Takes, taken_by
+from reid_lightning.commands.config_types import declared_for
 from reid_lightning.errors import ReIDError, shortened
 
 _WORD = re.compile(r"(?s)(?P<before>\+{0,2}[^=+~][^=]*=)(?P<value>.*)")

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from reid_lightning.command_line import CommandLine
+from reid_lightning.commands.command_line import CommandLine
 from reid_lightning.errors import ReIDError, shortened
 
 

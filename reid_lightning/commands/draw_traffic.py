@@ -1,4 +1,4 @@
-"""`python -m reid_lightning.synthetic.traffic`: draw two clips of the same vehicles with their ground truth."""
+"""`python -m reid_lightning.commands.draw_traffic`: draw two clips of the same vehicles with their ground truth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reid_lightning.console import ArgumentParser, safe_console
+from reid_lightning.commands.console import ArgumentParser, safe_console
 from reid_lightning.errors import ReIDError, one_screen
 from reid_lightning.synthetic.traffic.draw import draw_traffic
 from reid_lightning.synthetic.traffic.spec import TrafficSpec
@@ -17,7 +17,7 @@ from reid_lightning.synthetic.traffic.spec import TrafficSpec
 def main(arguments: list[str] | None = None) -> int:
     """Draw; returns the exit status: 1, with one line to explain, when the user can mend it; 130 on Ctrl-C."""
     given = TrafficSpec()
-    parser = ArgumentParser(prog="python -m reid_lightning.synthetic.traffic", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.commands.draw_traffic", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=Path("data/synthetic"), help="where traffic is kept")
     parser.add_argument("--seed", type=int, default=given.seed)
     parser.add_argument("--vehicles", type=int, default=given.vehicles)

@@ -1,4 +1,4 @@
-"""`python -m reid_lightning.search.gallery`: look after the registered vehicles and the vectors derived from them."""
+"""`python -m reid_lightning.commands.gallery`: look after the registered vehicles and the vectors derived from them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from reid_lightning import config_types
 from reid_lightning.bundle.bundle import OPTS_NAME, read_options
 from reid_lightning.bundle.loading import best_device, load_reid_model
-from reid_lightning.console import ArgumentParser, argument_of, safe_console
+from reid_lightning.commands import config_types
+from reid_lightning.commands.console import ArgumentParser, argument_of, safe_console
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.drawing.tables import Name, count, new_table
 from reid_lightning.errors import ReIDError, one_screen, printable
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--name", default="vehicles", type=word, help="its table or collection")
     common.add_argument("--token", default=os.environ.get("MILVUS_TOKEN"), help="of a Milvus server (or MILVUS_TOKEN)")
     common.add_argument("--device", default="cpu", type=argument_of(config_types.Device), help="where to embed")
-    parser = ArgumentParser(prog="python -m reid_lightning.search.gallery", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.commands.gallery", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for name, run, names, text in (
         ("rebuild", _embed, (), "embed every crop anew, also after a change of the model"),
@@ -225,7 +225,7 @@ def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) ->
     left = f"; {done.left} stay: they are registered anew, or have moved on" if done.left else ""
     _say(console, f"restore: {done.vehicle} is back with {count(len(done.moved), 'sighting')}{left}; {followed}")
     if not done.origins:
-        command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
+        command = f"python -m reid_lightning.commands.gallery sync --gallery {gallery.root} --bundle <folder>"
         _say(console, f"pictures without vectors, where there are any, are embedded by: {command}")
     return 0
 
@@ -327,7 +327,7 @@ def _import(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     if options.bundle is not None:
         return _embed(gallery, options, console)
     if report.added:
-        command = f"python -m reid_lightning.search.gallery sync --gallery {gallery.root} --bundle <folder>"
+        command = f"python -m reid_lightning.commands.gallery sync --gallery {gallery.root} --bundle <folder>"
         _say(console, f"what was added cannot be searched until it is embedded: {command}")
     return 0
 

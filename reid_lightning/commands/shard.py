@@ -1,4 +1,4 @@
-"""Write a data set as shards: `python -m reid_lightning.data.shard data=veri776 data.root=/data/VeRi output=<folder>`.
+"""Write a data set as shards: `python -m reid_lightning.commands.shard data=veri776 data.root=... output=<folder>`.
 
 The format is described in `reid_lightning.data.shards`; `data=shards data.root=<folder>` reads it.
 """
@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from reid_lightning.cli import entry_point
+from reid_lightning.commands.entry_point import entry_point
 from reid_lightning.data.shards.writing import check_output, write_shards
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO
 from urllib.parse import quote, unquote
 
-from reid_lightning.config_checks import describe, fits
+from reid_lightning.commands.config_checks import describe, fits
 from reid_lightning.errors import one_screen, printable
 from reid_lightning.redaction import MASK, SCHEME, SERVER, has_user, is_secret, without_password
 from reid_lightning.user_messages import shown

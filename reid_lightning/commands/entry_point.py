@@ -23,17 +23,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import write_atomically
-from reid_lightning.command_line import CommandLine, as_typed, read_words
-from reid_lightning.config_checks import check_values
-from reid_lightning.config_mistakes import check_missing, explained
-from reid_lightning.config_types import declared_for
-from reid_lightning.console import fail, safe_console
+from reid_lightning.commands.command_line import CommandLine, as_typed, read_words
+from reid_lightning.commands.config_checks import check_values
+from reid_lightning.commands.config_mistakes import check_missing, explained
+from reid_lightning.commands.config_types import declared_for
+from reid_lightning.commands.console import fail, safe_console
+from reid_lightning.commands.run_folder import RunFolderTaken, release
 from reid_lightning.errors import ReIDError
 from reid_lightning.redaction import without_secrets
-from reid_lightning.run_folder import RunFolderTaken, release
 from reid_lightning.user_messages import user_message
 
-CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
+CONFIG_DIR = next(folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf").is_dir())
+"""In the installed package, or beside it in a clone."""
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too

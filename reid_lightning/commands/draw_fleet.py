@@ -1,4 +1,4 @@
-"""`python -m reid_lightning.synthetic.fleet`: draw a fleet and, if asked, a contact sheet of it."""
+"""`python -m reid_lightning.commands.draw_fleet`: draw a fleet and, if asked, a contact sheet of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reid_lightning.console import ArgumentParser, safe_console
+from reid_lightning.commands.console import ArgumentParser, safe_console
 from reid_lightning.errors import ReIDError, one_screen
 from reid_lightning.synthetic.fleet.draw import draw_fleet
 from reid_lightning.synthetic.fleet.sheet import write_sheet
@@ -17,7 +17,7 @@ from reid_lightning.synthetic.fleet.spec import fleet_spec
 
 def main(arguments: list[str] | None = None) -> int:
     """Draw; returns the exit status: 1, with one line to explain, when the user can mend it; 130 on Ctrl-C."""
-    parser = ArgumentParser(prog="python -m reid_lightning.synthetic.fleet", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.commands.draw_fleet", description=__doc__)
     parser.add_argument("root", nargs="?", type=Path, default=Path("data/synthetic"), help="where fleets are kept")
     parser.add_argument("--size", default="small", help="tiny, small (default) or veri")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,4 @@
-"""`python -m reid_lightning.search.video.detectors`: which file of a detector is known to work, and fetch it."""
+"""`python -m reid_lightning.commands.detector`: which file of a detector is known to work, and fetch it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from reid_lightning.console import ArgumentParser, safe_console
+from reid_lightning.commands.console import ArgumentParser, safe_console
 from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.search.video.detectors.files import KNOWN, default_folder, fetch, fetched
 
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     common = ArgumentParser(add_help=False)
     common.add_argument("--folder", type=Path, help=f"where the file lies (default: {default_folder()})")
-    parser = ArgumentParser(prog="python -m reid_lightning.search.video.detectors", description=__doc__)
+    parser = ArgumentParser(prog="python -m reid_lightning.commands.detector", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     commands.add_parser("list", parents=[common], help="the files that are known, with address, licence and checksum")
     fetching = commands.add_parser("fetch", parents=[common], help="fetch one and check it")

@@ -1,0 +1,1 @@
+"""The commands: all of Hydra lives here, and nothing below imports them."""

@@ -1,0 +1,40 @@
+"""See what augmentation does: `python -m reid_lightning.commands.augmentation_sheet [transforms=strong] [data=...]`."""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import track
+
+from reid_lightning.atomic import check_writable, save_picture
+from reid_lightning.commands.entry_point import build, entry_point
+from reid_lightning.data.inspection.sheet import augmented_columns, check_request, describe, draw_sheet, spread
+
+
+@entry_point("augmentation_sheet")
+def augmentation_sheet(cfg: DictConfig) -> None:
+    """Draw the sheet for the training pictures and the transforms that the configuration names."""
+    output = Path(cfg.output)
+    check_request(output, pictures=cfg.pictures, draws=cfg.draws)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(output.parent)
+    transform = build(cfg, "transforms")(instantiate(cfg.input))
+    paths = spread(instantiate(cfg.data).train, cfg.pictures)
+    console = Console(stderr=True)
+    columns = augmented_columns(
+        paths,
+        transform,
+        draws=cfg.draws,
+        seed=cfg.seed,
+        track=lambda draws: track(draws, "drawing", console=console, transient=True),
+    )
+    choice = HydraConfig.get().runtime.choices["transforms"]
+    title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
+    save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
+    Console().print(f"{len(paths)} pictures, {cfg.draws} draws each: {output}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    augmentation_sheet()

@@ -1,0 +1,30 @@
+"""What a data set holds: `python -m reid_lightning.commands.report data=veri776 data.root=/data/VeRi`."""
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+
+from reid_lightning.commands.entry_point import entry_point
+from reid_lightning.data.inspection.report import render_report, report_on
+from reid_lightning.data.records import VehicleDataset
+
+
+@entry_point("report")
+def report(cfg: DictConfig) -> None:
+    """Read the data set that the configuration names and show what it holds; of a joined one, each set's."""
+    dataset = _read(cfg, on_bad_image="skip")
+    for part in dataset.parts or (dataset,):
+        found = report_on(lambda on_bad_image, part=part: part)
+        Console().print(render_report(found), soft_wrap=True)  # paths in one piece
+
+
+def _read(cfg: DictConfig, *, on_bad_image: str) -> VehicleDataset:
+    if "sets" not in cfg.data:
+        return instantiate(cfg.data, on_bad_image=on_bad_image)
+    for reader in cfg.data.sets.values():
+        reader.on_bad_image = on_bad_image
+    return instantiate(cfg.data)
+
+
+if __name__ == "__main__":
+    report()
