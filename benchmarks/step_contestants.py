@@ -27,11 +27,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.commands.entry_point import CONFIG_DIR, build
+from reid_lightning.commands.preflight import use_fast_convolutions
 from reid_lightning.data.batches.batch import Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.parameter_groups import build_optimizer
-from reid_lightning.training.preflight import use_fast_convolutions
 
 PER_IDENTITY, IDENTITIES = 4, 576  # pictures of one vehicle in a batch; VeRi-776's training vehicles
 RIVALS_RECIPE = "configs/VeRi/sbs_R50-ibn.yml"

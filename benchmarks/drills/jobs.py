@@ -22,7 +22,7 @@ from reid_lightning.bundle.bundle import open_model
 from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
-from reid_lightning.training.checkpoints import damage
+from reid_lightning.untrusted.checksums import damage
 
 RUN = "hydra.run.dir=run"
 TINY_TRAINING = (

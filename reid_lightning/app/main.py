@@ -15,7 +15,7 @@ def main() -> None:
     if str(HERE.parents[1]) not in sys.path:  # Streamlit puts this file's folder there, not the project's
         sys.path.insert(0, str(HERE.parents[1]))
     from reid_lightning.app.context import app_context
-    from reid_lightning.app.demo import show_demo_result
+    from reid_lightning.app.demo.page import show_demo_result
     from reid_lightning.app.icon import car_icon
     from reid_lightning.app.widgets import show_error
     from reid_lightning.errors import ReIDError
@@ -24,9 +24,14 @@ def main() -> None:
     st.set_page_config(page_title="reid_lightning", page_icon=car_icon(), layout="wide")
     page = st.navigation(
         [
-            st.Page(HERE / "screens/register.py", title="Register", icon=":material/add_a_photo:", default=True),
-            st.Page(HERE / "screens/search.py", title="Search", icon=":material/search:"),
-            st.Page(HERE / "screens/gallery.py", title="Gallery", icon=":material/photo_library:"),
+            st.Page(
+                HERE / "register/page.py",
+                title="Register",
+                icon=":material/add_a_photo:",
+                default=True,
+            ),
+            st.Page(HERE / "search/page.py", title="Search", url_path="search", icon=":material/search:"),
+            st.Page(HERE / "gallery/page.py", title="Gallery", url_path="gallery", icon=":material/photo_library:"),
         ],
         position="top",
     )

@@ -55,8 +55,8 @@ def register(cfg: DictConfig) -> int:
                 files.begin(source, camera=camera, known=known)
                 try:
                     with watching(source) as on_step:
-                        when = {"start": start, "on_step": on_step}
-                        for one in () if known else registrar.register(source, camera=camera, **when):
+                        found = registrar.register(source, camera=camera, start=start, on_step=on_step)
+                        for one in () if known else found:
                             files.add(one)
                 except ReIDError as error:
                     empty.append(str(error))  # the others may hold vehicles

@@ -60,8 +60,14 @@ def search(cfg: DictConfig) -> int:
         decisions = finder.decisions()
         query = {"query": source.name, "min_score": options.min_score, "bundle": store.fingerprint}
         files.finish(decisions, query=query)
-    told = {"threshold": threshold, "tracks": finder.tracks, "one_vehicle": options.one_vehicle}
-    print_found(source, files.matches, decisions, **told)
+    print_found(
+        source,
+        files.matches,
+        decisions,
+        threshold=threshold,
+        tracks=finder.tracks,
+        one_vehicle=options.one_vehicle,
+    )
     print_warning(source)
     print_written(console(), files.written())
     if ended is not None:

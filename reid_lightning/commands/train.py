@@ -9,15 +9,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
 from reid_lightning.commands.entry_point import build, entry_point, plain_config, save_config
-from reid_lightning.evaluation.evaluator import print_judgement
-from reid_lightning.models import check_input_size, warn_of_mismatch
-from reid_lightning.ranks import is_rank_zero
-from reid_lightning.search import load_reid_model
-from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
-from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
-from reid_lightning.training.checkpoints import bytes_of_run
-from reid_lightning.training.loggers import finishing_wandb, log_bundle
-from reid_lightning.training.preflight import (
+from reid_lightning.commands.preflight import (
     agree_on_sides,
     check_batches,
     check_config,
@@ -26,6 +18,14 @@ from reid_lightning.training.preflight import (
     check_validated,
     use_fast_convolutions,
 )
+from reid_lightning.evaluation.evaluator import print_judgement
+from reid_lightning.models import check_input_size, warn_of_mismatch
+from reid_lightning.ranks import is_rank_zero
+from reid_lightning.search import load_reid_model
+from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
+from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
+from reid_lightning.training.checkpoints import bytes_of_run
+from reid_lightning.training.loggers import finishing_wandb, log_bundle
 from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
 

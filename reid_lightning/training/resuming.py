@@ -49,12 +49,12 @@ def choose_checkpoint(path: Path) -> Path:
     """
     if path.is_dir():
         whole, damaged = _newest_whole(path)
-        for other, reason in damaged:
-            _log.warning("passed over %s: %s", other, reason)
+        for other, why in damaged:
+            _log.warning("passed over %s: %s", other, why)
         if whole is not None:
             _log.info("going on from %s", whole)
             return whole
-        found = "; ".join(f"{other.name}: {reason}" for other, reason in damaged) or "there is no .ckpt file"
+        found = "; ".join(f"{other.name}: {why}" for other, why in damaged) or "there is no .ckpt file"
         raise ReIDError(f"resume={path}: no whole checkpoint in this folder ({found}). Start without resume.")
     if not path.is_file():
         raise ReIDError(f"no checkpoint at resume={path}; expected a .ckpt file, or the folder of a run.")

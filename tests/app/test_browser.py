@@ -1,7 +1,6 @@
 """The application as its user has it: a server of its own, a real browser, drawn clips of two cameras."""
 
 import re
-import sys
 import zipfile
 from pathlib import Path
 
@@ -9,16 +8,13 @@ import pytest
 import torch
 from browser import FIND, SAVE, SAVED, SEARCH, SEARCH_IN, Tab, chromium, serving
 from PIL import Image
+from toy_clips import scene, write_clip
 
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
-from toy_clips import scene, write_clip
 
 SPEC = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=6, width=640, height=360, travel=(1.2, 1.6))
 READ, MISREAD, TRUE = "PE35KJC", "UU04NYC", "UU94NYC"  # what the plate reader makes of two of its three vehicles

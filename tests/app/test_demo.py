@@ -11,18 +11,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from streamlit.testing.v1 import AppTest
+from toy_clips import scene, write_clip
 
-from reid_lightning.app import demo
 from reid_lightning.app.context import AppContext, _settings
-from reid_lightning.app.demo_job import DemoPlan, make_demo, run_child, training_progress
+from reid_lightning.app.demo import page as demo
+from reid_lightning.app.demo.job import DemoPlan, make_demo, run_child, training_progress
 from reid_lightning.app.jobs import Job
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.synthetic.traffic import TrafficSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
-from toy_clips import scene, write_clip
 
 LIMIT = 60
 FAST = ("plate_reader=none", "detector.warm_up=3")

@@ -17,11 +17,11 @@ from streamlit.testing.v1 import AppTest
 
 from reid_lightning.app import widgets
 from reid_lightning.app.context import app_context
-from reid_lightning.app.gallery_charts import timeline
-from reid_lightning.app.gallery_choice import Choice, chosen
-from reid_lightning.app.gallery_overview import GalleryOverview
-from reid_lightning.app.gallery_pictures import LARGEST, SIZE, thumbnail
-from reid_lightning.app.gallery_statistics import moment, statistics_of
+from reid_lightning.app.gallery.charts import timeline
+from reid_lightning.app.gallery.choice import Choice, chosen
+from reid_lightning.app.gallery.overview import GalleryOverview
+from reid_lightning.app.gallery.pictures import LARGEST, SIZE, thumbnail
+from reid_lightning.app.gallery.statistics import moment, statistics_of
 from reid_lightning.app.jobs import Cancelled
 from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.gallery.archive import export_gallery
@@ -59,7 +59,7 @@ def start(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sys, "argv", ["main.py", "gallery=gallery", *given])  # the same for all: composed once
         monkeypatch.chdir(tmp_path)
         app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS)
-        app.switch_page("screens/gallery.py")
+        app.switch_page("gallery/page.py")
         if vehicle is not None:
             app.query_params["vehicle"] = vehicle
         return good(app.run())
@@ -150,9 +150,9 @@ def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -
     app.datetime_input(key="gallery_since").set_value(datetime(2026, 1, 2)).run()
     app.selectbox(key="gallery_order").set_value("sightings").run()
     for _ in range(2):
-        good(app.switch_page("screens/register.py").run())
+        good(app.switch_page("register/page.py").run())
         good(app.run())
-        good(app.switch_page("screens/gallery.py").run())
+        good(app.switch_page("gallery/page.py").run())
         assert app.text_input(key="gallery_text").value == "ab12" and cards(app) == ["AB12CDE"]
         assert app.multiselect(key="gallery_cameras").value == ["south"]
         assert app.multiselect(key="gallery_types").value == ["car"]
@@ -160,8 +160,8 @@ def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -
         assert app.selectbox(key="gallery_order").value == "sightings" and "1 of 3 vehicles fit" in shown(app)
     press(app, "gallery_clear")
     assert len(cards(app)) == 3 and not any(one.key == "gallery_clear" for one in app.button)
-    good(app.switch_page("screens/register.py").run())
-    assert len(cards(good(app.switch_page("screens/gallery.py").run()))) == 3
+    good(app.switch_page("register/page.py").run())
+    assert len(cards(good(app.switch_page("gallery/page.py").run()))) == 3
 
 
 def test_a_camera_that_is_gone_is_no_filter_any_more(start, gallery: Gallery) -> None:
@@ -420,7 +420,7 @@ def test_a_zip_too_large_for_the_servers_memory_is_named_and_not_sent(
 
 
 def test_an_export_that_fails_says_why(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_lightning.app import gallery_jobs
+    from reid_lightning.app.gallery import jobs as gallery_jobs
 
     def full(*given: object, **named: object) -> None:
         raise OSError(28, "No space left on device", "gallery.zip")
@@ -528,7 +528,7 @@ def test_the_time_line_shows_local_times(gallery: Gallery) -> None:
 
 
 def test_an_overview_follows_every_change_and_reads_only_what_changed(gallery: Gallery, monkeypatch) -> None:
-    from reid_lightning.app import gallery_overview
+    from reid_lightning.app.gallery import overview as gallery_overview
 
     monkeypatch.setattr(gallery_overview, "_SURE_AFTER", -1)
     look, read = GalleryOverview(gallery.root), []
@@ -581,7 +581,7 @@ def test_names_that_are_too_long_for_a_folder(start, gallery: Gallery) -> None:
 
 
 def test_a_second_click_says_the_same_again(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_lightning.app import gallery_dialogs
+    from reid_lightning.app.gallery import dialogs as gallery_dialogs
 
     real = gallery_dialogs._do
 
@@ -624,7 +624,7 @@ def test_a_full_disk_while_a_zip_is_uploaded(start, gallery: Gallery, zipped: by
 
 
 def test_a_check_can_be_cancelled(start, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reid_lightning.app import gallery_jobs
+    from reid_lightning.app.gallery import jobs as gallery_jobs
 
     job = gallery_jobs.Job("x", lambda job: None)
     assert job.wait(SECONDS)

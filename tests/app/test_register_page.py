@@ -2,19 +2,15 @@
 
 import io
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from toy_clips import scene, write_clip
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, open_store
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
-from toy_clips import scene, write_clip
 
 SECONDS = 60
 
@@ -220,8 +216,8 @@ def test_many_uploaded_pictures_are_checked_by_the_job(app, gallery):
         ended(app, "register_finding")
     assert not app.exception and len(app.error) == 1 and "bad.png" in app.error[0].value.replace("\\", "")
     assert list(app.session_state["uploads"].folder.iterdir()) == [] and field(app, "Camera").value == "north"
-    app.switch_page("screens/gallery.py").run()
-    app.switch_page("screens/register.py").run()
+    app.switch_page("gallery/page.py").run()
+    app.switch_page("register/page.py").run()
     assert field(app, "Camera").value == "north"
     app.file_uploader[0].set_value(sent)
     button(app, "Find vehicles").click().run()
@@ -319,8 +315,8 @@ def test_a_typed_plate_is_kept_whatever_is_shown_next(app, tmp_path, monkeypatch
     app.number_input[0].set_value(2).run()
     app.number_input[0].set_value(1).run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
-    app.switch_page("screens/gallery.py").run()
-    app.switch_page("screens/register.py").run()
+    app.switch_page("gallery/page.py").run()
+    app.switch_page("register/page.py").run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
     (folder / "03.png").unlink()
     button(app, "Save 30").click().run()

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_lightning.app.score_chart import default_min_score, in_words, score_chart, score_table
-from reid_lightning.app.search_filters import Offered, offered
-from reid_lightning.app.search_found import MOST_BINS, Found
-from reid_lightning.app.search_results import MOST_VEHICLES, timeline_table
+from reid_lightning.app.search.filters import Offered, offered
+from reid_lightning.app.search.found import MOST_BINS, Found
+from reid_lightning.app.search.results import MOST_VEHICLES, timeline_table
+from reid_lightning.app.search.score_chart import default_min_score, in_words, score_chart, score_table
 from reid_lightning.ranking.open_set_result import CompactHistogram
 from reid_lightning.search.matching.vehicle_search import SearchedFrame
 from reid_lightning.search.records import Frame, Match, VectorRecord

@@ -23,7 +23,6 @@ from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.records import Crop, Sighting
 
 PROJECT = Path(__file__).parents[2]
-sys.path.insert(0, str(PROJECT / "tests/search"))
 
 from toy_clips import scene, write_clip  # noqa: E402
 
@@ -93,7 +92,7 @@ def open_page(tmp_path, monkeypatch, bundle):
         monkeypatch.setattr(sys, "argv", ["main.py", *given, *arguments])
         monkeypatch.chdir(tmp_path)
         at = AppTest.from_file(str(PROJECT / "reid_lightning/app/main.py"), default_timeout=60)
-        return at.switch_page("screens/search.py").run()
+        return at.switch_page("search/page.py").run()
 
     return opened
 
@@ -432,7 +431,7 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     at.datetime_input(key="search_since").set_value(datetime(2026, 1, 1))
     at.run()
     for screen in ("gallery", "search"):
-        at.switch_page(f"screens/{screen}.py").run()
+        at.switch_page(f"{screen}/page.py").run()
         assert not at.exception and not at.warning
     fields = (at.number_input(key="search_top_k"), at.number_input(key="search_every"), at.slider[0])
     assert [field.value for field in fields] == [7, 3, 0.33]
@@ -441,12 +440,12 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     assert at.datetime_input(key="search_since").value == datetime(2026, 1, 1)
     at.radio(key="search_kind").set_value("The vehicle on a picture").run()
     for screen in ("gallery", "search"):
-        at.switch_page(f"screens/{screen}.py").run()
+        at.switch_page(f"{screen}/page.py").run()
     assert at.radio(key="search_kind").value == "The vehicle on a picture"
 
 
 def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle, monkeypatch):
-    from reid_lightning.app import search_form
+    from reid_lightning.app.search import form as search_form
 
     at = open_page()
     at.selectbox(key="search_vehicle").select("BLUE_2")
@@ -464,7 +463,7 @@ def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle, monkeyp
 
 @pytest.mark.parametrize("limit", [{"MOST_MATCHES": 10}, {"MOST_SECONDS": 2.0}])
 def test_a_live_stream_is_followed_for_so_long(open_page, gallery, clip, monkeypatch, limit):
-    from reid_lightning.app import search_job
+    from reid_lightning.app.search import job as search_job
 
     real = search_job.open_source
 
@@ -520,7 +519,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(open_page, gallery, clip, mo
 @pytest.mark.parametrize("screen", ["search", "gallery"])
 def test_a_gallery_that_is_a_file_is_one_error(open_page, tmp_path, screen):
     (tmp_path / "gallery").write_text("x")
-    at = open_page().switch_page(f"screens/{screen}.py").run()
+    at = open_page().switch_page(f"{screen}/page.py").run()
     assert not at.exception and len(at.error) == 1
     message = at.error[0].value.replace("\\", "")
     assert f"the gallery {tmp_path / 'gallery'} is a file; expected a folder" in message

@@ -1,25 +1,21 @@
 """The gallery's vectors are closed by whatever opened them: a page, a change, a long job, also one that fails."""
 
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from toy_clips import scene
 
-from reid_lightning.app import gallery_actions
 from reid_lightning.app.context import AppContext, _settings
-from reid_lightning.app.gallery_jobs import embedding, exporting, importing
-from reid_lightning.app.gallery_model import model_state
+from reid_lightning.app.gallery import actions as gallery_actions
+from reid_lightning.app.gallery.jobs import embedding, exporting, importing
+from reid_lightning.app.gallery.model import model_state
 from reid_lightning.app.jobs import Job
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import gallery as search_gallery
 from reid_lightning.search.gallery import Gallery
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
-from toy_clips import scene
 
 SECONDS = 60
 FAST = ("gallery=gallery", "plate_reader=none", "detector.warm_up=3")
@@ -112,7 +108,7 @@ def test_what_fails_is_closed_as_well(context, stores, monkeypatch):
 def test_each_look_at_the_search_page_closes_what_it_opens(context, stores, project, tmp_path):
     embedded(context, stores)
     app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS)
-    app.switch_page("screens/search.py").run()
+    app.switch_page("search/page.py").run()
     stores.all_closed(opened=1)
     for _ in range(3):
         app.run()

@@ -3,20 +3,16 @@
 import errno
 import gc
 import io
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from toy_clips import scene, write_clip
 
 from reid_lightning.app.uploads import Uploads, check_pictures, harmless_name
 from reid_lightning.errors import ReIDError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-
-from toy_clips import scene, write_clip
 
 
 @dataclass

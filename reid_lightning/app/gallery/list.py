@@ -1,0 +1,139 @@
+"""All vehicles as cards, with filters; and their statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import streamlit as st
+
+from reid_lightning.app.gallery.charts import bars
+from reid_lightning.app.gallery.choice import ORDERS, Choice, chosen
+from reid_lightning.app.gallery.dialogs import show_vehicle
+from reid_lightning.app.gallery.overview import Overview, VehicleEntry
+from reid_lightning.app.gallery.paging import paged
+from reid_lightning.app.gallery.pictures import thumbnail
+from reid_lightning.app.gallery.statistics import NO_CAMERA, statistics_of
+from reid_lightning.app.text import count, date, plain
+from reid_lightning.app.widgets import keep_fields
+from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.search.records import UNCONFIRMED
+
+PER_PAGE = 24
+TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE = (
+    f"gallery_{name}" for name in ("text", "cameras", "types", "since", "until", "order", "page")
+)
+_WIDTH = 170  # pixels of a card: two beside each other on a phone
+_MOST_BARS = 60
+
+
+def keep_filters() -> None:
+    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was filtered is
+    wanted again."""
+    keep_fields((TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE), under="gallery_kept")
+
+
+def current_choice() -> Choice:
+    """What the filters say."""
+    state = st.session_state
+    return Choice(
+        text=state.get(TEXT, ""),
+        cameras=tuple(state.get(CAMERAS, ())),
+        types=tuple(state.get(TYPES, ())),
+        since=_seconds(state.get(SINCE)),
+        until=_seconds(state.get(UNTIL)),
+        order=state.get(ORDER, ORDERS[0]),
+    )
+
+
+def vehicle_list(overview: Overview) -> None:
+    """Filters, then cards."""
+    _filters(overview.vehicles)
+    choice = current_choice()
+    shown = chosen(overview.vehicles, choice)
+    if not choice.is_everything:
+        st.button("Clear the filters", key="gallery_clear", on_click=_clear, icon=":material/filter_alt_off:")
+    if not shown:
+        st.info("No vehicle fits these filters. Clear some of them to see more.", icon=":material/info:")
+        return
+    everything = count(len(overview.vehicles), "vehicle")
+    st.caption(everything if choice.is_everything else f"{len(shown):,} of {everything} fit the filters")
+    with st.container():
+        cards = st.container(horizontal=True)
+        for vehicle in paged(shown, key=PAGE, per_page=PER_PAGE):
+            with cards:
+                _card(vehicle)
+
+
+def show_statistics(overview: Overview) -> None:
+    """Of all that is registered."""
+    numbers = statistics_of(overview.vehicles)
+    with st.container(horizontal=True):
+        st.metric("Vehicles", f"{numbers.vehicles:,}", width=_WIDTH)
+        st.metric("Sightings", f"{numbers.sightings:,}", width=_WIDTH)
+        st.metric("Pictures", f"{numbers.crops:,}", width=_WIDTH)
+    st.subheader("Sightings by camera", anchor=False)
+    most = sorted(numbers.per_camera.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_BARS]
+    st.altair_chart(bars(dict(most), "camera"), width="stretch")
+    if len(numbers.per_camera) > _MOST_BARS:
+        st.caption(f"The {_MOST_BARS} cameras with the most sightings, of {len(numbers.per_camera):,}.")
+    st.subheader("Sightings by day", anchor=False)
+    if numbers.per_day:
+        last = dict(list(numbers.per_day.items())[-_MOST_BARS:])
+        st.altair_chart(bars(last, "day"), width="stretch")
+        if len(numbers.per_day) > _MOST_BARS:
+            st.caption(f"The last {_MOST_BARS} days with sightings, of {len(numbers.per_day):,}.")
+    if numbers.undated:
+        st.caption(f"{count(numbers.undated, 'sighting')} at unknown times.")
+
+
+def _filters(vehicles: Sequence[VehicleEntry]) -> None:
+    cameras = sorted({one.camera for vehicle in vehicles for one in vehicle.sightings})
+    types = sorted({one.type for vehicle in vehicles for one in vehicle.sightings})
+    for key, options in ((CAMERAS, cameras), (TYPES, types)):
+        st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
+    left, right = st.columns([3, 1])
+    left.text_input("Plate or name", key=TEXT, placeholder="A part of it", on_change=_first_page, max_chars=100)
+    right.selectbox("Sort by", ORDERS, key=ORDER, on_change=_first_page)
+    with st.expander("More filters: camera, type, time", icon=":material/filter_alt:"):
+        left, right = st.columns(2)
+        names = {"format_func": lambda name: plain_text(name) or NO_CAMERA, "on_change": _first_page}
+        left.multiselect("Camera", cameras, key=CAMERAS, placeholder="Any", **names)
+        right.multiselect("Type", types, key=TYPES, placeholder="Any", **names)
+        times = {"step": 60, "format": "YYYY-MM-DD", "on_change": _first_page}
+        left.datetime_input("Seen since", None, key=SINCE, **times)
+        right.datetime_input("Seen until", None, key=UNTIL, **times)
+
+
+def _card(vehicle: VehicleEntry) -> None:
+    summary = vehicle.summary
+    with st.container(border=True, width=_WIDTH, gap="xsmall"):
+        picture = thumbnail(vehicle.cover)
+        if picture is None:
+            st.caption("No readable picture.")
+        else:
+            st.image(picture, width="stretch", alt=summary.id)
+        st.button(
+            plain(summary.id),
+            key=f"gallery_open_{summary.id}",
+            width="stretch",
+            on_click=show_vehicle,
+            args=(summary.id,),
+            help="Open this vehicle",
+        )
+        cameras = ", ".join(plain(name) for name in summary.cameras[:2]) + (" ..." if len(summary.cameras) > 2 else "")
+        mark = "" if summary.confirmed else UNCONFIRMED
+        lines = (count(summary.sightings, "sighting"), cameras, date(summary.last)[:16], mark)
+        st.caption("  \n".join(line for line in lines if line))
+
+
+def _first_page() -> None:
+    st.session_state[PAGE] = 1
+
+
+def _clear() -> None:
+    st.session_state.update({TEXT: "", CAMERAS: [], TYPES: [], SINCE: None, UNTIL: None, PAGE: 1})
+
+
+def _seconds(when: datetime | None) -> float | None:
+    return None if when is None else when.timestamp()

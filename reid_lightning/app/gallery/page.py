@@ -1,0 +1,54 @@
+"""The Gallery page: all that is registered, to look at, correct, count, and carry elsewhere."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from reid_lightning.app.context import app_context
+from reid_lightning.app.gallery.care import export_and_import, model_and_repair, show_problems
+from reid_lightning.app.gallery.dialogs import VEHICLE, show_message
+from reid_lightning.app.gallery.list import keep_filters, show_statistics, vehicle_list
+from reid_lightning.app.gallery.overview import Overview, overview_of
+from reid_lightning.app.gallery.vehicle import vehicle_page
+from reid_lightning.app.text import plain
+
+VIEWS = ("Vehicles", "Statistics", "Export and import", "Model and repair")
+VIEW = "gallery_view"
+
+
+def page() -> None:
+    """A vehicle, when the address names one, or all of them."""
+    keep_filters()
+    st.session_state[VIEW] = st.session_state.get(VIEW) or VIEWS[0]  # kept while a vehicle is looked at
+    context = app_context()
+    vehicle = st.query_params.get(VEHICLE)
+    if vehicle is not None:
+        show_message(context)
+        vehicle_page(context, vehicle)
+        return
+    st.title("Gallery", anchor=False)
+    show_message(context)
+    with st.spinner("Reading the gallery ...", show_time=True):
+        overview = overview_of(context.gallery)
+    view = st.segmented_control("View", VIEWS, key=VIEW, required=True, label_visibility="collapsed")
+    if view == "Export and import":
+        export_and_import(context, overview)
+    elif view == "Model and repair":
+        model_and_repair(context, overview)
+    elif not overview.vehicles:
+        _nothing_yet(overview, str(context.settings.gallery))
+    elif view == "Statistics":
+        show_statistics(overview)
+    else:
+        show_problems(overview.problems)
+        vehicle_list(overview)
+
+
+def _nothing_yet(overview: Overview, folder: str) -> None:
+    st.info(f"No vehicle is registered in {plain(folder)} yet.", icon=":material/directions_car:")
+    st.write("Register pictures or a video, or import a zip of another gallery.")
+    st.page_link("register/page.py", label="Register vehicles", icon=":material/add_a_photo:")
+    show_problems(overview.problems)
+
+
+page()

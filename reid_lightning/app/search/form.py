@@ -1,0 +1,186 @@
+"""What the search page asks for: which vehicle, in what, from which score on, by which filters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import streamlit as st
+
+from reid_lightning.app.context import AppContext
+from reid_lightning.app.search.filters import Offered, offered
+from reid_lightning.app.search.score_chart import default_min_score, in_words, score_chart
+from reid_lightning.app.text import count
+from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
+from reid_lightning.app.widgets import keep_fields
+from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.search import Embedder
+from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.matching.threshold import Threshold
+from reid_lightning.search.matching.vehicle_search import SearchOptions
+from reid_lightning.search.records import Filter
+
+REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
+_MIN_SCORE = "search_min_score"
+_INPUTS = (
+    *(f"search_{name}" for name in ("kind", "vehicle", "named", "top_k", "every")),
+    *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
+)
+_FILTERS_LIVE = 60  # seconds that the filters' values may be old
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was filled in: `wanted` are pictures of the vehicle, `files` or `named` what is searched."""
+
+    wanted: Sequence[Upload]
+    files: Sequence[Upload]
+    named: str
+    every: int
+    options: SearchOptions
+
+
+def keep_inputs() -> None:
+    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was asked is
+    wanted again."""
+    scores = (key for key in st.session_state if str(key).startswith(f"{_MIN_SCORE}_"))
+    keep_fields((*_INPUTS, *scores), under="search_kept")
+
+
+def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: Sequence[str]) -> Asked:
+    """Draw the form; `vehicles` are the names to choose from."""
+    asked, scored = st.columns(2, gap="large")
+    with asked:
+        wanted, vehicle = _ask_wanted(vehicles)
+        files, named = _ask_source(optional=bool(wanted))
+    with scored:
+        min_score = _ask_min_score(embedder)
+    with st.expander("More: how many, which cameras, types and times", icon=":material/tune:"):
+        left, right = st.columns(2)
+        st.session_state.setdefault("search_top_k", 5)
+        st.session_state.setdefault("search_every", context.settings.every)
+        top_k = left.number_input("top_k: matches of a frame", 1, 100, key="search_top_k")
+        every = right.number_input("every: look at every n-th frame", 1, 1000, key="search_every")
+        if wanted and (files or named):
+            st.caption("The vehicle on the picture is looked for; filters of registered vehicles have no say.")
+            where = Filter()
+        else:
+            known = _offered(store, str(context.gallery.root.absolute()), store.fingerprint, store.count())
+            where = _ask_filter(known, vehicle)
+    options = SearchOptions(
+        min_score=min_score,
+        top_k=top_k,
+        where=where,
+        pictures=context.settings.pictures,
+        min_quality=context.settings.min_quality,
+    )
+    return Asked(wanted, files, named, every, options)
+
+
+def _ask_wanted(vehicles: Sequence[str]) -> tuple[list[Upload], str | None]:
+    """Uploaded pictures of the wanted vehicle, or a registered one; none of both: any registered vehicle."""
+    kind = st.radio("Look for", [REGISTERED, PICTURE], horizontal=True, key="search_kind")
+    if kind == REGISTERED:
+        if st.session_state.get("search_vehicle") not in vehicles:  # renamed or deleted meanwhile
+            st.session_state.search_vehicle = None
+        any_one = f"any of {count(len(vehicles), 'vehicle')}"
+        vehicle = st.selectbox(
+            "Vehicle (type to find)",
+            [None, *vehicles],
+            format_func=lambda name: any_one if name is None else plain_text(name),
+            placeholder=any_one,  # Streamlit shows it for None, whatever None is called in the list
+            key="search_vehicle",
+        )
+        return [], vehicle
+    files = st.file_uploader(
+        "Picture of the vehicle",
+        type=PICTURE_ENDINGS,
+        accept_multiple_files=True,
+        key="search_wanted",
+        help="A crop: this vehicle and little else. It need not be registered. Several pictures are of one vehicle.",
+    )
+    return list(files), None
+
+
+def _ask_source(*, optional: bool) -> tuple[list[Upload], str]:
+    """Uploaded files to search in, or the name of others."""
+    files = st.file_uploader(
+        "Search in: one video, or pictures" + (" (left out: which registered vehicle is it?)" if optional else ""),
+        type=ENDINGS,
+        accept_multiple_files=True,
+        key="search_files",
+    )
+    named = st.text_input(
+        "or a file, folder or address that this computer reaches",
+        placeholder="clips/south.mp4, or rtsp://camera/stream",
+        key="search_named",
+    )
+    return list(files), named.strip()
+
+
+def _ask_min_score(embedder: Embedder) -> float:
+    calibration = embedder.calibration
+    start, why = default_min_score(calibration)
+    key = f"{_MIN_SCORE}_{embedder.options.fingerprint}"  # another model, another default
+    st.session_state.setdefault(key, start)
+    min_score = st.slider("min_score: the least score of a match", 0.0, 1.0, step=0.01, key=key)
+    threshold = Threshold(min_score, calibration)
+    if calibration is not None:
+        st.caption(f"Matches {threshold.describe()}.")
+    if calibration is None or calibration.histogram is None:
+        st.caption(f"{why} A stored threshold brings a chart of scores: `evaluate.py ... store_threshold=true`.")
+        _warn(threshold)
+        return min_score
+    st.altair_chart(score_chart(calibration.histogram, min_score), width="stretch")
+    st.write(in_words(calibration.histogram, min_score))
+    st.caption(
+        f"{why} Measured on {calibration.same_pairs:,} pairs of one vehicle and {calibration.different_pairs:,} of "
+        "different ones when the model was evaluated; your cameras may differ."
+    )
+    _warn(threshold)
+    return min_score
+
+
+def _warn(threshold: Threshold) -> None:
+    if threshold.is_below:
+        remedy = f"move the slider to {threshold.calibrated:.2f} for fewer"
+        st.warning(threshold.warning(remedy=remedy), icon=":material/warning:")
+
+
+@st.cache_data(ttl=_FILTERS_LIVE, max_entries=8, show_spinner=False)
+def _offered(_store: VectorStore, gallery: str, model: str, records: int) -> Offered:
+    return offered(_store.records())
+
+
+def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
+    for key, options in (("search_cameras", known.cameras), ("search_types", known.types)):
+        st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
+    left, right = st.columns(2)
+    cameras = left.multiselect(
+        "Registered by camera", known.cameras, format_func=plain_text, placeholder="all cameras", key="search_cameras"
+    )
+    types = right.multiselect("Type", known.types, placeholder="all types", key="search_types")
+    since = until = None
+    if known.first is None or known.last is None:
+        st.caption("The registered pictures have no time to filter by.")
+    else:
+        first, last = _day(known.first), _day(known.last) + timedelta(days=1)
+        days = {"min_value": first, "max_value": last, "value": None}
+        for key in ("search_since", "search_until"):
+            kept = st.session_state.get(key)
+            if kept is not None and not first <= kept <= last:  # of what is no longer registered
+                st.session_state[key] = None
+        since = left.datetime_input("Registered since", key="search_since", **days)
+        until = right.datetime_input("Registered before", key="search_until", **days)
+    return Filter(
+        vehicles=None if vehicle is None else (vehicle,),
+        cameras=tuple(cameras) or None,
+        types=tuple(types) or None,
+        since=None if since is None else since.timestamp(),
+        until=None if until is None else until.timestamp(),
+    )
+
+
+def _day(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds).replace(hour=0, minute=0, second=0, microsecond=0)

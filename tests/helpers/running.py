@@ -1,0 +1,42 @@
+"""Commands of the project inside the process of the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import runpy
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def run_here(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python <script> <arguments>` from `folder`, inside this process; `-m` and a module do as well."""
+    output, errors, status = io.StringIO(), io.StringIO(), 0
+    handlers = logging.root.handlers[:]
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [script, *arguments] if script != "-m" else list(arguments))
+        try:
+            if script == "-m":
+                runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+            else:
+                name = Path(script).stem
+                getattr(importlib.import_module(name), name)()
+        except SystemExit as stop:
+            status = stop.code or 0
+        except Exception:
+            traceback.print_exc()
+            status = 1
+    for handler in [one for one in logging.root.handlers if one not in handlers]:  # Hydra's log files
+        logging.root.removeHandler(handler)
+        handler.close()
+    logging.root.handlers[:] = handlers
+    return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
