@@ -100,7 +100,7 @@ class Embedder(ABC):
             raise ReIDError(f"batch_size is {batch_size}; expected 1 or more.")
         self._check(images)
         unknown: list[str | None] = [None] * len(images)
-        sides = self._side_positions(cameras or unknown, viewpoints or unknown)
+        sides = self._positions_of(cameras or unknown, viewpoints or unknown)
         if any(len(positions) != len(images) for positions in sides):
             raise ReIDError(
                 f"{len(images)} pictures came with {len(sides[0])} cameras and {len(sides[1])} viewpoints; expected "
@@ -118,8 +118,8 @@ class Embedder(ABC):
     def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
         """Preprocessed (B, 3, height, width) and positions (B,), (B,), all on `device` -> (B, dim), not normalised."""
 
-    def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        """Names (N,), (N,) -> positions (N,), (N,) as `ReIDModel.side_positions` gives them; here: all unknown."""
+    def _positions_of(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        """Names (N,), (N,) -> positions (N,), (N,) as `ReIDModel.positions_of` gives them; here: all unknown."""
         return torch.full((len(cameras),), -1), torch.full((len(viewpoints),), -1)
 
     def _embed_batch(
@@ -180,8 +180,8 @@ class ReIDEmbedder(Embedder):
         output: ReIDOutput = self.model(images, cameras, viewpoints)
         return output.embeddings.float()
 
-    def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
-        return self.model.side_positions(cameras, viewpoints)
+    def _positions_of(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+        return self.model.positions_of(cameras, viewpoints)
 
 
 def with_flip(name: str) -> str:

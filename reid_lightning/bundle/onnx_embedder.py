@@ -59,13 +59,13 @@ class OnnxEmbedder(Embedder):
             ) from error
         return torch.from_numpy(embeddings).float()
 
-    def _side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+    def _positions_of(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         if "side_information" in self.options.architecture and any(map(_is_known, (*cameras, *viewpoints))):
             raise ReIDError(
                 "this model uses the names of cameras or viewpoints, of which its ONNX file knows nothing; take "
                 "backend='torch', or leave the names out."
             )
-        return super()._side_positions(cameras, viewpoints)
+        return super()._positions_of(cameras, viewpoints)
 
 
 def _is_known(name: str | None) -> bool:

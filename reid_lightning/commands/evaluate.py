@@ -10,7 +10,7 @@ from reid_lightning.bundle.bundle import open_model
 from reid_lightning.bundle.loading import best_device
 from reid_lightning.commands.entry_point import entry_point, save_config
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation.evaluator import print_judgement
+from reid_lightning.evaluation.evaluator import print_evaluation
 from reid_lightning.search import ReIDEmbedder
 
 
@@ -31,17 +31,17 @@ def evaluate(cfg: DictConfig) -> float:
         dataset = instantiate(cfg.data)
         title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
         bundle = Path(cfg.checkpoint) if cfg.store_threshold else None
-        judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=bundle)
+        evaluated = evaluation.evaluate_model(embedder, dataset, run_dir, bundle=bundle)
     elif cfg.ranking is not None:
         title = Path(cfg.ranking).name
-        judgement = evaluation.of_ranking(cfg.ranking, run_dir)
+        evaluated = evaluation.evaluate_ranking(cfg.ranking, run_dir)
     else:
         title = f"{Path(cfg.query_embeddings).name} against {Path(cfg.gallery_embeddings).name}"
-        judgement = evaluation.of_files(cfg.query_embeddings, cfg.gallery_embeddings, run_dir)
-    print_judgement(judgement, run_dir, title=title)
-    if cfg.store_threshold and judgement.calibration is None:
+        evaluated = evaluation.evaluate_files(cfg.query_embeddings, cfg.gallery_embeddings, run_dir)
+    print_evaluation(evaluated, run_dir, title=title)
+    if cfg.store_threshold and evaluated.calibration is None:
         raise ReIDError("store_threshold=true: no pairs of different vehicles, so there is no threshold to store.")
-    return judgement.result.mAP
+    return evaluated.result.mAP
 
 
 def check_sources(cfg: DictConfig) -> None:

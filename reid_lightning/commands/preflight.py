@@ -1,5 +1,5 @@
 """What of a training command can be refused before anything is read, drawn or downloaded, and of its data before it
-is learnt."""
+is learned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.conv_as_matmul import use_small_map_convolutions
+from reid_lightning.models.conv_as_matmul import use_conv_as_matmul
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.training.acceleration import (
     check_accelerator,
@@ -113,14 +113,14 @@ def check_loss(cfg: DictConfig) -> None:
 
 
 def check_data(dataset: VehicleDataset) -> None:
-    """ReIDError for pictures that are learnt and then judged on; a warning for such identities.
+    """ReIDError for pictures that are learned and then judged on; a warning for such identities.
 
     No more than a warning, because lists may number the vehicles of each side on their own.
     """
     if pictures := shared_pictures(dataset):
         raise ReIDError(
             f"{len(pictures):,} pictures of data set {dataset.name!r} are in training and in query or gallery, such as "
-            f"{pictures[0]}: the model would be judged on the very pictures it has learnt. Remove them from one side: "
+            f"{pictures[0]}: the model would be judged on the very pictures it has learned. Remove them from one side: "
             "the lists, the split column or the split group say which side a picture is on."
         )
     if (identities := shared_identities(dataset)) and is_rank_zero():
@@ -145,7 +145,7 @@ def check_validated(trainer: pl.Trainer) -> None:
         )
 
 
-def agree_on_sides(model: ReIDModel, datamodule: ReIDDataModule) -> None:
+def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> None:
     """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
     them as it does. Before the network meets an optimiser."""
     if model.side_information is None:
@@ -172,4 +172,4 @@ def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: 
 def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
     """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
     products: the same numbers but for rounding, in less time."""
-    return use_small_map_convolutions(model.to(memory_format=torch.channels_last))
+    return use_conv_as_matmul(model.to(memory_format=torch.channels_last))

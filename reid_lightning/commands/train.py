@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from reid_lightning.atomic import check_writable
 from reid_lightning.commands.entry_point import build, entry_point, plain_config, save_config
 from reid_lightning.commands.preflight import (
-    agree_on_sides,
+    agree_on_side_information,
     check_batches,
     check_config,
     check_data,
@@ -18,7 +18,7 @@ from reid_lightning.commands.preflight import (
     check_validated,
     use_fast_convolutions,
 )
-from reid_lightning.evaluation.evaluator import print_judgement
+from reid_lightning.evaluation.evaluator import print_evaluation
 from reid_lightning.models import check_input_size, warn_of_mismatch
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.search import load_reid_model
@@ -60,7 +60,7 @@ def train(cfg: DictConfig) -> float | None:
     evaluation.check(dataset)
     check_data(dataset)
     datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
-    agree_on_sides(model, datamodule)
+    agree_on_side_information(model, datamodule)
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
     check_batches(loss, datamodule, world_size=ranks)
     module = make_module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
@@ -76,12 +76,12 @@ def train(cfg: DictConfig) -> float | None:
             return None
         check_validated(trainer)
         embedder = load_reid_model(run_dir / "bundle", device=device)
-        judgement = evaluation.of_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
+        evaluated = evaluation.evaluate_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
         epoch = embedder.options.data.get("epoch")
-        log_bundle(trainer.loggers, run_dir / "bundle", metrics=judgement.result.as_dict(), epoch=epoch)
+        log_bundle(trainer.loggers, run_dir / "bundle", metrics=evaluated.result.as_dict(), epoch=epoch)
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
-    print_judgement(judgement, run_dir, title=title)
-    return judgement.result.mAP
+    print_evaluation(evaluated, run_dir, title=title)
+    return evaluated.result.mAP
 
 
 if __name__ == "__main__":

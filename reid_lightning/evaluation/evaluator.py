@@ -16,7 +16,7 @@ from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.embedding import embed_pictures, table_of
 from reid_lightning.evaluation.report import draw_pictures, draw_plots, print_table, result_table
-from reid_lightning.evaluation.result import Judgement, write_metrics
+from reid_lightning.evaluation.result import EvaluationResult, write_metrics
 from reid_lightning.evaluation.sets_table import sets_table, write_sets_table
 from reid_lightning.evaluation.track_table import write_track_table
 from reid_lightning.ranking.average_precision import evaluate_problem
@@ -78,7 +78,7 @@ class Evaluation:
     def check(self, dataset: VehicleDataset) -> None:
         """ReIDError for a data set that cannot be judged so, before anything is embedded or trained. Of a joined one,
         each set that has query and gallery pictures."""
-        for part in _judged_parts(dataset):
+        for part in _evaluated_parts(dataset):
             self.check(part)
         for name in ("query", "gallery"):
             if not getattr(dataset, name):
@@ -89,9 +89,9 @@ class Evaluation:
         if self.track_table:
             ImageToTrack().check(*tables)
 
-    def of_model(
+    def evaluate_model(
         self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None = None
-    ) -> Judgement:
+    ) -> EvaluationResult:
         """Embed the data set's query and gallery pictures and judge the ranking. The calibrated threshold, if there is
         one, goes into `bundle` as well.
 
@@ -117,34 +117,34 @@ class Evaluation:
         query, gallery = tables
         ranking = self.protocol.rank(query, gallery, gt_index=dataset.gt_index, jk_index=dataset.jk_index)
         ranking = self._named(ranking)
-        first = judgement = self._measure(ranking)
+        first = evaluated = self._measure(ranking)
         if dataset.gallery_draws is not None:
             images, embeddings = (*dataset.query, *dataset.gallery), torch.cat([table.embeddings for table in tables])
             drawn = rank_draws(self.protocol, table_of(images, embeddings, model=model), dataset.gallery_draws)
             repeats = evaluate_rankings(map(self._named, drawn), ap=self.protocol.ap, ranks=self.protocol.ranks)
-            judgement = replace(first, result=repeats.pooled(), repeats=repeats)
-        write_metrics(judgement, run_dir, data=dataset.name, model=model)
-        if bundle is not None and judgement.calibration is not None:
-            store_calibration(bundle, judgement.calibration)
+            evaluated = replace(first, result=repeats.pooled(), repeats=repeats)
+        write_metrics(evaluated, run_dir, data=dataset.name, model=model)
+        if bundle is not None and evaluated.calibration is not None:
+            store_calibration(bundle, evaluated.calibration)
         by_name = {str(image.path): image for image in (*dataset.query, *dataset.gallery)}
         name = embedder.options.architecture["backbone"].rsplit("/")[-1]
         self._write_rest(ranking, first, tables, run_dir, data=dataset.name, model=name, images=by_name)
-        return judgement
+        return evaluated
 
     def _of_parts(
         self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None, model: str
-    ) -> Judgement:
-        sets: dict[str, Judgement] = {}
-        for part in _judged_parts(dataset):
+    ) -> EvaluationResult:
+        sets: dict[str, EvaluationResult] = {}
+        for part in _evaluated_parts(dataset):
             folder = run_dir / "sets" / part.name
             folder.mkdir(parents=True, exist_ok=True)
-            sets[part.name] = self.of_model(embedder, part, folder, bundle=None if sets else bundle)
-            judgement = replace(next(iter(sets.values())), sets=sets)
-            write_metrics(judgement, run_dir, data=dataset.name, model=model)  # what is known is safe at any time
+            sets[part.name] = self.evaluate_model(embedder, part, folder, bundle=None if sets else bundle)
+            evaluated = replace(next(iter(sets.values())), sets=sets)
+            write_metrics(evaluated, run_dir, data=dataset.name, model=model)  # what is known is safe at any time
             write_sets_table(sets, run_dir)
-        return judgement
+        return evaluated
 
-    def of_files(self, query: str | Path, gallery: str | Path, run_dir: Path) -> Judgement:
+    def evaluate_files(self, query: str | Path, gallery: str | Path, run_dir: Path) -> EvaluationResult:
         """Judge the ranking of two files of embeddings."""
         tables = [read_embeddings(path) for path in (query, gallery)]
         models = [table.model for table in tables]
@@ -155,17 +155,17 @@ class Evaluation:
             )
         ranking = self.protocol.rank(*tables)
         data = f"{Path(query).name} against {Path(gallery).name}"
-        judgement = self._measure(ranking)
-        write_metrics(judgement, run_dir, data=data, model=models[1])
-        self._write_rest(ranking, judgement, tables, run_dir, data=data, model=Path(gallery).stem)
-        return judgement
+        evaluated = self._measure(ranking)
+        write_metrics(evaluated, run_dir, data=data, model=models[1])
+        self._write_rest(ranking, evaluated, tables, run_dir, data=data, model=Path(gallery).stem)
+        return evaluated
 
-    def of_ranking(self, path: str | Path, run_dir: Path) -> Judgement:
+    def evaluate_ranking(self, path: str | Path, run_dir: Path) -> EvaluationResult:
         """Score a finished ranking; of the protocol only `ap` and `ranks` apply."""
         result = evaluate_problem(read_ranking(path), ap=self.protocol.ap, ranks=self.protocol.ranks)
-        judgement = Judgement(result)
-        write_metrics(judgement, run_dir, data=Path(path).name, model="")
-        return judgement
+        evaluated = EvaluationResult(result)
+        write_metrics(evaluated, run_dir, data=Path(path).name, model="")
+        return evaluated
 
     def _named(self, ranking: Ranking) -> Ranking:
         """`ranking`, whose metric says whether pictures were embedded with their mirror images."""
@@ -176,7 +176,7 @@ class Evaluation:
     def _write_rest(
         self,
         ranking: Ranking,
-        judgement: Judgement,
+        evaluated: EvaluationResult,
         tables: Sequence[EmbeddingTable],
         run_dir: Path,
         *,
@@ -195,12 +195,12 @@ class Evaluation:
         if self.pictures:
             folder = run_dir / "pictures"
             folder.mkdir(exist_ok=True)
-            found = {name: getattr(judgement, name) for name in ("result", "camera_pairs", "open_set", "calibration")}
+            found = {name: getattr(evaluated, name) for name in ("result", "camera_pairs", "open_set", "calibration")}
             draw_plots(ranking, folder, **found)
             if images is not None:
-                draw_pictures(ranking, judgement.result, folder, name=data, images=images, columns=self.columns)
+                draw_pictures(ranking, evaluated.result, folder, name=data, images=images, columns=self.columns)
 
-    def _measure(self, ranking: Ranking) -> Judgement:
+    def _measure(self, ranking: Ranking) -> EvaluationResult:
         result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
         open_set = calibration = camera_pairs = None
         try:
@@ -214,28 +214,28 @@ class Evaluation:
             camera_pairs = camera_pair_map(
                 ranking.problem, query_cameras=query_cameras, gallery_cameras=gallery_cameras, ap=self.protocol.ap
             )
-        return Judgement(result, open_set, calibration, camera_pairs)
+        return EvaluationResult(result, open_set, calibration, camera_pairs)
 
 
-def _judged_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
+def _evaluated_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
     """Of the sets that a joined one holds, those that can be evaluated, the first the one that it validates on."""
     return [part for part in dataset.parts if part.query and part.gallery]
 
 
-def print_judgement(judgement: Judgement, run_dir: Path, *, title: str) -> None:
+def print_evaluation(evaluated: EvaluationResult, run_dir: Path, *, title: str) -> None:
     """A table of the result, or of the results on several sets, the threshold, and where everything was written."""
-    if judgement.sets:
-        lines = [f"{name}: {line}" for name, one in judgement.sets.items() for line in _notes(one)]
-        print_table(sets_table(judgement.sets), run_dir, *lines)
+    if evaluated.sets:
+        lines = [f"{name}: {line}" for name, one in evaluated.sets.items() for line in _notes(one)]
+        print_table(sets_table(evaluated.sets), run_dir, *lines)
     else:
-        print_table(result_table(judgement.result, title=title), run_dir, *_notes(judgement))
+        print_table(result_table(evaluated.result, title=title), run_dir, *_notes(evaluated))
 
 
-def _notes(judgement: Judgement) -> list[str]:
+def _notes(evaluated: EvaluationResult) -> list[str]:
     """Lines below the figures: their spread over random galleries, and the threshold."""
-    lines, calibration = [], judgement.calibration
-    if judgement.repeats is not None:
-        lines.append(judgement.repeats.describe())
+    lines, calibration = [], evaluated.calibration
+    if evaluated.repeats is not None:
+        lines.append(evaluated.repeats.describe())
     if calibration is not None:
         lines.append(
             f"threshold {calibration.threshold:.4f}: lets through {calibration.measured_false_match_rate:.2g} of "

@@ -15,12 +15,12 @@ from reid_lightning.ranking.result import RetrievalResult
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EvaluationResult:
     """What an evaluation found. `open_set` is None where there are no pairs of different vehicles, `calibration` also
     where scores mean something in this gallery only, `camera_pairs` where cameras are unknown.
 
     `repeats` are the results over random galleries where the protocol draws them: `result` holds their means then, all
-    else is of the first gallery. `sets` are the judgements of joined data sets by name; the rest is that of the first.
+    else is of the first gallery. `sets` are the results of joined data sets by name; the rest is that of the first.
     """
 
     result: RetrievalResult
@@ -28,7 +28,7 @@ class Judgement:
     calibration: Calibration | None = None
     camera_pairs: CameraPairMap | None = None
     repeats: Repeats | None = None
-    sets: Mapping[str, Judgement] = field(default_factory=dict)
+    sets: Mapping[str, EvaluationResult] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON; `repeats` and `sets` only where there are some."""
@@ -43,7 +43,7 @@ class Judgement:
         return values
 
 
-def write_metrics(judgement: Judgement, run_dir: Path, *, data: str, model: str) -> None:
+def write_metrics(evaluated: EvaluationResult, run_dir: Path, *, data: str, model: str) -> None:
     """`metrics.json`, with the names of the data and the fingerprint of the model."""
-    metrics = {**judgement.as_dict(), "data": data, "model": model}
+    metrics = {**evaluated.as_dict(), "data": data, "model": model}
     write_atomically(run_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")

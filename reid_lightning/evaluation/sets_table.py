@@ -11,14 +11,14 @@ from rich.console import RenderableType
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.tables import Name, new_table, titled
-from reid_lightning.evaluation.result import Judgement
+from reid_lightning.evaluation.result import EvaluationResult
 
 NAME = "sets"
 
 _PRINTED = ("set", "mAP", "rank-1", "mINP", "threshold")  # the files have all
 
 
-def write_sets_table(sets: Mapping[str, Judgement], run_dir: Path) -> None:
+def write_sets_table(sets: Mapping[str, EvaluationResult], run_dir: Path) -> None:
     """Write `sets.csv` (shares, with the standard deviation over random galleries) and `sets.md` (percent)."""
     write_atomically(run_dir / f"{NAME}.csv", _csv(sets))
     header, rows = _cells(sets)
@@ -28,7 +28,7 @@ def write_sets_table(sets: Mapping[str, Judgement], run_dir: Path) -> None:
     write_atomically(run_dir / f"{NAME}.md", "\n".join(lines) + "\n")
 
 
-def sets_table(sets: Mapping[str, Judgement]) -> RenderableType:
+def sets_table(sets: Mapping[str, EvaluationResult]) -> RenderableType:
     """The most of it for the terminal."""
     header, rows = _cells(sets)
     shown = [column for column, name in enumerate(header) if name in _PRINTED]
@@ -42,7 +42,7 @@ def sets_table(sets: Mapping[str, Judgement]) -> RenderableType:
     return titled(table, f"{len(sets)} data sets", caption)
 
 
-def _cells(sets: Mapping[str, Judgement]) -> tuple[list[str], list[list[str]]]:
+def _cells(sets: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
     """The header, and a row a set: percent with the spread over random galleries, the threshold, the sizes."""
     metrics = list(_shares(next(iter(sets.values()))))
     rows = []
@@ -57,7 +57,7 @@ def _cells(sets: Mapping[str, Judgement]) -> tuple[list[str], list[list[str]]]:
     return ["set", *metrics, "threshold", "queries", "gallery"], rows
 
 
-def _csv(sets: Mapping[str, Judgement]) -> str:
+def _csv(sets: Mapping[str, EvaluationResult]) -> str:
     metrics = list(_shares(next(iter(sets.values()))))
     text = io.StringIO()
     columns = ["set", *metrics, *(f"{metric} std" for metric in metrics), "queries", "gallery", "protocol", "junk"]
@@ -72,7 +72,7 @@ def _csv(sets: Mapping[str, Judgement]) -> str:
     return text.getvalue()
 
 
-def _shares(judgement: Judgement) -> dict[str, float]:
-    result = judgement.result
+def _shares(evaluated: EvaluationResult) -> dict[str, float]:
+    result = evaluated.result
     ranks = {f"rank-{rank}": share for rank, share in result.cmc.items()}
     return {"mAP": result.mAP, **ranks, "mINP": result.mINP}

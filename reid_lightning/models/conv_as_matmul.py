@@ -14,7 +14,7 @@ _POSITIONS = 4
 """Up to a map of 2 x 2. A training step of 512 channels takes a fifth of the time there; at 4 x 4 it depends."""
 
 
-def use_small_map_convolutions(model: nn.Module) -> nn.Module:
+def use_conv_as_matmul(model: nn.Module) -> nn.Module:
     """Let the plain convolutions of `model` choose how to compute, in place: the same weights, names and, but for
     rounding, numbers. Wherever `SmallMapConv2d` has nothing to gain it is torch's own convolution."""
     for module in model.modules():

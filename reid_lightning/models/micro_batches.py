@@ -1,4 +1,4 @@
-"""A batch through the network piece by piece, so that only one piece's activations are in memory at a time."""
+"""A batch through the network in micro-batches, so that the activations of only one are in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,30 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.models.reid_model import ReIDOutput
 
 
-def forward_in_pieces(model: nn.Module, *inputs: Tensor | None, pieces: int) -> ReIDOutput:
-    """What `model(*inputs)` gives, a piece of the batch at a time: features and embeddings (batch, dim) of all pieces.
+def forward_in_micro_batches(model: nn.Module, *inputs: Tensor | None, micro_batches: int) -> ReIDOutput:
+    """What `model(*inputs)` gives, a micro-batch at a time: features and embeddings (batch, dim) of all of them.
 
-    A loss on the output compares all pictures of the batch. The backward pass computes each piece a second time, with
-    the same random numbers, so that a batch costs the memory of one piece and a third more computing. Without batch
-    norm the gradients are those of the whole batch at once. Batch norm sees a piece at a time: it normalises by the
-    piece, and its running statistics move once for each piece.
+    A loss on the output compares all pictures of the batch. The backward pass computes each micro-batch a second time,
+    with the same random numbers, so that a batch costs the memory of one and a third more computing. Without batch
+    norm the gradients are those of the whole batch at once. Batch norm sees a micro-batch at a time: it normalises by
+    it, and its running statistics move once for each.
 
     Args:
-        inputs: (batch, ...) each, or None; the batch is a multiple of `pieces`.
+        inputs: (batch, ...) each, or None; the batch is a multiple of `micro_batches`.
 
     Source: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021 (GradCache),
     here by checkpointing the network as a whole.
     """
-    if pieces == 1:
+    if micro_batches == 1:
         return model(*inputs)
     batch = len(inputs[0])
-    if pieces < 1 or batch % pieces:
-        raise ReIDError(f"module.micro_batches is {pieces}; expected a divisor of the batch of {batch} pictures.")
-    parts = zip(*(one.chunk(pieces) if one is not None else [None] * pieces for one in inputs), strict=True)
+    if micro_batches < 1 or batch % micro_batches:
+        raise ReIDError(
+            f"module.micro_batches is {micro_batches}; expected a divisor of the batch of {batch} pictures."
+        )
+    parts = zip(
+        *(one.chunk(micro_batches) if one is not None else [None] * micro_batches for one in inputs), strict=True
+    )
     outputs = [
         checkpoint(model, *part, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(model)))
         for part in parts

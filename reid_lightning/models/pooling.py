@@ -9,7 +9,7 @@ from reid_lightning.errors import ReIDError
 
 
 class GeM(nn.Module):
-    """Generalised mean pooling with a learnt exponent: (mean x^p)^(1/p) over the positions of each channel.
+    """Generalised mean pooling with a learned exponent: (mean x^p)^(1/p) over the positions of each channel.
 
     p = 1 is average pooling, a large p tends to max pooling. Values below `eps` count as `eps`. p is used between 1
     and 6: beyond, eps^p leaves float32 and the gradient of a dead channel would be NaN. Computed in float32.

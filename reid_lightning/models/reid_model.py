@@ -99,7 +99,7 @@ class ReIDModel(nn.Module):
     def forward(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> ReIDOutput:
         """Images (batch, 3, height, width), normalised as in training, to features and embeddings (batch, dim).
 
-        `cameras`, `viewpoints`: (batch,) int64, as `side_positions` gives them; -1 or None: unknown. A network without
+        `cameras`, `viewpoints`: (batch,) int64, as `positions_of` gives them; -1 or None: unknown. A network without
         side information takes no notice of them.
         """
         if self.side_information is None or (cameras is None and viewpoints is None):
@@ -127,7 +127,7 @@ class ReIDModel(nn.Module):
             self.side_information.name(cameras=cameras, viewpoints=viewpoints)
             self._note_sides()
 
-    def side_positions(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
+    def positions_of(self, cameras: Sequence[str | None], viewpoints: Sequence[str | None]) -> tuple[Tensor, Tensor]:
         """Names (N,), (N,) to the positions (N,), (N,) int64 that `forward` takes; -1: unknown, or not used."""
         if self.side_information is None:
             return torch.full((len(cameras),), -1), torch.full((len(viewpoints),), -1)

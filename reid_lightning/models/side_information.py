@@ -17,7 +17,7 @@ from reid_lightning.errors import ReIDError
 
 
 class SideInformation(nn.Module):
-    """One learnt vector for each pair of camera and viewpoint, added to all tokens: z + weight * S[camera, viewpoint].
+    """One learned vector for each pair of camera and viewpoint, added to all tokens: z + weight * S[camera, viewpoint].
 
     The pair is embedded jointly, as in the paper: sums of two embeddings can cancel each other. What is unknown
     (position -1) is averaged over, and S is held centred (its mean over all pairs is zero), which costs nothing because

@@ -23,7 +23,7 @@ from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.micro_batches import forward_in_pieces
+from reid_lightning.models.micro_batches import forward_in_micro_batches
 from reid_lightning.training.accumulation import last_step_factor
 from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
 from reid_lightning.training.non_finite import NonFiniteGuard, non_finite_error
@@ -113,7 +113,7 @@ class ReIDModule(pl.LightningModule):
         kept = self._buffers_to_restore()
         progress = min(1.0, self.global_step / max(1, self._total_steps))
         inputs = (batch.images, batch.cameras, batch.viewpoints)
-        output = forward_in_pieces(self.model, *inputs, pieces=self._micro_batches)
+        output = forward_in_micro_batches(self.model, *inputs, micro_batches=self._micro_batches)
         values = self.loss(output, batch.labels, progress=progress)
         finite = self._guard.judge(values, step=self.global_step, epoch=self.current_epoch, rows=batch.rows)
         if not finite:  # what the forward pass has written into running statistics

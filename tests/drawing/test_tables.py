@@ -15,7 +15,7 @@ from reid_lightning.data.inspection.report import describe_dataset, render_repor
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
 from reid_lightning.evaluation.report import result_table
-from reid_lightning.evaluation.result import Judgement
+from reid_lightning.evaluation.result import EvaluationResult
 from reid_lightning.evaluation.sets_table import sets_table
 from reid_lightning.ranking import evaluate_retrieval
 from reid_lightning.search.gallery import Gallery
@@ -197,7 +197,7 @@ def test_the_figures_of_an_evaluation_however_many_ranks(result):
 def test_the_figures_of_several_sets(result, monkeypatch):
     spreads = {name: 0.1234 for name in ("mAP", "rank-1", "rank-5", "rank-10", "mINP")}
     calibration = SimpleNamespace(threshold=0.93821)
-    one = replace(Judgement(result), repeats=SimpleNamespace(spreads=spreads), calibration=calibration)
+    one = replace(EvaluationResult(result), repeats=SimpleNamespace(spreads=spreads), calibration=calibration)
     lines = drawn(sets_table({LONG: one, "b": one}))
     assert_fits(lines)
     (row,) = rows_with(lines, "100.00 ± 12.34  ", "0.9382", "unk", "...")

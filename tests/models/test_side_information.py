@@ -82,7 +82,7 @@ def test_names_from_the_data_build_the_table_later() -> None:
     assert {name for name, _ in model.named_parameters()} - before == {"side_information.table"}
     assert model.side_information.table.shape == (3, 2, model.embedding_dim)
     assert model.architecture["side_information"] == BOTH
-    positions = model.side_positions(["c003", None, "c009", "c001"], ["rear", "front", None, "side"])
+    positions = model.positions_of(["c003", None, "c009", "c001"], ["rear", "front", None, "side"])
     assert [one.tolist() for one in positions] == [[2, -1, -1, 0], [1, 0, -1, -1]]
     assert all(one.dtype == torch.int64 for one in positions)
 
@@ -92,7 +92,7 @@ def test_architecture_rebuilds_the_network_with_its_names() -> None:
     first.name_sides(cameras=CAMERAS, viewpoints=[])
     second = ReIDModel(**first.architecture).eval()
     second.load_state_dict(first.state_dict())
-    images, (cameras, _) = torch.rand(2, 3, 32, 32), second.side_positions(["c002", "c003"], [None, None])
+    images, (cameras, _) = torch.rand(2, 3, 32, 32), second.positions_of(["c002", "c003"], [None, None])
     with torch.no_grad():
         assert torch.equal(first.embed(images, cameras), second.embed(images, cameras))
 
@@ -101,7 +101,7 @@ def test_networks_without_it_take_no_notice() -> None:
     model = small_vit(None)
     model.name_sides(cameras=CAMERAS, viewpoints=VIEWPOINTS)
     assert "side_information" not in model.architecture
-    assert [one.tolist() for one in model.side_positions(["c001"], [None, "front"])] == [[-1], [-1, -1]]
+    assert [one.tolist() for one in model.positions_of(["c001"], [None, "front"])] == [[-1], [-1, -1]]
     images, cameras = torch.rand(2, 3, 32, 32), torch.tensor([0, 1])
     with torch.no_grad():
         assert torch.equal(model.embed(images, cameras, cameras), model.embed(images))

@@ -40,12 +40,12 @@ def trained(dataset, loss, folder, *, ranks):
     before = {name: value.clone() for name, value in module.state_dict().items()}
     trainer.fit(module, datamodule)
     moved = max(float((value - before[name]).abs().max()) for name, value in module.state_dict().items())
-    assert moved > 1e-3  # it has learnt something at all
+    assert moved > 1e-3  # it has learned something at all
     return module.state_dict()
 
 
 def one_rank(rank, port, dataset, folder):
-    """What each of the two processes does: all losses, one after the other; the first one keeps what was learnt."""
+    """What each of the two processes does: all losses, one after the other; the first one keeps what was learned."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     for name, loss in LOSSES.items():

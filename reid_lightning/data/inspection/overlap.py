@@ -74,15 +74,15 @@ def evaluated_pictures(dataset: VehicleDataset) -> tuple[VehicleImage, ...]:
 def shared_pictures(dataset: VehicleDataset) -> tuple[PicturePath, ...]:
     """Query and gallery pictures that are training pictures too, each once."""
     place_of = place_finder()
-    learnt = {place_of(image.path) for image in dataset.train}
+    learned = {place_of(image.path) for image in dataset.train}
     evaluated = (image.path for image in evaluated_pictures(dataset))
-    return tuple({place: path for path in evaluated if (place := place_of(path)) in learnt}.values())
+    return tuple({place: path for path in evaluated if (place := place_of(path)) in learned}.values())
 
 
 def shared_identities(dataset: VehicleDataset) -> tuple[str, ...]:
     """Sorted identities of training pictures that query or gallery pictures have too."""
-    learnt = {image.identity for image in dataset.train}
-    return tuple(sorted(learnt & {image.identity for image in evaluated_pictures(dataset)}))
+    learned = {image.identity for image in dataset.train}
+    return tuple(sorted(learned & {image.identity for image in evaluated_pictures(dataset)}))
 
 
 def _stem(path: PicturePath) -> str:

@@ -77,7 +77,7 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
 
 
 def _check_apart(parts: Mapping[str, VehicleDataset]) -> None:
-    """No training picture may be in another set: it would be two vehicles at once, or a test picture learnt."""
+    """No training picture may be in another set: it would be two vehicles at once, or a test picture learned."""
     images = [image.path for part in parts.values() for image in (*part.train, *part.query, *part.gallery)]
     place_of, content_of = place_finder(), content_finder(images)
 
@@ -89,20 +89,20 @@ def _check_apart(parts: Mapping[str, VehicleDataset]) -> None:
     for name, part in parts.items():
         for image in part.train:
             for key in keys(image.path):
-                other, learnt = trained.setdefault(key, (name, image.path))
+                other, learned = trained.setdefault(key, (name, image.path))
                 if other != name:
                     raise ReIDError(
                         f"{image.path} is a training picture of data.sets.{other} and of data.sets.{name}"
-                        f"{_spelled(learnt, image.path, other)}. Take it out of one of them."
+                        f"{_spelled(learned, image.path, other)}. Take it out of one of them."
                     )
     for name, part in parts.items():
         for image in (*part.query, *part.gallery):
             for key in keys(image.path):
-                other, learnt = trained.get(key, (name, image.path))
+                other, learned = trained.get(key, (name, image.path))
                 if other != name:
                     raise ReIDError(
                         f"{image.path} is a training picture of data.sets.{other} and a test picture of "
-                        f"data.sets.{name}{_spelled(learnt, image.path, other)}. Take it out of one of them."
+                        f"data.sets.{name}{_spelled(learned, image.path, other)}. Take it out of one of them."
                     )
 
 

@@ -153,9 +153,9 @@ def test_a_picture_may_be_learnt_once_and_never_tested(tmp_path):
     wild = read_veri_wild(root=root)
     with pytest.raises(ReIDError, match=r"000001\.jpg is a training picture of data.sets.a and of data.sets.b"):
         join_datasets(sets={"a": wild, "b": wild})
-    learnt = VehicleDataset("learnt", train=wild.query)
-    with pytest.raises(ReIDError, match=r"training picture of data.sets.learnt and a test picture of data.sets.wild"):
-        join_datasets(sets={"wild": wild, "learnt": learnt})
+    learned = VehicleDataset("learned", train=wild.query)
+    with pytest.raises(ReIDError, match=r"training picture of data.sets.learned and a test picture of data.sets.wild"):
+        join_datasets(sets={"wild": wild, "learned": learned})
     medium = read_veri_wild(root=root, split="medium")
     tests = VehicleDataset("medium", query=medium.query, gallery=medium.gallery)
     assert len(join_datasets(sets={"small": wild, "medium": tests}).parts) == 2, "one test in two sizes is fine"
@@ -184,9 +184,9 @@ def test_another_name_of_a_folder_does_not_hide_its_pictures(tmp_path, monkeypat
         ReIDError, match=r"of data.sets.a and of data.sets.b \(in data.sets.a as .*/w/images/00001/000001\.jpg\)"
     ):
         join_datasets(sets={"a": wild, "b": trained})
-    learnt = VehicleDataset("learnt", train=moved(wild.gallery, other))
+    learned = VehicleDataset("learned", train=moved(wild.gallery, other))
     with pytest.raises(ReIDError, match=r"training picture of data.sets.b and a test picture of data.sets.a"):
-        join_datasets(sets={"a": wild, "b": learnt})
+        join_datasets(sets={"a": wild, "b": learned})
     tests = VehicleDataset("tests", query=moved(wild.query, other), gallery=moved(wild.gallery, other))
     assert len(join_datasets(sets={"a": wild, "b": tests}).parts) == 2
 
@@ -208,10 +208,10 @@ def packed(dataset: VehicleDataset, folder: Path) -> VehicleDataset:
 
 def test_shards_are_known_beside_the_files_and_the_shards_that_they_were_made_of(tmp_path):
     wild = read_veri_wild(root=draw_veri_wild(tmp_path / "w"))
-    learnt = VehicleDataset("learnt", train=wild.query)
-    shards, again = packed(learnt, tmp_path / "s"), packed(wild, tmp_path / "t")
+    learned = VehicleDataset("learned", train=wild.query)
+    shards, again = packed(learned, tmp_path / "s"), packed(wild, tmp_path / "t")
     twice = packed(shards, tmp_path / "u")
-    for train, test in ((shards, wild), (learnt, again), (shards, again), (twice, wild), (twice, again)):
+    for train, test in ((shards, wild), (learned, again), (shards, again), (twice, wild), (twice, again)):
         for sets in ({"a": train, "b": test}, {"b": test, "a": train}):
             with pytest.raises(ReIDError, match=r"training picture of data.sets.a and a test picture of data.sets.b"):
                 join_datasets(sets=sets)

@@ -60,7 +60,7 @@ class MotionDetector:
         self.start()
 
     def start(self) -> None:
-        """A new source begins: its background has to be learnt."""
+        """A new source begins: its background has to be learned."""
         self._subtractor = cv2.createBackgroundSubtractorMOG2(varThreshold=self.sensitivity, detectShadows=True)
         self._seen = 0
         self._size: tuple[int, int] | None = None

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.conv_as_matmul import SmallMapConv2d, small_map_convolution, use_small_map_convolutions
+from reid_lightning.models.conv_as_matmul import SmallMapConv2d, small_map_convolution, use_conv_as_matmul
 
 
 def slow(maps, weight, stride, padding):
@@ -72,7 +72,7 @@ def test_a_network_keeps_its_names_and_its_numbers():
     model = ReIDModel("resnet18", ibn="a", last_stride=2).eval()
     names, images = list(model.state_dict()), torch.randn(2, 3, 64, 64)
     before = model.embed(images)
-    assert use_small_map_convolutions(model) is model
+    assert use_conv_as_matmul(model) is model
     assert any(type(module) is SmallMapConv2d for module in model.modules())
     assert list(model.state_dict()) == names
     torch.testing.assert_close(model.embed(images), before, atol=1e-5, rtol=1e-4)
@@ -113,11 +113,11 @@ def test_other_convolutions_are_left_alone():
             nn.Conv2d(2, 2, 3, padding="same", bias=False),
         ]
     )
-    use_small_map_convolutions(others)
+    use_conv_as_matmul(others)
     assert all(type(module) is nn.Conv2d for module in others)
 
 
 def test_an_empty_output_is_refused_as_by_torch():
-    convolution = use_small_map_convolutions(nn.Conv2d(1, 1, 3, bias=False))
+    convolution = use_conv_as_matmul(nn.Conv2d(1, 1, 3, bias=False))
     with pytest.raises(RuntimeError, match=r"[Kk]ernel size"):
         convolution(torch.zeros(1, 1, 2, 2))

@@ -10,7 +10,7 @@ from torch.nn import functional
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import CircleLoss
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.micro_batches import forward_in_pieces
+from reid_lightning.models.micro_batches import forward_in_micro_batches
 from reid_lightning.models.reid_model import ReIDOutput
 
 LABELS = torch.arange(12) // 3
@@ -31,7 +31,7 @@ def test_gradients_are_those_of_the_whole_batch_without_batch_norm(pieces):
     whole = copy.deepcopy(model)
     expected = loss_of(whole(images()))
     expected.backward()
-    loss = loss_of(forward_in_pieces(model, images(), None, None, pieces=pieces))
+    loss = loss_of(forward_in_micro_batches(model, images(), None, None, micro_batches=pieces))
     loss.backward()
     torch.testing.assert_close(loss, expected)
     for (name, parameter), other in zip(model.named_parameters(), whole.parameters(), strict=True):
@@ -58,7 +58,7 @@ def test_a_piece_is_normalised_by_itself_and_counted_once():
     model, slow = Counting(), Counting()
     vectors = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
     torch.manual_seed(5)
-    output = forward_in_pieces(model, vectors, pieces=3)
+    output = forward_in_micro_batches(model, vectors, micro_batches=3)
     torch.manual_seed(5)  # the same dropout, piece after piece
     expected = [slow(vectors[start : start + 2]) for start in (0, 2, 4)]
     assert torch.equal(output.embeddings, torch.cat([one.embeddings for one in expected]))
@@ -73,10 +73,10 @@ def test_a_piece_is_normalised_by_itself_and_counted_once():
 
 def test_every_input_is_cut_and_every_piece_passes_twice():
     model = Counting()
-    forward_in_pieces(model, torch.randn(4, 4), torch.arange(4), pieces=2).embeddings.sum().backward()
+    forward_in_micro_batches(model, torch.randn(4, 4), torch.arange(4), micro_batches=2).embeddings.sum().backward()
     assert sorted(model.passes) == [(2, [0, 1]), (2, [0, 1]), (2, [2, 3]), (2, [2, 3])]
     model.passes.clear()
-    forward_in_pieces(model, torch.randn(4, 4), None, pieces=1)
+    forward_in_micro_batches(model, torch.randn(4, 4), None, micro_batches=1)
     assert model.passes == [(4, None)]
 
 
@@ -89,7 +89,7 @@ def test_activations_are_not_kept():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            forward_in_pieces(Counting(), torch.randn(8, 4), pieces=pieces)
+            forward_in_micro_batches(Counting(), torch.randn(8, 4), micro_batches=pieces)
         return sum(sizes)
 
     assert kept(4) < kept(1) / 4
@@ -98,4 +98,4 @@ def test_activations_are_not_kept():
 @pytest.mark.parametrize("pieces", [0, 5, 24, -2])
 def test_pieces_must_divide_the_batch(pieces):
     with pytest.raises(ReIDError, match=rf"module\.micro_batches is {pieces}; expected a divisor of the batch of 12"):
-        forward_in_pieces(nn.Identity(), images(), pieces=pieces)
+        forward_in_micro_batches(nn.Identity(), images(), micro_batches=pieces)
