@@ -65,7 +65,7 @@ def run(
         overrides = [f"detector={given.get('detector', 'motion')}", f"gallery={root}"]
         cfg = compose("register", overrides=[*overrides, "source=x", "camera=north"])
         gallery = Gallery(root)
-        store = instantiate(cfg.vectors)(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
+        store = instantiate(cfg.stores)(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
         register(cfg, gallery, store, embedder, folder / "north.mp4")
         sightings = list(gallery.sightings())
         figures = judge_registration(sightings, truth, cameras=["north"])

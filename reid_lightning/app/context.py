@@ -71,14 +71,14 @@ class AppContext:
         """The gallery's vectors. ReIDError: there are none and `create` is False, or they are of another model, which
         `any_model` allows."""
         model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
-        with closing(build(self.settings, "vectors")(**model, create=create, any_model=any_model)) as store:
+        with closing(build(self.settings, "stores")(**model, create=create, any_model=any_model)) as store:
             yield store
 
     @contextmanager
     def stored_vectors(self) -> Iterator[VectorStore | None]:
         """The gallery's vectors of whatever model; None where there are none. ReIDError: they cannot be reached."""
         try:
-            store = build(self.settings, "vectors")()
+            store = build(self.settings, "stores")()
         except NoVectorsError:
             yield None
             return
@@ -94,7 +94,7 @@ class AppContext:
     @contextmanager
     def changing(self) -> Iterator[Following]:
         """What renames, merges and deletes: with the vectors, where there are some. ReIDError: they did not follow."""
-        with closing(Following(self.gallery, lambda: build(self.settings, "vectors")())) as following:
+        with closing(Following(self.gallery, lambda: build(self.settings, "stores")())) as following:
             yield following
             following.tell()
 

@@ -14,6 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 from reid_lightning.commands.command_line import CommandLine
 from reid_lightning.errors import ReIDError, shortened
 
+RENAMED = {"vectors": "stores"}
+"""Keys and groups by the names that they had in earlier releases."""
+
 
 def explained(error: BaseException, line: CommandLine) -> str | None:
     """A message for what could not be composed; None where the words of the command line have nothing to do with it."""
@@ -40,6 +43,9 @@ def _unknown_key(line: CommandLine) -> str | None:
     for key in (key.lstrip("~") for key in keys):
         if key in names or key.startswith("hydra/") or OmegaConf.select(cfg, key, default=names) is not names:
             continue
+        first, _, rest = key.partition(".")
+        if (now := RENAMED.get(first)) in names:
+            return f"{first} is called {now} now; write {'.'.join(filter(None, (now, rest)))}=..."
         parent, _, name = key.rpartition(".")
         holder = OmegaConf.select(cfg, parent) if parent in names else None
         if isinstance(holder, DictConfig):

@@ -40,7 +40,7 @@ def register(cfg: DictConfig) -> int:
     if cfg.bundle is not None:
         device = best_device(cfg.device, backend=cfg.backend)
         embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
-        store = build(cfg, "vectors")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
+        store = build(cfg, "stores")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
         index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
     registrar = Registrar(gallery, finder, index=index, settings=settings_of(cfg))
     save_config(cfg, run_dir)

@@ -40,7 +40,7 @@ def search(cfg: DictConfig) -> int:
         pictures=cfg.pictures,
         min_quality=cfg.min_quality,
     )
-    store = build(cfg, "vectors")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim, create=False)
+    store = build(cfg, "stores")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim, create=False)
     finder = VehicleSearch(
         store,
         embedder,

@@ -79,7 +79,7 @@ TEXTS = [
 def test_a_text_is_what_was_typed():
     for start in range(0, len(TEXTS), 4):  # four keys that are texts at once
         texts = TEXTS[start : start + 4]
-        keys = ["query", "plate", "camera", "vectors.name"][: len(texts)]
+        keys = ["query", "plate", "camera", "stores.name"][: len(texts)]
         cfg = meant("search", *(f"{key}={text}" for key, text in zip(keys, texts, strict=True)))
         assert [OmegaConf.select(cfg, key) for key in keys] == texts
 
@@ -110,8 +110,8 @@ def test_what_is_no_text_is_read_as_before():
 
 def test_interpolations_that_mean_something_stay(monkeypatch):
     monkeypatch.setenv("SOMEWHERE", "/data")
-    cfg = meant("search", "gallery=${oc.env:SOMEWHERE}/x", "vectors.uri=${gallery}/.other")
-    assert (cfg.gallery, cfg.vectors.uri) == ("/data/x", "/data/x/.other")
+    cfg = meant("search", "gallery=${oc.env:SOMEWHERE}/x", "stores.uri=${gallery}/.other")
+    assert (cfg.gallery, cfg.stores.uri) == ("/data/x", "/data/x/.other")
 
 
 def test_the_home_folder_is_meant_by_its_sign(monkeypatch):
@@ -161,6 +161,7 @@ def test_options_stay_and_come_first():
     ("name", "words", "said"),
     [
         ("register", ["sorce=x"], "no key 'sorce'; did you mean source?"),
+        ("search", ["vectors.uri=x"], "vectors is called stores now; write stores.uri=..."),
         ("register", ["é=1"], "no key 'é'"),
         ("register", ["~foo"], "no key 'foo'"),
         ("register", ["detector.path=x"], "detector=motion has no key 'path'. There are: long_side"),

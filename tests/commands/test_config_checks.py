@@ -18,7 +18,7 @@ from reid_lightning.user_messages import Expected
 
 COMMANDS = ("register", "search", "app", "evaluate", "export", "train", "report", "shard", "augmentation_sheet")
 CHOICES = {
-    "register": ["detector=yolox", "vectors=milvus", "plates=cn"],
+    "register": ["detector=yolox", "stores=milvus", "plates=cn"],
     "evaluate": ["data=csv", "protocol/rerank=k_reciprocal", "protocol/expansion=alpha"],
     "train": ["data=folder", "transforms=strong", "loss=id_triplet_ramp", "callbacks=[ema,early_stopping]"],
     "shard": ["data=veri776"],
@@ -110,7 +110,7 @@ def test_every_key_of_every_command_is_checked_and_named(name):
         ("search", "min_score", "x", "min_score is 'x'; expected a cosine similarity from -1 to 1 or calibrated."),
         ("search", "rerank", 2, "rerank is 2; expected true or false."),
         ("search", "draw", "maybe", "draw is 'maybe'; expected true or false."),
-        ("search", "vectors.name", 0.5, "vectors.name is 0.5; expected a text."),
+        ("search", "stores.name", 0.5, "stores.name is 0.5; expected a text."),
         ("register", "every", 10**20, "every is 100000000000000000000 (too large); expected"),
         ("train", "loader.num_workers", -1, "loader.num_workers is -1; expected a whole number of 0 or more"),
         ("train", "loader.eval_batch_size", 0, "loader.eval_batch_size is 0; expected a whole number of 1 or more"),
@@ -141,7 +141,7 @@ def test_a_wrong_value_is_one_line_that_names_the_key(name, key, value, said):
 def test_a_secret_in_a_wrong_value_is_not_shown():
     cfg, choices = composed("register")
     cfg = cfg.copy()
-    OmegaConf.update(cfg, "vectors.token", ["hush"])
+    OmegaConf.update(cfg, "stores.token", ["hush"])
     OmegaConf.update(cfg, "gallery", ["rtsp://me:hush@h/x"])
     with pytest.raises(ReIDError) as error:
         check_composed(cfg, "register", choices=choices)

@@ -38,7 +38,7 @@ GIVEN = {  # what has no default because it is the user's
 }
 
 
-SEARCH_GROUPS = ("detector", "tracker", "plate_reader", "plates", "vectors")
+SEARCH_GROUPS = ("detector", "tracker", "plate_reader", "plates", "stores")
 
 
 def composed(name, overrides):

@@ -43,7 +43,7 @@ def test_a_closed_console_is_no_mistake(monkeypatch):
         (["source=rtsp://me:two words/and?more@h/x"], ["two words/and?more", "words"]),
         (["source=[a.mp4,rtsp://me:hush-hush@h/x]"], ["hush-hush"]),
         (["source=rtsp://h/x?user=me&password=hushhush"], ["hushhush"]),
-        (["vectors.token=root:Milvus!7"], ["root:Milvus!7"]),
+        (["stores.token=root:Milvus!7"], ["root:Milvus!7"]),
         (["+logger.wandb.api_key=0123abcd"], ["0123abcd"]),
         (["list", "--token", "hushhush", "--uri", "http://u:other@h:1"], ["hushhush", "other"]),
         (["--uri=http://u:other@h:1"], ["other"]),
@@ -51,7 +51,7 @@ def test_a_closed_console_is_no_mistake(monkeypatch):
         (["source=rtsp:admin:Secret77@127.0.0.1"], ["Secret77"]),
         (["query=rtsp://admin:Secret77"], ["Secret77"]),
         (["query=http://127.0.0.1:1/x#Secret77"], ["Secret77"]),
-        (["vectors.uri=Secret77@127.0.0.1:1"], ["Secret77"]),
+        (["stores.uri=Secret77@127.0.0.1:1"], ["Secret77"]),
         (["query=rtsp://admin:x\udcffPW77@127.0.0.1:1/x"], ["PW77"]),
     ],
 )
@@ -66,7 +66,7 @@ def test_no_secret_of_the_command_line_is_shown(monkeypatch, words, hidden):
 def test_what_is_no_secret_is_shown():
     words = ["source=rtsp://cam:554/1?channel=2", "data.root=/data/me@home", "loss=id", "query=C:/clips/me@home.mp4"]
     assert secrets_of(words) == frozenset()
-    assert secrets_of(["vectors.token=${oc.env:MILVUS_TOKEN}"]).isdisjoint({"${oc.env:MILVUS_TOKEN}"})
+    assert secrets_of(["stores.token=${oc.env:MILVUS_TOKEN}"]).isdisjoint({"${oc.env:MILVUS_TOKEN}"})
 
 
 def test_the_traceback_of_a_bug_hides_secrets_too(monkeypatch, capsys):

@@ -267,7 +267,7 @@ def test_a_full_disk_keeps_what_is_whole(register, clip, tmp_path, monkeypatch):
 
 def test_no_password_is_written(register, search, tmp_path):
     assert register("source=rtsp://bob:s3cret@127.0.0.1:9/x", "camera=a").returncode == 1
-    register("source=nothing.mp4", "camera=a", "vectors=milvus", "vectors.uri=http://u:s3cret@127.0.0.1:9")
-    search("query=rtsp://bob:s3cret@127.0.0.1:9/x", "vectors.token=s3cret", "vectors=milvus")
+    register("source=nothing.mp4", "camera=a", "stores=milvus", "stores.uri=http://u:s3cret@127.0.0.1:9")
+    search("query=rtsp://bob:s3cret@127.0.0.1:9/x", "stores.token=s3cret", "stores=milvus")
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in written if b"s3cret" in path.read_bytes()], written

@@ -33,7 +33,7 @@ _MENDED_BY = {
     errno.EDQUOT: "The disk quota is used up: free some space there.",
     errno.EACCES: "You lack the rights for it: take them, or start this as their owner.",
     errno.EPERM: "You lack the rights for it: take them, or start this as their owner.",
-    errno.EROFS: "The disk is read-only: make it writable, or keep the vectors elsewhere (vectors.uri, --uri).",
+    errno.EROFS: "The disk is read-only: make it writable, or keep the vectors elsewhere (stores.uri, --uri).",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
     errno.ENFILE: "Too many files are open: close some.",
     errno.ESTALE: "The network disk has let go of the file: mount it again.",
@@ -135,6 +135,6 @@ def check_place(uri: str, name: str) -> None:
         raise ReIDError(f"The store's URI is {uri!r}; expected a folder's name, which holds no NUL.")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or Path(name).name != name or name.startswith("."):
         raise ReIDError(
-            f"The table of the vectors (vectors.name, --name) is {name!r}; expected a name of letters, digits, "
+            f"The table of the vectors (stores.name, --name) is {name!r}; expected a name of letters, digits, "
             "underscores, hyphens and periods that does not begin with a period."
         )

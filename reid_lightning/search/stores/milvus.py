@@ -52,7 +52,7 @@ _PATIENT_SECONDS = 60.0
 _INDEX_SECONDS = 3600.0
 _NOT_FOUND = (4, 100)
 _ADVICE = (
-    (r"auth|permission|denied|credential|token|password", "Is the token right (vectors.token, --token, MILVUS_TOKEN)?"),
+    (r"auth|permission|denied|credential|token|password", "Is the token right (stores.token, --token, MILVUS_TOKEN)?"),
     (r"quota|memory|disk|no space|rate limit", "The server has no room left for it: give it some."),
     (r"not loaded|channel|segment|corrupt|checksum", "If its data are damaged, `rebuild` makes the collection anew."),
 )
@@ -349,6 +349,6 @@ def _advice(reason: str) -> str:
 def _check_name(name: str) -> None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,239}", name):
         raise ReIDError(
-            f"The collection of the vectors (vectors.name, --name) is {name!r}; expected a name of letters, digits and "
+            f"The collection of the vectors (stores.name, --name) is {name!r}; expected a name of letters, digits and "
             "underscores that does not begin with a digit."
         )
