@@ -155,11 +155,12 @@ class NoVectorsError(ReIDError):
     """There is no such store, and nobody asked for one to be made."""
 
 
-def outdated(uri: str) -> StoreError:
+def outdated(uri: str, note: Path) -> StoreError:
     """With what to do about it."""
     return StoreError(
-        f"The vector store {uri} is older than it was: vectors that had been written are missing. Nothing else is; "
-        "embed what is missing: python -m reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
+        f"The vector store {uri} is older than it was, or the note beside it, {note.name}, is damaged: vectors that were "
+        "written may be missing. Nothing else is; embed what is missing: python -m reid_lightning.search.gallery sync "
+        "--gallery <folder> --bundle <folder>"
     )
 
 
