@@ -158,9 +158,9 @@ class NoVectorsError(ReIDError):
 def outdated(uri: str, note: Path) -> StoreError:
     """With what to do about it."""
     return StoreError(
-        f"The vector store {uri} is older than it was, or the note beside it, {note.name}, is damaged: vectors that were "
-        "written may be missing. Nothing else is; embed what is missing: python -m reid_lightning.search.gallery sync "
-        "--gallery <folder> --bundle <folder>"
+        f"The vector store {uri} is older than it was, or the note beside it, {note.name}, is damaged: vectors that "
+        "were written may be missing. Nothing else is; embed what is missing: "
+        "python -m reid_lightning.search.gallery sync --gallery <folder> --bundle <folder>"
     )
 
 
