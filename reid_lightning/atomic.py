@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reid_lightning.regular_files import check_regular
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -22,8 +24,10 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, with its ending, to write to: it becomes `path` at the end, or goes on errors.
 
-    Nobody can guess the name: in a folder from elsewhere a link may lie in wait for whoever writes to it.
+    Nobody can guess the name: in a folder from elsewhere a link may lie in wait for whoever writes to it. A pipe or a
+    device at `path` is an OSError: it would be replaced, and `/dev/null` no device any more.
     """
+    check_regular(path)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
     try:
         yield unfinished

@@ -36,6 +36,7 @@ from reid_lightning.console import fail, safe_console
 from reid_lightning.errors import ReIDError
 from reid_lightning.lost_processes import lost_process_message
 from reid_lightning.masking import without_secrets
+from reid_lightning.regular_files import in_words
 from reid_lightning.run_folder import RunFolderTaken, release
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / "conf"
@@ -134,6 +135,8 @@ def user_message(error: BaseException) -> str | None:
         if (message := lost_process_message(cause)) is not None:
             return message
     for cause in chain:
+        if isinstance(cause, OSError) and (message := in_words(cause)) is not None:
+            return message
         if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
             where = cause.filename or "the run directory"
             return (

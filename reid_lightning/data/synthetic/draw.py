@@ -26,6 +26,7 @@ from reid_lightning.data.synthetic.picture import Painter, prepare_vehicle
 from reid_lightning.data.synthetic.plan import TEST, TRAIN, FleetPlan, PlannedTrack, plan_fleet
 from reid_lightning.data.synthetic.spec import GENERATOR_VERSION, FleetSpec
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import in_words
 
 _painters: dict[FleetSpec, Painter] = {}
 
@@ -75,7 +76,8 @@ def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None)
         ) from error
     except OSError as error:
         raise ReIDError(
-            f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
+            in_words(error)
+            or f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
             f"{_megabytes(spec)} MB free; free some space or choose another data.root."
         ) from error
     return folder

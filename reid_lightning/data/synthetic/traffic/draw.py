@@ -33,6 +33,7 @@ from reid_lightning.data.synthetic.traffic.truth import (
     write_truth,
 )
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import in_words
 
 START = "2026-01-01T08:00:00Z"
 SHEET_FILE = "sheet.jpg"
@@ -77,8 +78,9 @@ def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
                 raise
     except (OSError, av.FFmpegError) as error:
         raise ReIDError(
-            f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about {_megabytes(spec)} MB "
-            "free; free some space or choose another root."
+            in_words(error)
+            or f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about "
+            f"{_megabytes(spec)} MB free; free some space or choose another root."
         ) from error
     return folder
 
