@@ -235,6 +235,18 @@ def test_other_profiles_change_nothing_and_cost_the_loader_nothing(tmp_path: Pat
     assert np.array_equal(decode(path), plain)
 
 
+@pytest.mark.parametrize(
+    "chunk", [b"", b"a", b"a\0\0text", b"a\0\1" + zlib.compress(TURNED), b"a\0\0" + zlib.compress(bytes(2 << 20))]
+)
+def test_what_pillow_refuses_of_a_profile_in_a_png_is_passed_over(tmp_path: Path, chunk: bytes):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(SEEN, colour_type=2, chunks={b"iCCP": chunk}))
+    assert find_bad_images([path]) == {}
+    assert np.array_equal(load_image(path), SEEN) and np.array_equal(decode(path), SEEN)
+    path.write_bytes(path.read_bytes()[:-30])
+    assert list(find_bad_images([path])) == [path], "what else is damaged stays an error"
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK", "LAB"])
 def test_a_profile_of_other_colours_than_the_picture_changes_nothing(mode: str):
     picture = Image.fromarray(SEEN).convert("RGB" if mode == "LAB" else mode)
