@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import check_regular
 
 UNFINISHED = ".part"
 _LOCK_POLL = 0.01  # seconds
@@ -33,8 +34,10 @@ _EXCHANGE = 2  # RENAME_EXCHANGE
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, with its ending, to write to: it becomes `path` at the end, or goes on errors.
 
-    Nobody can guess the name: in a folder from elsewhere a link may lie in wait for whoever writes to it.
+    Nobody can guess the name: in a folder from elsewhere a link may lie in wait for whoever writes to it. A pipe or a
+    device at `path` is an OSError: it would be replaced, and `/dev/null` no device any more.
     """
+    check_regular(path)
     unfinished = path.with_name(f".{secrets.token_hex(8)}.{path.name}")
     try:
         yield unfinished

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.redaction import without_secrets
+from reid_lightning.regular_files import in_words
 
 _WRITE_ERRORS = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EDQUOT, errno.EFBIG}
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux
@@ -36,6 +37,8 @@ def user_message(error: BaseException) -> str | None:
         if (message := lost_process_message(cause)) is not None:
             return message
     for cause in chain:
+        if isinstance(cause, OSError) and (message := in_words(cause)) is not None:
+            return message
         if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
             where = cause.filename or "the run directory"
             return (

@@ -19,6 +19,16 @@ def test_a_file_is_replaced_whole_or_stays_and_nothing_is_left(tmp_path):
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "new")]
 
 
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_a_pipe_or_a_device_is_not_replaced(tmp_path, name):
+    """Whoever has the rights would have no /dev/null any more."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is a pipe and no file"), replacing(tmp_path / name):
+        pytest.fail("begun")
+    assert (tmp_path / "pipe").is_fifo() and (tmp_path / "link").is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_no_link_can_lie_in_wait_under_the_temporary_name(tmp_path):
     with replacing(tmp_path / "card.md") as first, replacing(tmp_path / "card.md") as second:
         first.write_text("one")

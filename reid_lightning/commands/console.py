@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO, cast
 from urllib.parse import quote, unquote
 
 from reid_lightning.commands.config_checks import describe, fits
@@ -21,19 +22,26 @@ _USER = re.compile(rf"(?is){SCHEME}([^/:]*:.*)@")
 _BARE_USER = re.compile(rf"(?s)(?:^|=)([^\s/@:=]+(?::(?![/\\]).*)?)@{SERVER}")
 _HOST = re.compile(rf"(?i){SCHEME}([^/@?#]*)(?:[/?#]|$)")
 _FIELD = re.compile(r"(?s)[?&][^=&]*=([^&]*)")
+_READER_GONE = {errno.EPIPE, errno.EIO}
 _SHORTEST = 3  # letters of a secret that is hidden wherever it stands; a shorter one is hidden in its address alone
 
 
 @contextlib.contextmanager
 def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
     """While the body runs, stdout and stderr take every text: what they cannot encode is written as \\u4eac, secrets
-    among the `words` of the command line as ***; one that is closed swallows what it is given. An exception that leaves
-    the body is a bug: its traceback is printed in the same way, and the command ends with status 1."""
-    before = sys.stdout, sys.stderr
-    hide = _Hiding(secrets_of(words))
-    sys.stdout, sys.stderr = (hide.around(_encoding_all(stream)) for stream in before)
+    among the `words` of the command line as ***; one that is closed swallows what it is given. So does one that takes
+    nothing, such as a file on a full disk, for the work goes on; of stdout that is told at the end, with status 1. An
+    exception that leaves the body is a bug: its traceback is printed in the same way, and the command ends with
+    status 1."""
+    before, secrets = (sys.stdout, sys.stderr), _pattern(secrets_of(words))
+    out, err = (_Console(_encoding_all(stream), secrets) for stream in before)
+    sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
     try:
         yield
+        with contextlib.suppress(OSError, ValueError):  # whoever read it has gone
+            out.flush()
+        if out.lost:
+            fail(f"cannot write to stdout: {out.lost}. Some of what was to be printed is missing; nothing else is.")
     except Exception as error:
         sys.stderr.write(without_password("".join(traceback.format_exception(error))))
         sys.exit(1)
@@ -42,7 +50,7 @@ def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
         for stream in filter(None, before):
             try:
                 stream.flush()
-            except (OSError, ValueError):  # whoever read it has gone
+            except (OSError, ValueError):  # whoever read it has gone, or it is lost
                 with contextlib.suppress(OSError, ValueError):
                     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -98,30 +106,39 @@ def _quoted(text: str) -> str:
     return quote(text, errors="surrogatepass")
 
 
-class _Hiding:
-    """Replaces secrets in what is written to a stream."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        longest_first = sorted(secrets, key=len, reverse=True)
-        words = "|".join(map(re.escape, longest_first))
-        self._secrets = re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
-
-    def around(self, stream: TextIO) -> TextIO:
-        return stream if self._secrets is None else _HidingStream(stream, self._secrets)  # type: ignore[return-value]
+def _pattern(secrets: Iterable[str]) -> re.Pattern[str] | None:
+    words = "|".join(map(re.escape, sorted(secrets, key=len, reverse=True)))
+    return re.compile(rf"(?<!\w)(?:{words})(?!\w)") if words else None
 
 
-class _HidingStream:
-    def __init__(self, stream: TextIO, secrets: re.Pattern[str]) -> None:
-        self._stream = stream
-        self._secrets = secrets
+class _Console:
+    """A stream in which secrets are hidden."""
+
+    def __init__(self, stream: TextIO, secrets: re.Pattern[str] | None) -> None:
+        self._stream, self._secrets = stream, secrets
+        self.lost = ""
+        """Why it takes nothing any more."""
 
     def write(self, text: str) -> int:
-        self._stream.write(self._secrets.sub(MASK, text))
+        self._do(lambda: self._stream.write(text if self._secrets is None else self._secrets.sub(MASK, text)))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
+
+    def flush(self) -> None:
+        self._do(self._stream.flush)
+
+    def _do(self, action: Callable[[], object]) -> None:
+        if self.lost:
+            return
+        try:
+            action()
+        except OSError as error:
+            if error.errno in _READER_GONE:
+                raise
+            self.lost = error.strerror or str(error)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -57,7 +57,7 @@ def search(cfg: DictConfig) -> int:
     ):
         with watching(source) as on_step:
             ended = files.add_all(finder.run(source, on_step=on_step))
-        decisions = finder.decisions()
+        decisions = files.marked(finder.decisions())
         query = {"query": source.name, "min_score": options.min_score, "bundle": store.fingerprint}
         files.finish(decisions, query=query)
     print_found(

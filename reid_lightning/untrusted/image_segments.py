@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from io import BytesIO
 from typing import BinaryIO
 
 from reid_lightning.untrusted.image_limits import TooCostlyError
@@ -15,6 +16,7 @@ MAX_SEGMENTS = 10_000
 """Segments of a JPEG before its first scan, chunks of a PNG beside its pixels, extensions of a GIF before its first
 picture, tags of a TIFF."""
 
+_LARGEST_PNG = 1 << 28  # bytes that are held in memory to be read once more
 _MAX_PIXEL_CHUNKS = 1 << 18  # of a PNG; usual ones are 8 KiB or more
 
 
@@ -29,6 +31,25 @@ def check_segments(file: BinaryIO, kind: str | None) -> None:
     if count is not None and count(file) > MAX_SEGMENTS:
         raise TooCostlyError(f"its header has more than {MAX_SEGMENTS:,} parts, where a picture has a few")
     file.seek(0)
+
+
+def png_without_profile(file: BinaryIO) -> BytesIO | None:
+    """A PNG without its ICC profile, one that is damaged or above 1 MiB being an error to Pillow, and to no viewer.
+
+    None: there is none, or the file has more than `_LARGEST_PNG` bytes.
+    """
+    file.seek(0)
+    content = file.read(_LARGEST_PNG + 1)
+    place, profile = 8, None
+    while profile is None and place + 12 <= len(content) <= _LARGEST_PNG:
+        length, name = struct.unpack_from(">I4s", content, place)
+        end = place + 12 + length
+        if name == b"iCCP":
+            profile = slice(place, end)
+        elif name == b"IDAT":
+            return None
+        place = end
+    return None if profile is None else BytesIO(content[: profile.start] + content[profile.stop :])
 
 
 def _jpeg_segments(file: BinaryIO) -> int:

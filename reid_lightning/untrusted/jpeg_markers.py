@@ -1,4 +1,5 @@
-"""What the markers of a JPEG say, without decoding it: the size of its picture, and how often its pixels are gone over.
+"""What the markers of a JPEG say, without decoding it: the size and the ICC profile of its picture, and how often its
+pixels are gone over.
 
 Read as libjpeg reads them, or not at all: what a file hides between two readings would pass every limit.
 """
@@ -12,7 +13,8 @@ from typing import NamedTuple
 MAX_SCANS = 50
 """Of a JPEG. A progressive one has about ten, of four inks 18; each walks over the whole picture for a few bytes."""
 
-_START_OF_SCAN, _APP1 = 0xDA, 0xE1
+_START_OF_SCAN, _APP1, _APP2 = 0xDA, 0xE1, 0xE2
+_PROFILE = b"ICC_PROFILE\0"
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; others are left to Pillow
 _PROGRESSIVE = 0xC2
 _WITH_A_LENGTH = re.compile(rb"\xff([\xc0-\xcf\xd8-\xfe])")  # and the two that end a file; restarts stand within a scan
@@ -31,6 +33,8 @@ class JpegHeader(NamedTuple):
     """The first scan holds everything, and libjpeg takes no second."""
     app1: bool
     """There is Exif or XMP, which may turn the picture."""
+    profile: bytes
+    """The ICC profile before the frame, put together as Pillow does; empty where there is none, or not all of it."""
 
 
 def jpeg_header(data: bytes) -> JpegHeader | None:
@@ -38,6 +42,8 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     if data[:2] != b"\xff\xd8":
         return None
     position, frame, app1 = 2, None, False
+    parts: list[bytes] = []
+    profile = b""
     for _ in range(_MAX_SEGMENTS):
         if position + 10 > len(data) or data[position] != 0xFF:
             return None
@@ -47,15 +53,26 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
                 return None
             kind, bits, height, width, components = frame
             one_scan = kind != _PROGRESSIVE and data[position + 4] == components
-            return JpegHeader(bits, height, width, components, one_scan, app1)
+            return JpegHeader(bits, height, width, components, one_scan, app1, profile)
         if not 0xC0 <= marker <= 0xFE or 0xD0 <= marker <= 0xD9:  # these are without a length
             return None
+        end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if marker == _APP1:
             app1 = True
+        elif marker == _APP2 and data.startswith(_PROFILE, position + 4):
+            parts.append(data[position + 4 + len(_PROFILE) : end])
         elif marker in _FRAMES:
             frame = (marker, *struct.unpack_from(">BHHB", data, position + 4))
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            profile = _joined(parts)
+        position = end
     return None
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """Of a profile. Each part begins with its number and with how many there are."""
+    parts = sorted(parts)
+    whole = bool(parts) and len(parts[0]) > 1 and parts[0][1] == len(parts)
+    return b"".join(part[2:] for part in parts) if whole else b""
 
 
 def has_many_scans(data: bytes) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.untrusted.regular_files import open_regular
+from reid_lightning.regular_files import open_regular
 
 LARGEST = 1 << 18
 """Bytes; the options of a bundle take some thousands."""

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from reid_lightning.errors import ReIDError, first_line, shortened
+from reid_lightning.regular_files import check_regular
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.pickle_calls import Claims, RefusedPickleError, follow
-from reid_lightning.untrusted.regular_files import check_regular
 
 TIED = 4
 """How many times the size of a file its tensors may claim together: tied ones share their storage."""

@@ -20,6 +20,7 @@ from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
+from reid_lightning.search.plates.names import unknown_name
 from reid_lightning.search.records import Crop, Sighting
 
 PROJECT = Path(__file__).parents[2]
@@ -59,12 +60,13 @@ def crop_of(**vehicles):
 RED, BLUE = crop_of(red=(40, 30)), crop_of(blue=(40, 30))
 
 
-def make_gallery(folder, bundle, vehicles):
+def make_gallery(folder, bundle, vehicles, *, confirmed=True):
     """name -> (picture, camera, time)."""
     gallery, embedder = Gallery(folder), load_reid_model(bundle)
     for number, (name, (picture, camera, time)) in enumerate(vehicles.items()):
         crop = Crop("", frame=0, seconds=0.0, box=(0.0, 0.0, 1.0, 1.0), score=1.0, quality=1.0)
         more = {"source": "s", "source_name": "clip", "track": 1, "type": "car", "detector": "motion", "start": time}
+        more["confirmed"] = confirmed
         gallery.add(Sighting(f"id-{number}", name, camera, crops=(crop,), **more), [picture])
     store = open_store(folder / ".index", fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
     GalleryIndex(gallery, store, lambda pictures: embedder.embed(pictures).numpy()).sync()
@@ -171,6 +173,7 @@ def test_a_chosen_vehicle_is_found_in_a_clip(open_page, gallery, clip):
     assert len(at.get("image")) == 2 and len(at.get("vega_lite_chart")) == 1
     assert [one.vehicle for one in run.decisions] == ["RED_1"] and run.decisions[0].accepted
     assert at.dataframe[0].value["most similar vehicle"].tolist() == ["RED_1"]
+    assert "mark" not in at.dataframe[0].value and "unconfirmed" not in text
     assert downloads(at) == [
         "Matches (CSV)",
         "Matches (JSON)",
@@ -225,6 +228,22 @@ def test_which_registered_vehicle_is_on_a_picture(open_page, gallery):
     assert at.dataframe[0].value["most similar vehicle"].tolist() == ["BLUE_2", "RED_1"]
     assert at.dataframe[0].value["found"].tolist() == [True, False]  # one answer, also from a score of 0 on
     assert "1 vehicle found" in said(at) and said(at).count("not the answer: that is BLUE\\_2") == 1
+
+
+def test_what_nobody_has_confirmed_is_marked(open_page, tmp_path, bundle):
+    names = [unknown_name("id-0"), "BLUE 2"]  # the second one somebody has named
+    make_gallery(tmp_path / "gallery", bundle, {name: (BLUE, "north", None) for name in names}, confirmed=False)
+    at = open_page()
+    at.radio(key="search_kind").set_value("The vehicle on a picture").run()
+    at.file_uploader(key="search_wanted").set_value(("crop.jpg", jpeg(BLUE), "image/jpeg"))
+    until_ended(press_search(at))
+    marks = {one.value.split("**")[1]: "unconfirmed" in one.value for one in at.markdown if "· score" in one.value}
+    assert marks == {names[0].replace("-", "\\-"): True, "BLUE\\_2": False}
+    table = at.dataframe[0].value
+    assert dict(zip(table["most similar vehicle"], table["mark"], strict=True)) == {
+        names[0]: "unconfirmed",
+        "BLUE_2": "",
+    }
 
 
 def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, clip):

@@ -1,6 +1,7 @@
 """What a console shows: of any encoding, without secrets, a screen at most."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -26,6 +27,36 @@ def test_what_a_console_cannot_show_is_escaped(monkeypatch, encoding):
         with safe_console():
             print("京A12345 caf\udce9", file=getattr(sys, name))
         assert written(file) == "\\u4eacA12345 caf\\udce9\n"
+
+
+@pytest.mark.parametrize("words", [[], ["vectors.token=hushhush"]])
+@pytest.mark.parametrize(("name", "status"), [("stdout", 1), ("stderr", None)])
+@pytest.mark.parametrize("length", [10, 100_000])
+def test_what_a_full_disk_does_not_take_is_told_at_the_end(monkeypatch, capsys, name, status, length, words):
+    done, ended = [], None
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+    monkeypatch.setattr(sys, name, full)
+    try:
+        with safe_console(words):
+            for _ in range(3):
+                print("x" * length, file=getattr(sys, name))
+            done.append("the work")
+    except SystemExit as stop:
+        ended = stop.code
+    assert done == ["the work"] and ended == status
+    told = capsys.readouterr().err
+    assert told.count("cannot write to stdout: No space left on device") == (status or 0) and "Traceback" not in told
+    full.close()  # what was left to be written has been given up
+
+
+def test_a_reader_that_has_gone_is_no_mistake(monkeypatch, capsys):
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with safe_console():
+            print("hello")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_closed_console_is_no_mistake(monkeypatch):

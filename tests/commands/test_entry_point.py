@@ -1,4 +1,5 @@
 import errno
+import os
 import sys
 
 import pytest
@@ -36,6 +37,22 @@ def test_a_disk_that_cannot_be_written_is_a_user_mistake(number):
     message = user_message(OSError(number, "reason", "/somewhere/file"))
     assert "/somewhere/file" in message
     assert "hydra.run.dir" in message
+
+
+def test_what_lies_where_a_folder_or_a_file_should_be_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").touch()
+    for name, kind in (("pipe", "a pipe"), ("file", "a file"), ("file/runs/1", "a file")):
+        with pytest.raises((FileExistsError, NotADirectoryError)) as raised:
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        place = tmp_path / name.partition("/")[0]
+        assert user_message(raised.value) == f"{place} is {kind}; expected a folder, or a name for a new one."
+    with pytest.raises(OSError, match="pipe") as raised:
+        write_atomically(tmp_path / "pipe", "text")
+    assert user_message(raised.value) == f"{tmp_path / 'pipe'} is a pipe; expected a file, or a name for a new one."
+    with pytest.raises(FileExistsError) as raised:
+        tmp_path.mkdir()
+    assert user_message(raised.value) is None  # a folder that is there already is no user's mistake
 
 
 @pytest.mark.parametrize("error", [ValueError("bug"), TypeError("bug"), OSError(errno.EPIPE, "bug"), KeyError("bug")])

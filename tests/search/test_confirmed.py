@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.matching.threshold import Threshold
+from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.matching.vehicle_search import SearchedFrame
 from reid_lightning.search.output.console import print_found
 from reid_lightning.search.output.search_files import SearchFiles
@@ -44,6 +46,10 @@ def added(gallery: Gallery, *sightings: Sighting) -> Gallery:
     for one in sightings:
         gallery.add(one, [np.full((20, 30, 3), 90, np.uint8)])
     return gallery
+
+
+def decided(track: int, vehicle: str, *, accepted: bool = True) -> TrackDecision:
+    return TrackDecision(track, vehicle, "s", 0.8, accepted, 1, 0.0, 1.0, 0, 9, 5, "vehicle")
 
 
 def confirmed(gallery: Gallery) -> dict[str, bool]:
@@ -100,13 +106,22 @@ def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: 
     matches = tuple(Match(name, 0.9, box=(1.0, 1.0, 50.0, 40.0), track=1) for name in (UNKNOWN, "B1", "GONE"))
     with SearchFiles(tmp_path, source, gallery, draw=False) as files:
         files.add(SearchedFrame(frame, (), matches))
-        files.finish([], query={})
+        decisions = files.marked([decided(1, UNKNOWN), decided(2, "B1"), decided(3, "GONE", accepted=False)])
+        files.finish(decisions, query={})
     told = [
         (one["vehicle"], one["confirmed"]) for one in json.loads((tmp_path / "matches.json").read_text())["matches"]
     ]
     assert told == [(UNKNOWN, False), ("B1", True), ("GONE", True)]
-    print_found(source, files.matches, [], threshold=Threshold(0.6, None), tracks=1)
-    assert [line.count("unconfirmed") for line in capsys.readouterr().out.splitlines() if " 0.900" in line] == [1, 0, 0]
+    content = json.loads((tmp_path / "matches.json").read_text())
+    assert [one["confirmed"] for one in content["tracks"]] == [False, True, True]
+    print_found(source, files.matches, decisions, threshold=Threshold(0.6, None), tracks=3)
+    print_found(source, [], decisions[:1], threshold=Threshold(0.6, None), tracks=1, one_vehicle=True)
+    print_found(source, [], [replace(decisions[0], accepted=False)], threshold=Threshold(0.6, None), tracks=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.count("unconfirmed") for line in lines if " 0.900" in line] == [1, 0, 0]
+    tracks = [line for line in lines if " 0.800" in line]
+    assert [line.count("unconfirmed") for line in tracks] == [1, 0, 1, 1]
+    assert "the answer, unconfirmed" in tracks[2] and "below 0.60, unconfirmed" in tracks[3]
 
 
 @pytest.mark.parametrize(

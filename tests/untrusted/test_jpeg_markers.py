@@ -144,9 +144,10 @@ def test_a_second_scan_after_one_that_holds_everything_is_none() -> None:
 
 
 def test_what_a_header_says() -> None:
-    assert jpeg_header(jpeg()) == (8, 33, 47, 3, True, False)
-    assert jpeg_header(jpeg(NOISE[..., 0])) == (8, 33, 47, 1, True, False)
-    assert jpeg_header(PROGRESSIVE) == (8, 33, 47, 3, False, False)
+    assert jpeg_header(jpeg()) == (8, 33, 47, 3, True, False, b"")
+    assert jpeg_header(jpeg(NOISE[..., 0])) == (8, 33, 47, 1, True, False, b"")
+    assert jpeg_header(PROGRESSIVE) == (8, 33, 47, 3, False, False, b"")
     assert jpeg_header(jpeg(xmp=b"<x/>")).app1
+    assert jpeg_header(jpeg(icc_profile=b"p" * 70_000)).profile == b"p" * 70_000
     for none in (b"", b"\xff\xd8", jpeg()[:100], b"text" * 9, b"\xff\xd8\xff\xd0" + jpeg()[2:]):
         assert jpeg_header(none) is None

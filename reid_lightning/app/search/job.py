@@ -123,8 +123,9 @@ def search(
             run.in_video = source.kind in ("video", "stream")
             try:
                 for searched in finder.run(source, on_step=_telling(job, source)):
-                    best = max(searched.matches, key=lambda match: match.score, default=None)
-                    passed = filter_matches(searched.matches, min_score=options.min_score, top_k=options.top_k)
+                    matches = files.marked(searched.matches)
+                    best = max(matches, key=lambda match: match.score, default=None)
+                    passed = filter_matches(matches, min_score=options.min_score, top_k=options.top_k)
                     searched = replace(searched, matches=tuple(passed))
                     run.found.add(searched, best=best)
                     files.add(searched)
@@ -134,7 +135,8 @@ def search(
             except Cancelled as error:
                 stopped = error
             job.note = "writing the files"
-            decisions = [one.judged(options.min_score) for one in finder.decisions()]  # which were by the score of -1
+            decisions = files.marked(finder.decisions())
+            decisions = [one.judged(options.min_score) for one in decisions]  # which were by the score of -1
             query = {"query": source.name, "min_score": options.min_score, "bundle": embedder.options.fingerprint}
             ended = {"cancelled": True} if stopped else {} if run.limit is None else {"limit": run.limit}
             files.finish(decisions, query=query | ended)

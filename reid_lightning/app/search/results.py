@@ -16,7 +16,7 @@ from reid_lightning.app.widgets import show_download
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search.matching.track_decisions import TrackDecision, answer_of
 from reid_lightning.search.output.results import score_in_words
-from reid_lightning.search.records import time_code
+from reid_lightning.search.records import UNCONFIRMED, time_code
 
 PAGE = 12
 """Cards at a time."""
@@ -44,7 +44,8 @@ def show_cards(cards: Sequence[Card], *, in_video: bool, answers: Mapping[int, T
 
 def _show_card(card: Card, *, in_video: bool, answers: Mapping[int, TrackDecision] | None) -> None:
     match = card.match
-    st.markdown(f"**{plain(match.vehicle)}** · score {score_in_words(match)}")
+    mark = "" if match.confirmed else f" · {UNCONFIRMED}"
+    st.markdown(f"**{plain(match.vehicle)}** · score {score_in_words(match)}{mark}")
     if answers is not None:
         answer = answer_of(match, answers)
         if answer is None:
@@ -132,14 +133,17 @@ def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_veh
             "most similar vehicle": plain_text(one.vehicle),
             "similarity": one.similarity,
             "found": one.accepted,
+            "mark": "" if one.confirmed else UNCONFIRMED,
             "from": _clock(one.first_seconds),
             "to": _clock(one.last_seconds),
             "pictures": one.crops,
         }
         for one in sorted(told, key=lambda one: -one.similarity)[:MOST_TRACKS]
     )
+    needless = ["track", "from", "to"] if one_vehicle else []
+    needless += ["mark"] if all(one.confirmed for one in told) else []
     st.dataframe(
-        table.drop(columns=["track", "from", "to"]) if one_vehicle else table,
+        table.drop(columns=needless),
         hide_index=True,
         width="stretch",
         column_config={"similarity": st.column_config.NumberColumn(format="%.3f")},
@@ -169,6 +173,7 @@ def show_nothing(run: SearchRun, snapshot: Snapshot) -> None:
         )
         return
     at = f" at {time_code(best.seconds)}" if run.in_video else f" in picture {best.frame + 1}"
+    at += "" if best.confirmed else f", {UNCONFIRMED}"
     st.info(
         f"No match with a score of {asked:.2f} or more. The best was {best.score:.2f}: "
         f"{plain(best.vehicle)}{plain(at)}. "

@@ -1,4 +1,4 @@
-"""A picture as a person sees it: upright, 8 bits a channel, and what is transparent laid on one colour.
+"""A picture as a person sees it: upright, in sRGB of 8 bits a channel, and what is transparent laid on one colour.
 
 What is hidden does not count: under a transparent part there may be anything. And black and white follow from how a
 file stores its numbers, never from what this one picture shows, so that pictures stay comparable; where nothing says
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from PIL.TiffImagePlugin import TiffImageFile
 
+from reid_lightning.data.images.colour_profiles import in_srgb
 from reid_lightning.data.images.formats import DECODE_ERRORS
 
 BACKGROUND = (128, 128, 128)
@@ -35,8 +36,9 @@ _FIX = "save it with 8 bits a channel"
 
 
 def as_seen(image: Image.Image) -> Image.Image:
-    """The picture in RGB; the one that came is not changed.
+    """The picture in sRGB, without an ICC profile; the one that came is not changed.
 
+    The profile that it carries says which colours its numbers are (`in_srgb`); deep pictures follow it in 8 bits.
     Grey of 16 bits keeps its upper 8, grey of fewer in 16 is stretched where a TIFF names its white (4095 for 12
     bits), and real numbers count from 0 (black) to 1 (white).
 
@@ -49,17 +51,18 @@ def as_seen(image: Image.Image) -> Image.Image:
             numbers beyond 0 and 1; or it is a camera's raw file. The message says so without a full stop.
         One of `DECODE_ERRORS`: it is loaded only now, and damaged.
     """
+    profile = image.info.get("icc_profile")
     stored = _raw_mode(image)  # of a picture that is not loaded yet; afterwards Pillow knows no more
     deep = _DEEP_COLOURS.match(stored) is not None or _has_deep_tags(image)
     _check_tiff(image)
     lower = _lower_bytes(image) if stored == "RGB;16B" and "transparency" in image.info else None
     turned = upright(image)
     if turned.mode == "RGB" and "transparency" not in turned.info and not deep:
-        return turned.convert("RGB")
+        return in_srgb(turned, profile)
     if turned.mode == "I":
         raise ValueError(f"its numbers have a sign or 32 bits, so that nobody knows which one is white; {_FIX}")
     if turned.mode == "F" or turned.mode.startswith("I;"):
-        return _deep_grey(turned, image, stored)
+        return _laid_on_background(_deep_grey(turned, image, stored), profile)
     if deep:
         _check_upper_bits(turned, image)
     if lower is not None:
@@ -68,9 +71,7 @@ def as_seen(image: Image.Image) -> Image.Image:
         if (not stored or deep) and image.format in ("PNG", None):  # None: a copy
             _check_loaded_transparency(turned, deep=deep)
         turned = _with_scaled_transparency(turned, stored, deep=deep)
-    if not turned.has_transparency_data:
-        return turned.convert("RGB")
-    return _laid_on_background(turned)
+    return _laid_on_background(turned, profile)
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -129,7 +130,8 @@ def _check_tiff(image: Image.Image) -> None:
 
 
 def _deep_grey(turned: Image.Image, opened: Image.Image, stored: str) -> Image.Image:
-    """Grey of 9 to 16 bits or of real numbers in 8 bits, by bands of rows: it is never held once more in its depth."""
+    """Grey of 9 to 16 bits or of real numbers in 8 bits, with its alpha; by bands of rows: it is never held once more
+    in its depth."""
     if turned.mode == "F":
         low, high = cast("tuple[float, float]", turned.getextrema())
         if not (low >= -1 / 255 and high <= 1 + 1 / 255):
@@ -145,10 +147,9 @@ def _deep_grey(turned: Image.Image, opened: Image.Image, stored: str) -> Image.I
         grey = 255 - grey
     shown = Image.fromarray(grey)
     hidden = turned.info.get("transparency")
-    if not isinstance(hidden, int):
-        return shown.convert("RGB")
-    shown.putalpha(Image.fromarray(_by_bands(turned, lambda band: np.where(band == hidden, 0, 255))))
-    return _laid_on_background(shown)
+    if isinstance(hidden, int):
+        shown.putalpha(Image.fromarray(_by_bands(turned, lambda band: np.where(band == hidden, 0, 255))))
+    return shown
 
 
 def _white(turned: Image.Image, opened: Image.Image, stored: str) -> int:
@@ -235,10 +236,13 @@ def _with_hidden(upper: Image.Image, lower: Image.Image) -> Image.Image:
     return shown
 
 
-def _laid_on_background(image: Image.Image) -> Image.Image:
+def _laid_on_background(image: Image.Image, profile: object) -> Image.Image:
+    """In sRGB, of which transparent parts show the background."""
     if image.mode == "La":  # which Pillow turns into nothing else
         image = image.convert("LA")
-    coloured = image.convert("RGBA")
+    coloured = in_srgb(image, profile)
+    if coloured.mode == "RGB":
+        return coloured
     canvas = Image.new("RGB", image.size, BACKGROUND)
     canvas.paste(coloured, mask=coloured)
     return canvas

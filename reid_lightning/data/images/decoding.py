@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from reid_lightning.data.images.colour_profiles import transform_of
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath
+from reid_lightning.regular_files import read_regular
 from reid_lightning.untrusted.image_limits import is_sensible_size
 from reid_lightning.untrusted.jpeg_markers import has_many_scans, jpeg_header
-from reid_lightning.untrusted.regular_files import read_regular
 
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -62,11 +63,13 @@ def resize_exactly(image: Image.Image, height: int, width: int, *, interpolation
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Whether a JPEG has three components of 8 bits and sensible cost, and nothing (Exif, XMP) that may turn it."""
+    """Whether a JPEG has three components of 8 bits and sensible cost, and nothing that may turn it (Exif, XMP) or
+    changes its colours (an ICC profile other than sRGB)."""
     header = jpeg_header(data)
     return (
         header is not None
         and (header.bits, header.components, header.app1) == (8, 3, False)
         and is_sensible_size(header.width, header.height)
         and (header.one_scan or not has_many_scans(data))
+        and transform_of(header.profile, "RGB") is None
     )

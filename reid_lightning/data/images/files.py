@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from reid_lightning.data.images.counting import counting
 from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of, head_of
 from reid_lightning.data.records import PassedOver
 from reid_lightning.errors import shortened
+from reid_lightning.regular_files import SpecialFileError, check_regular
 from reid_lightning.untrusted.names import readable
-from reid_lightning.untrusted.regular_files import SpecialFileError, check_regular
 
 _OBVIOUS = (".csv", ".json", ".log", ".md", ".mp4", ".npz", ".py", ".tar", ".txt", ".xml", ".yaml", ".yml", ".zip")
 _NAMED = 8  # endings in a message
@@ -61,32 +62,34 @@ def find_pictures(
     formats: Counter[str] = Counter()
     visited: set[str] = set()
     pending = [PurePath()]
-    while pending:
-        place = pending.pop()
-        real = os.path.realpath(folder / place)
-        if real in visited:
-            continue
-        visited.add(real)
-        try:
-            with os.scandir(folder / place) as scanned:
-                entries = [entry for entry in scanned if not entry.name.startswith(".")]
-        except OSError as error:
-            if on_unreadable is not None:
-                on_unreadable(error)
-            others["folder that cannot be read"] += 1
-            continue
-        for entry in entries:
-            name = place / entry.name
-            if entry.is_dir():
-                if below and (follow_links or not entry.is_symlink()):
-                    pending.append(name)
-            elif name.as_posix() not in apart_from:
-                kind = _other_than_picture(entry)
-                if kind is None:
-                    names.append(name.as_posix())
-                else:
-                    others[kind[0]] += 1
-                    formats.update(kind[1:])
+    with counting(f"listing {readable(folder.name)}") as count:
+        while pending:
+            place = pending.pop()
+            real = os.path.realpath(folder / place)
+            if real in visited:
+                continue
+            visited.add(real)
+            try:
+                with os.scandir(folder / place) as scanned:
+                    entries = [entry for entry in scanned if not entry.name.startswith(".")]
+            except OSError as error:
+                if on_unreadable is not None:
+                    on_unreadable(error)
+                others["folder that cannot be read"] += 1
+                continue
+            for entry in entries:
+                count()
+                name = place / entry.name
+                if entry.is_dir():
+                    if below and (follow_links or not entry.is_symlink()):
+                        pending.append(name)
+                elif name.as_posix() not in apart_from:
+                    kind = _other_than_picture(entry)
+                    if kind is None:
+                        names.append(name.as_posix())
+                    else:
+                        others[kind[0]] += 1
+                        formats.update(kind[1:])
     sentence = _sentence(others, formats, len(names)) if others else None
     return PictureFiles(folder, tuple(sorted(names)), sentence, tuple(sorted(formats)))
 

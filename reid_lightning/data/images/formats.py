@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
 from reid_lightning.errors import shortened
+from reid_lightning.regular_files import check_regular, open_regular
 from reid_lightning.untrusted.image_limits import check_costs
-from reid_lightning.untrusted.image_segments import check_segments
-from reid_lightning.untrusted.regular_files import check_regular, open_regular
+from reid_lightning.untrusted.image_segments import check_segments, png_without_profile
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")
 """By Pillow's names. Pillow knows many more, some of which start other programs (EPS)."""
@@ -114,12 +115,22 @@ def opened(file: Path | str | BytesIO, *, max_pixels: int | None = None) -> Iter
         kind = format_of(head)
         check_segments(stream, kind)
         try:
-            image = Image.open(stream, formats=FORMATS)
+            image = _image(stream, kind)
         except UnidentifiedImageError as error:
             raise ValueError(_unknown(kind)) from error
         with image:
             check_costs(image, max_pixels=max_pixels)
             yield image
+
+
+def _image(stream: BinaryIO, kind: str | None) -> Image.Image:
+    try:
+        return Image.open(stream, formats=FORMATS)
+    except (UnidentifiedImageError, ValueError):
+        plain = png_without_profile(stream) if kind == "PNG" else None
+        if plain is None:
+            raise
+        return Image.open(plain, formats=FORMATS)
 
 
 def is_animated(path: Path) -> bool:

@@ -24,10 +24,10 @@ from reid_lightning.data.images.formats import DECODE_ERRORS, opened, reason
 from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.regular_files import open_regular
 from reid_lightning.untrusted.image_limits import is_sensible_size
 from reid_lightning.untrusted.jpeg_markers import has_many_scans, jpeg_header
 from reid_lightning.untrusted.names import readable
-from reid_lightning.untrusted.regular_files import open_regular
 
 _PROGRESS_FROM = 5_000  # pictures; fewer are checked before a bar could be read
 _CHUNK = 128  # pictures per task: one task per picture would cost more than looking at it

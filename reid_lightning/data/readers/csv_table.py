@@ -16,8 +16,8 @@ from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, stored_path
-from reid_lightning.untrusted.regular_files import read_text
 
 REQUIRED = ("path", "identity")
 OPTIONAL = ("camera", "track", "split", "colour", "type", "viewpoint")

@@ -26,8 +26,8 @@ from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
-from reid_lightning.untrusted.regular_files import read_text
 
 GROUPS = ("identity", "camera", "track", "split", "colour", "type", "viewpoint")
 """Names a pattern's groups may have; identity is required."""

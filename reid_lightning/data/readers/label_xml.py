@@ -7,8 +7,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_regular
 from reid_lightning.untrusted.names import composed
-from reid_lightning.untrusted.regular_files import read_regular
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _ENCODING = re.compile(r"""encoding\s*=\s*["']([^"']+)["']""")

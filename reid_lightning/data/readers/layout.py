@@ -11,8 +11,8 @@ from pathlib import Path
 
 from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed
-from reid_lightning.untrusted.regular_files import read_text
 
 
 def data_folder(root: Path | str, *, needed: Sequence[str], name: str) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import kind_of
 from reid_lightning.search.gallery import adding, changes, checking, marks, trash
 from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.crop_files import CropFiles
@@ -46,7 +47,8 @@ class Gallery:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         if self.root.exists() and not self.root.is_dir():
-            raise ReIDError(f"the gallery {self.root} is a file; expected a folder, or a name for a new one.")
+            what = f"the gallery {self.root} is {kind_of(self.root)}"
+            raise ReIDError(f"{what}; expected a folder, or a name for a new one.")
         for name in _HIDDEN:
             if (self.root / name).is_symlink():
                 raise ReIDError(f"{self.root / name} is a link, and links in a gallery are not followed. Remove it.")

@@ -24,7 +24,7 @@ class TrackDecision:
     rank among the track's, from 1, most similar first. `accepted`: this is the track's answer, the vehicle at place 1
     if its similarity reaches the threshold. A track has one answer or none; what comes after place 1 is there to be
     looked at. Seconds are since the query's start, `crops` is the number of pictures that decided, `type` what the
-    detector took most of them for.
+    detector took most of them for. `confirmed` is as in `Match`.
     """
 
     track: int
@@ -39,6 +39,7 @@ class TrackDecision:
     last_frame: int
     crops: int
     type: str
+    confirmed: bool = True
 
     def judged(self, min_score: float) -> TrackDecision:
         """The same, accepted or not by this threshold."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import read_text
 from reid_lightning.search.records import Match
 from reid_lightning.untrusted.names import composed
-from reid_lightning.untrusted.regular_files import read_text
 
 _COLUMNS = ("from", "to", "seconds")
 

@@ -221,7 +221,7 @@ def _tracks(
     for one in accepted[:_ROWS] or sorted(first, key=lambda one: -one.similarity)[:_NEXT]:
         where = (_span(one.first_seconds, one.last_seconds), str(one.crops)) if video else ()
         number = str(one.track if video else one.first_frame)
-        verdict = "" if one.accepted else f"below {threshold.used:.2f}"
+        verdict = _and_mark("" if one.accepted else f"below {threshold.used:.2f}", one)
         table.add_row(number, Name(plain_text(one.vehicle)), f"{one.similarity:.3f}", *where, verdict)
     return titled(table, title)
 
@@ -234,7 +234,7 @@ def _all_pictures(decisions: Sequence[TrackDecision]) -> RenderableType | None:
     title = f"All pictures together: {answer}"
     table = new_table("rank", "vehicle", "similarity", "crops", "", names=("vehicle",))
     for one in decisions[:_ROWS]:
-        verdict = "the answer" if one.accepted else ""
+        verdict = _and_mark("the answer" if one.accepted else "", one)
         name = Name(plain_text(one.vehicle))
         table.add_row(str(one.place), name, f"{one.similarity:.3f}", str(one.crops), verdict)
     return titled(table, title)
@@ -253,10 +253,15 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> R
         for match in found:
             time = (time_code(match.seconds),) if video else ()
             cosine = (f"{match.details.get('cosine', match.score):.3f}",) if compared else ()
-            camera = Name(plain_text(", ".join(filter(None, (match.camera, "" if match.confirmed else UNCONFIRMED)))))
+            camera = Name(plain_text(_and_mark(match.camera, match)))
             name = Name(plain_text(match.vehicle))
             table.add_row(str(match.frame), *time, name, f"{match.score:.3f}", *cosine, camera)
     return titled(table, title)
+
+
+def _and_mark(said: str | None, found: Match | TrackDecision) -> str:
+    """What is said of a find, and that nobody has confirmed the vehicle, if so."""
+    return ", ".join(filter(None, (said, "" if found.confirmed else UNCONFIRMED)))
 
 
 def _has_time(source: Source) -> bool:

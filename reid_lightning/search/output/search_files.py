@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ from reid_lightning.search.records import Frame, Match, box_of
 from reid_lightning.search.video.sources import Source
 
 VIDEO, PICTURES, SHEET = "annotated.mp4", "annotated", "matches.jpg"
+_Found = TypeVar("_Found", Match, TrackDecision)
 _STEM = 50  # characters of a picture's name: a file's name has room for 255 bytes
 
 
@@ -78,10 +79,7 @@ class SearchFiles:
 
     def add(self, searched: SearchedFrame) -> None:
         """A frame and its matches. A video's frames of another size than its first are drawn into the size of that."""
-        matches = [
-            replace(match, picture=self._path(match), confirmed=self._is_confirmed(match.vehicle))
-            for match in searched.matches
-        ]
+        matches = [replace(match, picture=self._path(match)) for match in self.marked(searched.matches)]
         self.matches.extend(matches)
         self.frames += 1
         if not self._draw:
@@ -106,6 +104,10 @@ class SearchFiles:
             picture = annotate(frame, matches, note=self._note)
             save_picture(picture, pictures / f"{frame.number:06d}_{name}.jpg")
 
+    def marked(self, found: Iterable[_Found]) -> list[_Found]:
+        """With `confirmed` as the gallery has it, see `VehicleSummary`; of each vehicle it is asked once."""
+        return [replace(one, confirmed=self._is_confirmed(one.vehicle)) for one in found]
+
     def add_all(self, searched: Iterable[SearchedFrame]) -> BaseException | None:
         """Add frames to their end. What ended them early (Ctrl+C, or an error after the first frame) is returned."""
         try:
@@ -122,7 +124,7 @@ class SearchFiles:
     def finish(self, decisions: Sequence[TrackDecision], *, query: Mapping[str, Any]) -> None:
         """Everything was searched: write the tables and the sheet. What could not be read of the source stands in
         `matches.json` as the `warning` of the query."""
-        notes = []
+        decisions, notes = self.marked(decisions), []
         if self._threshold is not None:
             query = {**query, "threshold": self._threshold.as_dict()}
             notes = [f"Scores {self._threshold.describe()}.", self._threshold.warning()]
@@ -161,7 +163,6 @@ class SearchFiles:
         return sorted(self._best.values(), key=lambda row: -row[1].score)[:ROWS]
 
     def _is_confirmed(self, vehicle: str) -> bool:
-        """See `VehicleSummary`; of each vehicle it is asked once."""
         if vehicle not in self._confirmed:
             sightings = list(self._gallery.sightings_of(vehicle, on_problem=lambda problem: None))
             self._confirmed[vehicle] = summary_of(vehicle, sightings).confirmed

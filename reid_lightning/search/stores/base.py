@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -103,11 +104,12 @@ class NoVectorsError(ReIDError):
     """There is no such store, and nobody asked for one to be made."""
 
 
-def outdated(uri: str) -> StoreError:
+def outdated(uri: str, note: Path) -> StoreError:
     """With what to do about it."""
     return StoreError(
-        f"The vector store {uri} is older than it was: vectors that had been written are missing. Nothing else is; "
-        "embed what is missing: python -m reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
+        f"The vector store {uri} is older than it was, or the note beside it, {note.name}, is damaged: vectors that "
+        "were written may be missing. Nothing else is; embed what is missing: "
+        "python -m reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
     )
 
 

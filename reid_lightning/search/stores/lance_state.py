@@ -2,13 +2,15 @@
 byte, is noticed before it answers.
 
 The note is written after each commit, under the lock of the writers. A process killed between the two leaves a note
-that is older than the table, which says nothing; so does a table of an earlier release, which has none.
+that is older than the table, which says nothing; so does a table of an earlier release, which has none. A note that
+cannot be read is damage, for nobody else knows whether something is missing.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from reid_lightning.atomic import save
+from reid_lightning.regular_files import read_regular
 
 _PARTS = ("data", "_deletions", "_indices", "_versions")
 _CHANGING = "latest_version_hint.json"  # all others are written once, under names that do not come again
@@ -39,6 +42,10 @@ class TableState:
     files: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
+UNREADABLE = TableState(lineage="", version=0, complete=False)
+"""What a damaged note says."""
+
+
 def note_of(uri: str, name: str) -> Path:
     """The file with the state of a table."""
     folder = Path(os.path.abspath(uri))
@@ -51,19 +58,19 @@ class StateFile:
 
     def __init__(self, uri: str, name: str) -> None:
         self._table = Path(uri) / f"{name}.lance"
-        self._path = note_of(uri, name)
+        self.path = note_of(uri, name)
         self._read: tuple[tuple[int, int], TableState | None] | None = None
         self._sound: set[str] = set()
 
     def read(self) -> TableState | None:
-        """None: there is none, or it is damaged."""
+        """None: there is none; `UNREADABLE`: it is damaged."""
         try:
-            status = self._path.stat()
+            status = self.path.stat()
         except OSError:
-            return None
+            return UNREADABLE if os.path.lexists(self.path) else None
         stamp = status.st_mtime_ns, status.st_ino
         if self._read is None or self._read[0] != stamp:
-            self._read = stamp, _read(self._path)
+            self._read = stamp, _read(self.path)
         return self._read[1]
 
     def write(self, state: TableState) -> None:
@@ -78,13 +85,20 @@ class StateFile:
                 files[name] = known.get(name) or _checksum(self._table / name)
         content = json.dumps(asdict(replace(state, files=files))).encode()
         with suppress(OSError):
-            save(self._path, b"%08x\n%b" % (zlib.crc32(content), content))
+            self._make_way()
+            save(self.path, b"%08x\n%b" % (zlib.crc32(content), content))
 
     def remove(self) -> None:
         """Before another table takes the place of this one, whose versions are counted from 1 again."""
-        self._path.unlink(missing_ok=True)
+        self._make_way()
+        self.path.unlink(missing_ok=True)
         self._read = None
         self._sound.clear()
+
+    def _make_way(self) -> None:
+        """A folder in the place of the note would stay there."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            shutil.rmtree(self.path)
 
     def changed(self, *, all_files: bool) -> list[Path]:
         """The files that are not as they were written; those that were looked at before are not read again.
@@ -112,13 +126,20 @@ class StateFile:
 
 def _read(path: Path) -> TableState | None:
     try:
-        checksum, _, content = path.read_bytes().partition(b"\n")
-        if int(checksum, 16) != zlib.crc32(content):
-            return None
-        values = json.loads(content)
-        return TableState(**{**values, "files": {name: tuple(file) for name, file in values["files"].items()}})
-    except (OSError, ValueError, TypeError, AttributeError):
+        checksum, _, content = read_regular(path).partition(b"\n")
+        values = json.loads(content) if int(checksum, 16) == zlib.crc32(content) else {}
+        state = TableState(**{**values, "files": {name: _pair(file) for name, file in values["files"].items()}})
+    except FileNotFoundError:  # removed since it was looked for
         return None
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return UNREADABLE
+    kinds = type(state.lineage), type(state.version), type(state.complete)
+    return state if kinds == (str, int, bool) else UNREADABLE
+
+
+def _pair(numbers: list[int]) -> tuple[int, int]:
+    size, checksum = numbers
+    return size, checksum
 
 
 def _files(table: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ from reid_lightning.search.stores.base import ReplacedStoreError, no_vectors, ou
 from reid_lightning.search.stores.lance_errors import check_place, damaged, is_engine_error, told, without_panics_shown
 from reid_lightning.search.stores.lance_place import Identity, TablePlace
 from reid_lightning.search.stores.lance_rows import foreign, is_ours, lineage_of, of_new_lineage
-from reid_lightning.search.stores.lance_state import StateFile, TableState
+from reid_lightning.search.stores.lance_state import UNREADABLE, StateFile, TableState
 
 _MANY = 1_000_000  # names of tables
 
@@ -73,7 +73,7 @@ class LanceTable:
     @property
     def is_noted(self) -> bool:
         """Whether files are known to be as they were written, as far as they were looked at."""
-        return self._state is None or self._state.read() is not None
+        return self._state is None or self._state.read() not in (None, UNREADABLE)
 
     @property
     def version(self) -> tuple[Identity | None, int]:
@@ -82,8 +82,8 @@ class LanceTable:
 
     def require_complete(self) -> None:
         """Raises `StoreError` if `newest` has found that something is missing."""
-        if self._outdated:
-            raise outdated(self.uri)
+        if self._outdated and self._state is not None:
+            raise outdated(self.uri, self._state.path)
 
     def mark_complete(self) -> None:
         """Nothing is missing any more."""
@@ -141,11 +141,7 @@ class LanceTable:
 
     def refuse_foreign(self) -> None:
         """What another program has made is not ours to replace."""
-        if (
-            self.place is None
-            or not self.place.exists()
-            or (self._state is not None and self._state.read() is not None)
-        ):
+        if self.place is None or not self.place.exists() or self.is_noted:
             return
         try:
             with without_panics_shown():

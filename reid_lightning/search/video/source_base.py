@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import open_regular
 from reid_lightning.search.records import Frame
-from reid_lightning.untrusted.regular_files import open_regular
 
 
 class Source(ABC):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reid_lightning.data.images.counting import counting
 from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.data.images.formats import format_of, head_of, is_animated
 from reid_lightning.data.images.reading import load_image
@@ -116,10 +117,12 @@ class PictureSource(Source):
         if self.kind == "picture":
             return file_fingerprint(self._root)
         digest = blake2b(digest_size=8)
-        for path in self._paths:
-            digest.update(
-                f"{path.relative_to(self._root).as_posix()}\0{file_fingerprint(path)}\n".encode(errors="replace")
-            )
+        with counting(f"reading {self.name}") as count:
+            for path in self._paths:
+                count()
+                digest.update(
+                    f"{path.relative_to(self._root).as_posix()}\0{file_fingerprint(path)}\n".encode(errors="replace")
+                )
         return digest.hexdigest()
 
     def __iter__(self) -> Iterator[Frame]:

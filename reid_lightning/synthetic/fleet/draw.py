@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import in_words
 from reid_lightning.synthetic.fleet.layout import FOLDERS, QUERY_FOLDER, write_layout
 from reid_lightning.synthetic.fleet.look import VehicleLook, fleet_looks
 from reid_lightning.synthetic.fleet.picture import Painter, prepare_vehicle
@@ -75,7 +76,8 @@ def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None)
         ) from error
     except OSError as error:
         raise ReIDError(
-            f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
+            in_words(error)
+            or f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
             f"{_megabytes(spec)} MB free; free some space or choose another data.root."
         ) from error
     return folder

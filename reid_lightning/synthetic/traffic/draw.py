@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reid_lightning.atomic import save_picture
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import in_words
 from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
 from reid_lightning.synthetic.traffic.plan import TrafficPlan, plan_traffic
 from reid_lightning.synthetic.traffic.site import build_site
@@ -77,8 +78,9 @@ def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
                 raise
     except (OSError, av.FFmpegError) as error:
         raise ReIDError(
-            f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about {_megabytes(spec)} MB "
-            "free; free some space or choose another root."
+            in_words(error)
+            or f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about "
+            f"{_megabytes(spec)} MB free; free some space or choose another root."
         ) from error
     return folder
 

@@ -499,6 +499,9 @@ def test_a_gallery_that_is_no_folder_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(ReIDError, match=f"the gallery {tmp_path / 'file'} is a file; expected a folder"):
         Gallery(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ReIDError, match="is a pipe; expected a folder"):
+        Gallery(tmp_path / "pipe")
     below = tmp_path / "file/below"
     with pytest.raises(ReIDError, match=f"{below} cannot be read: Not a directory. Expected a folder"):
         Gallery(below).vehicle_names()

@@ -17,11 +17,11 @@ from reid_lightning.data.readers.csv_table import read_csv
 from reid_lightning.data.readers.label_xml import read_items
 from reid_lightning.data.readers.layout import file_lines
 from reid_lightning.errors import ReIDError
+from reid_lightning.regular_files import SpecialFileError, check_regular
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.video.source_base import file_fingerprint
 from reid_lightning.search.video.sources import open_source
 from reid_lightning.untrusted.plain_yaml import read_plain_yaml
-from reid_lightning.untrusted.regular_files import SpecialFileError, check_regular
 from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
 
 

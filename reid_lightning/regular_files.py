@@ -1,4 +1,5 @@
-"""Only what lies on a disk is opened: a pipe that is called car.jpg would be waited for without end, a device obeys."""
+"""Only what lies on a disk is opened or replaced: a pipe that is called car.jpg would be waited for without end, a
+device obeys, and would be gone."""
 
 from __future__ import annotations
 
@@ -24,8 +25,27 @@ class SpecialFileError(OSError):
         self.kind = kind
 
 
+def kind_of(path: str | Path) -> str:
+    """What lies there, in words."""
+    mode = os.stat(path).st_mode
+    return _KINDS.get(stat.S_IFMT(mode), "a folder" if stat.S_ISDIR(mode) else "a file")
+
+
+def in_words(error: Exception) -> str | None:
+    """A sentence about what lies where a file was to be written, or a folder to be made; None: it is not that."""
+    if isinstance(error, SpecialFileError):
+        return f"{error.filename} is {error.kind}; expected a file, or a name for a new one."
+    if not isinstance(error, FileExistsError | NotADirectoryError) or not isinstance(error.filename, str | os.PathLike):
+        return None
+    path = Path(error.filename)
+    found = next((place for place in (path, *path.parents) if place.exists()), None)
+    if found is None or found.is_dir():
+        return None
+    return f"{found} is {kind_of(found)}; expected a folder, or a name for a new one."
+
+
 def check_regular(path: str | Path) -> None:
-    """To be called before a file that somebody named is opened, by ourselves or by a library.
+    """To be called before a file that somebody named is opened, by ourselves or by a library, or replaced.
 
     Links are followed. Files, folders, and names under which there is nothing, pass: whoever opens them says the rest.
 
