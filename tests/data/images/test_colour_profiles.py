@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from raw_pictures import png
-from reid_lightning.data.colour_profiles import MAX_PROFILE_BYTES
 
 from reid_lightning.app.uploads import Uploads
 from reid_lightning.bundle import open_model
@@ -23,6 +22,7 @@ from reid_lightning.data import decoding
 from reid_lightning.data.augmentation.train_transform import TrainTransform
 from reid_lightning.data.images import find_bad_images, in_rgb, load_image
 from reid_lightning.data.images.cache import PictureCache
+from reid_lightning.data.images.colour_profiles import MAX_PROFILE_BYTES
 from reid_lightning.data.images.colours import BACKGROUND
 from reid_lightning.data.images.decoding import decode
 from reid_lightning.data.images.preprocessing import Preprocessing

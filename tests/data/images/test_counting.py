@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from reid_lightning.data.counting import counting
 from rich.console import Console
 
 from reid_lightning.data import counting as module
+from reid_lightning.data.images.counting import counting
 from reid_lightning.data.images.files import find_pictures
 
 

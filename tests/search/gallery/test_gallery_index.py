@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toy_gallery import pictures, sighting
 
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.commands.gallery import main
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store, records_of
-from reid_lightning.search.records import Crop, Filter, Sighting
+from reid_lightning.search.records import Filter, Sighting
 
 DIM = 4
 
@@ -40,19 +41,6 @@ def embed() -> Colours:
 def index(tmp_path: Path, embed: Colours) -> GalleryIndex:
     store = open_store(tmp_path / "gallery" / ".index", fingerprint="colours", dim=DIM)
     return GalleryIndex(Gallery(tmp_path / "gallery"), store, embed)
-
-
-def sighting(number: int, vehicle: str, **values: object) -> Sighting:
-    crops = tuple(Crop("", k, 0.0, (0.0, 0.0, 9.0, 9.0), 1.0, 1.0) for k in range(2))
-    given = {"camera": "north", "type": "car", "start": 1e9 + number, **values}
-    return Sighting(
-        f"a{number}", vehicle, source="f0", source_name="x", track=number, detector="d", crops=crops, **given
-    )
-
-
-def pictures(number: int) -> list[np.ndarray]:
-    colours = ((250, 20 * number, 10), (20 * number, 250, 60))
-    return [np.full((9, 9, 3), colour, np.uint8) for colour in colours]
 
 
 def fill(index: GalleryIndex, vehicles: str = "AABC") -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_gallery_index import pictures, sighting
 from test_vector_stores import DIM, MODEL, records, vectors
+from toy_gallery import pictures, sighting
 
 from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
