@@ -57,7 +57,8 @@ def track_distances(
             running minimum over the query images in their order; all of these are aggregated.
 
     Gallery tracks of the same images, and query tracks of the same images, have equal distances to the last bit, in
-    whatever order and however often a track has an image, where the formula does not ask.
+    whatever order and however often a track has an image, where the formula does not ask. Different tracks that share
+    the closest image may differ in the last bits, by which products of blocks of different sizes round.
 
     Memory: 64 MiB of distances of images at a time ("released": or those of two tracks), and copies of these images;
     before that one copy of all images of a side.

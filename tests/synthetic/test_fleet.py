@@ -139,7 +139,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
 
 def test_root_that_cannot_be_a_folder_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ReIDError, match=r"Cannot draw the fleet into .*few-seed0.*data.root"):
+    with pytest.raises(ReIDError, match=r"Cannot draw the fleet into .*few-seed0.*is a file; .*data.root"):
         draw_fleet(tmp_path / "file", FEW, workers=1)
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.demo.job import Demo, DemoPlan, make_demo
 from reid_lightning.app.jobs import Job
+from reid_lightning.app.search.score_chart import LEAST_SCORE
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, progress_bar, show_error
 
@@ -54,7 +55,8 @@ def show_demo_result() -> None:
             done = f"Before the first camera {count(made.vehicles, 'vehicle was', 'vehicles were')} registered."
         st.success(
             f"The demo is ready. {done} To find them again, search in the clip of camera {plain(made.camera)}, "
-            f"with min\\_score at {MIN_SCORE:.2f}: a model trained for minutes finds little at its own threshold.",
+            f"with the {LEAST_SCORE.lower()} at {MIN_SCORE:.2f}: a model trained for minutes finds little at its own "
+            "threshold.",
             icon=":material/check:",
         )
         st.code(str(made.clip.absolute()), language=None)

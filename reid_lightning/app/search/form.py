@@ -10,7 +10,7 @@ import streamlit as st
 
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.search.filters import Offered, offered
-from reid_lightning.app.search.score_chart import default_min_score, in_words, score_chart
+from reid_lightning.app.search.score_chart import LEAST_SCORE, default_min_score, in_words, score_chart
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
 from reid_lightning.app.widgets import keep_fields
@@ -60,8 +60,8 @@ def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: S
         left, right = st.columns(2)
         st.session_state.setdefault("search_top_k", 5)
         st.session_state.setdefault("search_every", context.settings.every)
-        top_k = left.number_input("top_k: matches of a frame", 1, 100, key="search_top_k")
-        every = right.number_input("every: look at every n-th frame", 1, 1000, key="search_every")
+        top_k = left.number_input("Matches of a frame", 1, 100, key="search_top_k")
+        every = right.number_input("Look at every n-th frame", 1, 1000, key="search_every")
         if wanted and (files or named):
             st.caption("The vehicle on the picture is looked for; filters of registered vehicles have no say.")
             where = Filter()
@@ -124,7 +124,7 @@ def _ask_min_score(embedder: Embedder) -> float:
     start, why = default_min_score(calibration)
     key = f"{_MIN_SCORE}_{embedder.options.fingerprint}"  # another model, another default
     st.session_state.setdefault(key, start)
-    min_score = st.slider("min_score: the least score of a match", 0.0, 1.0, step=0.01, key=key)
+    min_score = st.slider(LEAST_SCORE, 0.0, 1.0, step=0.01, key=key)
     threshold = Threshold(min_score, calibration)
     if calibration is not None:
         st.caption(f"Matches {threshold.describe()}.")

@@ -11,6 +11,7 @@ import streamlit as st
 
 from reid_lightning.app.search.found import Card, Snapshot, TimelinePoint
 from reid_lightning.app.search.job import SearchRun
+from reid_lightning.app.search.score_chart import LEAST_SCORE
 from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import show_download
 from reid_lightning.drawing.fonts import plain_text
@@ -49,7 +50,7 @@ def _show_card(card: Card, *, in_video: bool, answers: Mapping[int, TrackDecisio
     if answers is not None:
         answer = answer_of(match, answers)
         if answer is None:
-            st.caption("no answer: all pictures of the track together are below min_score")
+            st.caption(f"no answer: all pictures of the track together are below the {LEAST_SCORE.lower()}")
         elif answer.vehicle != match.vehicle:
             st.caption(f"not the answer: that is {plain(answer.vehicle)}")
     frame, registered = st.columns([2, 1], vertical_alignment="top")
@@ -177,7 +178,7 @@ def show_nothing(run: SearchRun, snapshot: Snapshot) -> None:
     st.info(
         f"No match with a score of {asked:.2f} or more. The best was {best.score:.2f}: "
         f"{plain(best.vehicle)}{plain(at)}. "
-        "Lower min_score to see it, drop filters, or register clearer pictures of the vehicle.",
+        f"Lower the {LEAST_SCORE.lower()} to see it, drop filters, or register clearer pictures of the vehicle.",
         icon=":material/search_off:",
     )
 

@@ -1,4 +1,4 @@
-"""What a min_score means: the scores of pairs of one vehicle and of different ones, as a chart and in words."""
+"""What the least score means: the scores of pairs of one vehicle and of different ones, as a chart and in words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search.matching.threshold import share_in_words
 
 NO_CALIBRATION = 0.6
-"""The min_score where a model has no threshold to trust."""
+"""The least score where a model has no threshold to trust."""
+LEAST_SCORE = "Least score of a match"
+"""What the page calls `min_score`."""
 SAME, DIFFERENT = "the same vehicle", "different vehicles"
 _LINE, _COLOURS = "#8a8a8a", ["#3f86c6", "#e0823a"]  # seen on white and on black
 
@@ -70,7 +72,7 @@ def score_chart(histogram: CompactHistogram, min_score: float) -> alt.LayerChart
     )
     at = alt.Chart(pd.DataFrame({"score": [min_score]}))
     line = at.mark_rule(color=_LINE, strokeDash=[5, 3], size=2).encode(x="score:Q")
-    name = at.mark_text(text="min_score", color=_LINE, align="right", baseline="bottom").encode(
+    name = at.mark_text(text=LEAST_SCORE, color=_LINE, align="right", baseline="bottom").encode(
         x="score:Q", y=alt.value(-3)
     )
     return alt.layer(bars, line, name).properties(height=220)

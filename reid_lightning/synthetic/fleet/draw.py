@@ -76,9 +76,8 @@ def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None)
         ) from error
     except OSError as error:
         raise ReIDError(
-            in_words(error)
-            or f"Cannot draw the fleet into {folder}: {error}. Expected a writable folder with about "
-            f"{_megabytes(spec)} MB free; free some space or choose another data.root."
+            f"Cannot draw the fleet into {folder}: {in_words(error) or f'{error}.'} Expected a writable folder "
+            f"with about {_megabytes(spec)} MB free; free some space or choose another data.root."
         ) from error
     return folder
 

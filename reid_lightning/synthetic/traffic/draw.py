@@ -78,9 +78,8 @@ def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
                 raise
     except (OSError, av.FFmpegError) as error:
         raise ReIDError(
-            in_words(error)
-            or f"Cannot draw traffic into {folder}: {error}. Expected a writable folder with about "
-            f"{_megabytes(spec)} MB free; free some space or choose another root."
+            f"Cannot draw traffic into {folder}: {in_words(error) or f'{error}.'} Expected a writable folder "
+            f"with about {_megabytes(spec)} MB free; free some space or choose another root."
         ) from error
     return folder
 
