@@ -25,13 +25,13 @@ def main() -> None:
     page = st.navigation(
         [
             st.Page(
-                HERE / "register/page.py",
+                HERE / "screens/register.py",
                 title="Register",
                 icon=":material/add_a_photo:",
                 default=True,
             ),
-            st.Page(HERE / "search/page.py", title="Search", url_path="search", icon=":material/search:"),
-            st.Page(HERE / "gallery/page.py", title="Gallery", url_path="gallery", icon=":material/photo_library:"),
+            st.Page(HERE / "screens/search.py", title="Search", icon=":material/search:"),
+            st.Page(HERE / "screens/gallery.py", title="Gallery", icon=":material/photo_library:"),
         ],
         position="top",
     )

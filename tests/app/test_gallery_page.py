@@ -59,7 +59,7 @@ def start(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(sys, "argv", ["main.py", "gallery=gallery", *given])  # the same for all: composed once
         monkeypatch.chdir(tmp_path)
         app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS)
-        app.switch_page("gallery/page.py")
+        app.switch_page("screens/gallery.py")
         if vehicle is not None:
             app.query_params["vehicle"] = vehicle
         return good(app.run())
@@ -150,9 +150,9 @@ def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -
     app.datetime_input(key="gallery_since").set_value(datetime(2026, 1, 2)).run()
     app.selectbox(key="gallery_order").set_value("sightings").run()
     for _ in range(2):
-        good(app.switch_page("register/page.py").run())
+        good(app.switch_page("screens/register.py").run())
         good(app.run())
-        good(app.switch_page("gallery/page.py").run())
+        good(app.switch_page("screens/gallery.py").run())
         assert app.text_input(key="gallery_text").value == "ab12" and cards(app) == ["AB12CDE"]
         assert app.multiselect(key="gallery_cameras").value == ["south"]
         assert app.multiselect(key="gallery_types").value == ["car"]
@@ -160,8 +160,8 @@ def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -
         assert app.selectbox(key="gallery_order").value == "sightings" and "1 of 3 vehicles fit" in shown(app)
     press(app, "gallery_clear")
     assert len(cards(app)) == 3 and not any(one.key == "gallery_clear" for one in app.button)
-    good(app.switch_page("register/page.py").run())
-    assert len(cards(good(app.switch_page("gallery/page.py").run()))) == 3
+    good(app.switch_page("screens/register.py").run())
+    assert len(cards(good(app.switch_page("screens/gallery.py").run()))) == 3
 
 
 def test_a_camera_that_is_gone_is_no_filter_any_more(start, gallery: Gallery) -> None:

@@ -216,8 +216,8 @@ def test_many_uploaded_pictures_are_checked_by_the_job(app, gallery):
         ended(app, "register_finding")
     assert not app.exception and len(app.error) == 1 and "bad.png" in app.error[0].value.replace("\\", "")
     assert list(app.session_state["uploads"].folder.iterdir()) == [] and field(app, "Camera").value == "north"
-    app.switch_page("gallery/page.py").run()
-    app.switch_page("register/page.py").run()
+    app.switch_page("screens/gallery.py").run()
+    app.switch_page("screens/register.py").run()
     assert field(app, "Camera").value == "north"
     app.file_uploader[0].set_value(sent)
     button(app, "Find vehicles").click().run()
@@ -315,8 +315,8 @@ def test_a_typed_plate_is_kept_whatever_is_shown_next(app, tmp_path, monkeypatch
     app.number_input[0].set_value(2).run()
     app.number_input[0].set_value(1).run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
-    app.switch_page("gallery/page.py").run()
-    app.switch_page("register/page.py").run()
+    app.switch_page("screens/gallery.py").run()
+    app.switch_page("screens/register.py").run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
     (folder / "03.png").unlink()
     button(app, "Save 30").click().run()

@@ -94,7 +94,7 @@ def open_page(tmp_path, monkeypatch, bundle):
         monkeypatch.setattr(sys, "argv", ["main.py", *given, *arguments])
         monkeypatch.chdir(tmp_path)
         at = AppTest.from_file(str(PROJECT / "reid_lightning/app/main.py"), default_timeout=60)
-        return at.switch_page("search/page.py").run()
+        return at.switch_page("screens/search.py").run()
 
     return opened
 
@@ -451,7 +451,7 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     at.datetime_input(key="search_since").set_value(datetime(2026, 1, 1))
     at.run()
     for screen in ("gallery", "search"):
-        at.switch_page(f"{screen}/page.py").run()
+        at.switch_page(f"screens/{screen}.py").run()
         assert not at.exception and not at.warning
     fields = (at.number_input(key="search_top_k"), at.number_input(key="search_every"), at.slider[0])
     assert [field.value for field in fields] == [7, 3, 0.33]
@@ -460,7 +460,7 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     assert at.datetime_input(key="search_since").value == datetime(2026, 1, 1)
     at.radio(key="search_kind").set_value("The vehicle on a picture").run()
     for screen in ("gallery", "search"):
-        at.switch_page(f"{screen}/page.py").run()
+        at.switch_page(f"screens/{screen}.py").run()
     assert at.radio(key="search_kind").value == "The vehicle on a picture"
 
 
@@ -539,7 +539,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(open_page, gallery, clip, mo
 @pytest.mark.parametrize("screen", ["search", "gallery"])
 def test_a_gallery_that_is_a_file_is_one_error(open_page, tmp_path, screen):
     (tmp_path / "gallery").write_text("x")
-    at = open_page().switch_page(f"{screen}/page.py").run()
+    at = open_page().switch_page(f"screens/{screen}.py").run()
     assert not at.exception and len(at.error) == 1
     message = at.error[0].value.replace("\\", "")
     assert f"the gallery {tmp_path / 'gallery'} is a file; expected a folder" in message

@@ -108,7 +108,7 @@ def test_what_fails_is_closed_as_well(context, stores, monkeypatch):
 def test_each_look_at_the_search_page_closes_what_it_opens(context, stores, project, tmp_path):
     embedded(context, stores)
     app = AppTest.from_file(str(project / "reid_lightning/app/main.py"), default_timeout=SECONDS)
-    app.switch_page("search/page.py").run()
+    app.switch_page("screens/search.py").run()
     stores.all_closed(opened=1)
     for _ in range(3):
         app.run()

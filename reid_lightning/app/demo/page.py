@@ -80,4 +80,4 @@ def _show_job() -> None:
         return
     show_demo_result()
     if st.button("Go to the search page", key="demo_search", icon=":material/search:"):
-        st.switch_page("search/page.py")
+        st.switch_page("screens/search.py")

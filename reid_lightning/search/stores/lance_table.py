@@ -21,6 +21,7 @@ from reid_lightning.search.stores.lance_rows import foreign, is_ours, lineage_of
 from reid_lightning.search.stores.lance_state import UNREADABLE, StateFile, TableState
 
 _MANY = 1_000_000  # names of tables
+_LOOKS = 5  # at a table that is older than a file of it says, before that is damage
 
 
 class LanceTable:
@@ -45,11 +46,15 @@ class LanceTable:
 
         What is noted of it is read before and after, for others may write meanwhile.
         """
+        behind = 0
         while True:
             state = None if self._state is None else self._state.read()
             identity, known = (None, 0) if self.place is None else (self.place.identity(), self.place.newest_version())
             table = self._newest(make)
             if table.version < known and self._opened == identity:
+                self._table, behind = None, behind + 1  # opened anew: a commit, or another table, may have come between
+                if behind < _LOOKS:
+                    continue
                 raise damaged(
                     f"The vector store {self.uri} cannot be read: version {known} says it is {table.version}."
                 )

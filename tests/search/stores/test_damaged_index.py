@@ -22,6 +22,7 @@ from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.records import Filter
 from reid_lightning.search.stores.base import DamagedStoreError, StoreError
 from reid_lightning.search.stores.lance_errors import told, without_panics_shown
+from reid_lightning.search.stores.lance_place import TablePlace
 
 
 def newest(table: Path) -> Path:
@@ -271,6 +272,21 @@ def test_no_damage_is_told_where_there_is_none(uri: Path, tmp_path: Path, monkey
     with pytest.raises(StoreError, match="set TMPDIR") as raised:
         store.upsert(records(1), vectors(1))
     assert "rebuild" not in str(raised.value)
+
+
+def test_a_commit_that_comes_between_two_looks_is_no_damage(uri: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, real = open_store(uri), TablePlace.newest_version
+    looks: list[int] = []
+
+    def ahead(place: TablePlace) -> int:  # of a table that took the place, or of a commit that is not to be opened yet
+        looks.append(real(place))
+        return looks[-1] + (len(looks) < 3)
+
+    monkeypatch.setattr(TablePlace, "newest_version", ahead)
+    assert store.count() and len(looks) == 3
+    monkeypatch.setattr(TablePlace, "newest_version", lambda place: real(place) + 1)
+    with pytest.raises(DamagedStoreError, match="says it is"):
+        store.count()
 
 
 def test_only_panics_are_kept_from_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:

@@ -62,7 +62,7 @@ def _show_empty(context: AppContext) -> None:
         f"The gallery {plain(context.settings.gallery)} is empty: register vehicles first, then search for them.",
         icon=":material/info:",
     )
-    st.page_link("register/page.py", label="Register vehicles", icon=":material/add_a_photo:")
+    st.page_link("screens/register.py", label="Register vehicles", icon=":material/add_a_photo:")
 
 
 def _start(context: AppContext, embedder: Embedder, asked: Asked) -> None:

@@ -47,7 +47,7 @@ def page() -> None:
 def _nothing_yet(overview: Overview, folder: str) -> None:
     st.info(f"No vehicle is registered in {plain(folder)} yet.", icon=":material/directions_car:")
     st.write("Register pictures or a video, or import a zip of another gallery.")
-    st.page_link("register/page.py", label="Register vehicles", icon=":material/add_a_photo:")
+    st.page_link("screens/register.py", label="Register vehicles", icon=":material/add_a_photo:")
     show_problems(overview.problems)
 
 

@@ -162,8 +162,8 @@ def _show_saving(saving: Job) -> None:
         if saved.kept_names:
             names = ", ".join(saved.kept_names[:10])
             st.warning(f"Registered before under other names, which stay: {plain(names)}. Rename them in the gallery.")
-        st.page_link("gallery/page.py", label="See them in the gallery", icon=":material/photo_library:")
-        st.page_link("search/page.py", label="Search for one of them", icon=":material/search:")
+        st.page_link("screens/gallery.py", label="See them in the gallery", icon=":material/photo_library:")
+        st.page_link("screens/search.py", label="Search for one of them", icon=":material/search:")
         _start_over(app_context(), "Register another source")
         return
     if saving.state == "failed":
