@@ -58,28 +58,28 @@ class _Running:
 
 
 class _Finding:
-    """What register, search and the application share."""
+    """What register, search and the application share: `conf/shared/finding.yaml`."""
 
     gallery: GalleryFolder
     bundle: Folder | None
     every: Positive
     allow_redirects: bool
     pictures: Literal["scenes", "crops", "auto"]
-    min_quality: Share
     device: Device
     backend: Literal["torch", "onnx"]
 
 
-class _Keeping:
-    """What register and the application share."""
+class _Keeping(_Finding):
+    """What register and the application share: `conf/shared/keeping.yaml`."""
 
     crops: Positive
     min_frames: Positive
     min_side: Positive
+    min_quality: Share
     min_plate_confidence: Share
 
 
-class _Register(_Running, _Finding, _Keeping):
+class _Register(_Running, _Keeping):
     source: Source | list[Source]
     camera: Name
     start: Time | None
@@ -100,11 +100,12 @@ class _Search(_Running, _Finding):
     camera: Name | None
     start: Time | None
     travel_times: File | None
+    min_quality: Share
     one_vehicle: bool
     draw: bool
 
 
-class _App(_Finding, _Keeping):
+class _App(_Keeping):
     bundle: Folder
     min_compared_quality: Share
     max_upload_mib: NotNegative

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import threading
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -247,7 +248,7 @@ def test_what_nobody_has_confirmed_is_marked(open_page, tmp_path, bundle):
 
 
 def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, clip):
-    at = open_page()
+    at = open_page(f"stores.uri={gallery.root / '.index'}")  # its own store, which is not to see the wanted vehicle
     at.radio(key="search_kind").set_value("The vehicle on a picture").run()
     at.file_uploader(key="search_wanted").set_value([(f"{n}.jpg", jpeg(RED), "image/jpeg") for n in "ab"])
     at.file_uploader(key="search_files").set_value(("clip.mp4", clip.read_bytes(), "video/mp4")).run()
@@ -256,6 +257,16 @@ def test_an_unregistered_vehicle_is_looked_for_in_a_clip(open_page, gallery, cli
     (card,) = at.session_state["search_run"].found.snapshot().cards
     assert card.match.vehicle == "wanted vehicle" and card.match.score > 0.6 and card.registered is not None
     assert [entry.name for entry in gallery.root.iterdir() if not entry.name.startswith(".")] == ["BLUE_2", "RED_1"]
+    with closing(open_store(gallery.root / ".index")) as store:
+        assert {record.vehicle for part in store.records() for record in part} == {"BLUE_2", "RED_1"}
+
+
+def test_poor_pictures_of_a_video_are_not_compared(open_page, gallery, clip):
+    at = open_page("min_compared_quality=1")
+    at.text_input(key="search_named").set_value(str(clip))
+    at.slider[0].set_value(0.0)
+    until_ended(press_search(at))
+    assert at.session_state["search_run"].found.snapshot().pairs == 0
 
 
 def test_cancelled_it_keeps_what_was_found(open_page, gallery, clip, monkeypatch):

@@ -161,7 +161,7 @@ def test_what_wants_a_value_is_told_with_the_comment_beside_it():
     with pytest.raises(ReIDError) as error:
         check_missing(cfg, config=CONFIG_DIR / "register.yaml", choices={"data": "veri776", "other": None})
     assert str(error.value).splitlines() == [
-        "camera is missing: the camera's name: matches and travel times are told by it; e.g. camera=north.",
+        "camera is missing: the camera's name: matches and travel times go by it; e.g. camera=north.",
         "  data.root is missing: the unpacked VeRi-776 folder, e.g. data.root=/data/VeRi.",
         "  other.x is missing: give it a value, other.x=<value>.",
     ]

@@ -10,7 +10,7 @@ from reid_lightning.commands.entry_point import CONFIG_DIR
 CHOICES = [
     f"{path.parent.relative_to(CONFIG_DIR).as_posix()}={path.stem}"
     for path in sorted(CONFIG_DIR.rglob("*/*.yaml"))
-    if path.stem != "base"
+    if path.stem != "base" and path.parent.name != "shared"  # which commands pull in themselves
 ]
 GIVEN = {  # what has no default because it is the user's
     "detector": {"yolox": ["detector.path=x.onnx"]},

@@ -73,7 +73,7 @@ def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: S
         top_k=top_k,
         where=where,
         pictures=context.settings.pictures,
-        min_quality=context.settings.min_quality,
+        min_quality=context.settings.min_compared_quality,
     )
     return Asked(wanted, files, named, every, options)
 

@@ -187,7 +187,7 @@ def _gallery_of(context: AppContext, wanted: Path, root: Path) -> AppContext:
     settings = context.settings.copy()
     OmegaConf.set_struct(settings, False)
     settings.gallery = str(root)
-    settings.vectors = {
+    settings.stores = {
         "_target_": "reid_lightning.search.gallery.open_store",
         "_partial_": True,
         "uri": str(root / ".index"),

@@ -13,6 +13,7 @@ import torch
 from torchvision.models import detection, get_model, list_models
 
 from reid_lightning.bundle.embedder import usable_device
+from reid_lightning.bundle.loading import best_device
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.search.records import Detections
 from reid_lightning.search.video.detectors.duplicates import clean
@@ -33,7 +34,7 @@ class TorchvisionDetector:
         weights: "DEFAULT" (torchvision's COCO weights), a file that holds such a state dict, or None (random).
         min_score: boxes below are dropped.
         overlap: intersection over union from which two boxes are one vehicle, whatever their types.
-        device: where it runs ("cpu", "cuda", "cuda:1", "mps").
+        device: where it runs ("auto", "cpu", "cuda", "cuda:1", "mps").
 
     Raises:
         ReIDError: no such model, no such device, no such file, or no network to download from.
@@ -57,7 +58,7 @@ class TorchvisionDetector:
         if model not in known:
             raise ReIDError(f"detector.model is {model!r}; expected one of {', '.join(known)}.")
         self.name = model
-        self.min_score, self.overlap, self.device = min_score, overlap, usable_device(device)
+        self.min_score, self.overlap, self.device = min_score, overlap, usable_device(best_device(device))
         self._network = _load(model, weights).to(self.device).eval()
 
     def start(self) -> None:
