@@ -18,6 +18,7 @@ from torch import Tensor
 
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.data.records import Split, VehicleDataset
+from reid_lightning.drawing.tables import markdown_table
 from reid_lightning.evaluation.evaluator import embed_pictures
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import RetrievalResult, evaluate_retrieval
@@ -55,9 +56,8 @@ def evaluate_embedder(embedder: ReIDEmbedder, dataset: VehicleDataset) -> Retrie
 
 
 def result_row(result: RetrievalResult) -> dict[str, str]:
-    """mAP, ranks and mINP in percent."""
-    ranks = {f"rank-{rank}": f"{100 * value:.1f}" for rank, value in result.cmc.items()}
-    return {"mAP": f"{100 * result.mAP:.1f}", **ranks, "mINP": f"{100 * result.mINP:.1f}"}
+    """Every metric in percent."""
+    return {name: f"{100 * value:.1f}" for name, value in result.values().items()}
 
 
 def report(title: str, rows: Sequence[Mapping[str, str]], folder: Path, *, note: str = "") -> None:
@@ -73,9 +73,8 @@ def report(title: str, rows: Sequence[Mapping[str, str]], folder: Path, *, note:
     today = datetime.date.today().isoformat()
     content = {"title": title, "date": today, "machine": machine(), "note": note, "rows": [dict(row) for row in rows]}
     (folder / f"{title}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    lines = ["| " + " | ".join(columns) + " |", "| --- " + "| ---: " * (len(columns) - 1) + "|"]
-    lines += ["| " + " | ".join(row[column] for column in columns) + " |" for row in rows]
-    (folder / f"{title}.md").write_text("\n".join(lines) + f"\n\n{note} {machine()}, {today}.\n", encoding="utf-8")
+    lines = markdown_table(columns, [[row[column] for column in columns] for row in rows])
+    (folder / f"{title}.md").write_text(f"{lines}\n{note} {machine()}, {today}.\n", encoding="utf-8")
 
 
 def machine() -> str:

@@ -1,11 +1,13 @@
-"""Tables and closing lines on a terminal of 80 columns: names give way, numbers never; what was written is named.
+"""Tables as CSV, as Markdown and on a terminal of 80 columns (names give way, numbers never), and closing lines there.
 
 A terminal that says no width, a pipe or a file, counts as 80 columns wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,21 @@ def new_table(*columns: str, names: Iterable[str] = ()) -> Table:
         is_name = column in names
         table.add_column(Text(column), justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
     return table
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The rows in Markdown, all columns but the first right-aligned."""
+    first, *others = ("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n" for row in (header, *rows))
+    return "".join([first, "| --- |" + " ---: |" * (len(header) - 1) + "\n", *others])
+
+
+def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """The rows as CSV under their columns; what a row lacks is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def count(number: int, singular: str, plural: str | None = None) -> str:

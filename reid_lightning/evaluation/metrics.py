@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import OpenSetResult, RetrievalResult, evaluate_open_set, evaluate_retrieval
 from reid_lightning.ranking.average_precision import APDefinition, evaluate_problem
-from reid_lightning.ranking.checks import Index
+from reid_lightning.ranking.problem import RankingLabels
 from reid_lightning.ranking.protocols import EvaluationProtocol
 from reid_lightning.ranking.table import EmbeddingTable
 
@@ -107,39 +107,24 @@ class EmbeddingMetric(Metric, ABC):
 class RetrievalMetric(EmbeddingMetric):
     """mAP, mINP and rank-k, image to image, as shares; the full result of the last `compute` is in `result`.
 
-    Arguments are those of `ranking.evaluate_retrieval`.
+    Arguments are those of `ranking.evaluate_retrieval`, and torchmetrics' own.
     """
 
     def __init__(
         self,
         *,
-        query_ids: Sequence[str],
-        gallery_ids: Sequence[str],
-        query_cameras: Sequence[str] | None = None,
-        gallery_cameras: Sequence[str] | None = None,
-        gt_index: Index | None = None,
-        jk_index: Index | None = None,
         ap: APDefinition = "step",
         ranks: Sequence[int] = (1, 5, 10),
         **kwargs: Any,
     ) -> None:
-        super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
-        self._rank = partial(
-            evaluate_retrieval,
-            query_ids=query_ids,
-            gallery_ids=gallery_ids,
-            query_cameras=query_cameras,
-            gallery_cameras=gallery_cameras,
-            gt_index=gt_index,
-            jk_index=jk_index,
-            ap=ap,
-            ranks=tuple(ranks),
-        )
+        labels = _take_labels(kwargs)
+        super().__init__(queries=len(labels["query_ids"]), gallery=len(labels["gallery_ids"]), **kwargs)
+        self._rank = partial(evaluate_retrieval, **labels, ap=ap, ranks=tuple(ranks))
         self.result: RetrievalResult | None = None
 
     def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
         self.result = self._rank(query, gallery)
-        return _named(self.result)
+        return self.result.values()
 
 
 class TrackRetrievalMetric(EmbeddingMetric):
@@ -163,35 +148,25 @@ class TrackRetrievalMetric(EmbeddingMetric):
         tables = [replace(names, embeddings=side) for names, side in zip(self.names, (query, gallery), strict=True)]
         ranking = self.protocol.rank(*tables)
         self.result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
-        return _named(self.result)
+        return self.result.values()
 
 
 class OpenSetMetric(EmbeddingMetric):
     """The share of same pairs accepted at each rate of false matches, image to image: `TPR@FPR=0.001`; the full result
     of the last `compute` is in `result`.
 
-    Arguments are those of `ranking.evaluate_open_set`.
+    Arguments are those of `ranking.evaluate_open_set`, and torchmetrics' own.
     """
 
     def __init__(
         self,
         *,
-        query_ids: Sequence[str],
-        gallery_ids: Sequence[str],
-        query_cameras: Sequence[str] | None = None,
-        gallery_cameras: Sequence[str] | None = None,
         false_match_rates: Sequence[float] = (1e-4, 1e-3, 1e-2),
         **kwargs: Any,
     ) -> None:
-        super().__init__(queries=len(query_ids), gallery=len(gallery_ids), **kwargs)
-        self._rank = partial(
-            evaluate_open_set,
-            query_ids=query_ids,
-            gallery_ids=gallery_ids,
-            query_cameras=query_cameras,
-            gallery_cameras=gallery_cameras,
-            false_match_rates=tuple(false_match_rates),
-        )
+        labels = _take_labels(kwargs)
+        super().__init__(queries=len(labels["query_ids"]), gallery=len(labels["gallery_ids"]), **kwargs)
+        self._rank = partial(evaluate_open_set, **labels, false_match_rates=tuple(false_match_rates))
         self.result: OpenSetResult | None = None
 
     def _evaluate(self, query: Tensor, gallery: Tensor) -> dict[str, float]:
@@ -199,6 +174,6 @@ class OpenSetMetric(EmbeddingMetric):
         return {f"TPR@FPR={point.asked_rate:g}": point.true_match_rate for point in self.result.match_points}
 
 
-def _named(result: RetrievalResult) -> dict[str, float]:
-    ranks = {f"rank-{rank}": share for rank, share in result.cmc.items()}
-    return {"mAP": result.mAP, "mINP": result.mINP, **ranks}
+def _take_labels(kwargs: dict[str, Any]) -> RankingLabels:
+    """The labels of a ranking out of the arguments of a metric."""
+    return cast(RankingLabels, {name: kwargs.pop(name) for name in RankingLabels.__annotations__ if name in kwargs})

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.problem import RankingLabels
+from reid_lightning.ranking.protocols import rows_of_queries
 
 
-def ranking_labels(dataset: VehicleDataset) -> dict[str, Any]:
-    """Keyword arguments for `ranking.evaluate_retrieval` and its kin.
-
-    With cameras, pictures of the query's identity and camera are junk. Without them only the query itself is, where it
-    is in the gallery too (`jk_index`).
+def ranking_labels(dataset: VehicleDataset) -> RankingLabels:
+    """With cameras, pictures of the query's identity and camera are junk. Without them only the query itself is, where
+    it is in the gallery too (`jk_index`).
 
     Raises:
         ReIDError: some pictures have a camera and some have none.
@@ -24,20 +22,14 @@ def ranking_labels(dataset: VehicleDataset) -> dict[str, Any]:
             f"{len(unknown):,} of {len(images):,} query and gallery pictures of {dataset.name} have no camera, such as "
             f"{unknown[0].path}; the rest have one. Give all of them a camera, or none."
         )
-    labels: dict[str, Any] = {
+    labels: RankingLabels = {
         "query_ids": [image.identity for image in dataset.query],
         "gallery_ids": [image.identity for image in dataset.gallery],
-        "query_cameras": None,
-        "gallery_cameras": None,
-        "jk_index": None,
     }
     if not unknown:
         labels["query_cameras"] = [str(image.camera) for image in dataset.query]
         labels["gallery_cameras"] = [str(image.camera) for image in dataset.gallery]
     else:
-        rows_of: dict[Any, list[int]] = {}
-        for row, image in enumerate(dataset.gallery):
-            rows_of.setdefault(image.path, []).append(row)
-        itself = [rows_of.get(image.path, []) for image in dataset.query]
+        itself = rows_of_queries([image.path for image in dataset.query], [image.path for image in dataset.gallery])
         labels["jk_index"] = itself if any(itself) else None
     return labels

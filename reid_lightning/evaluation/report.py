@@ -99,12 +99,11 @@ def written_files(run_dir: Path) -> tuple[list[Path], list[Path]]:
 
 
 def result_table(result: RetrievalResult, *, title: str) -> RenderableType:
-    """mAP, rank-k and mINP in percent, a row each, with its 95 % confidence interval."""
-    values = {"mAP": result.mAP, **{f"rank-{rank}": share for rank, share in result.cmc.items()}, "mINP": result.mINP}
+    """Every metric in percent, a row each, with its 95 % confidence interval."""
     intervals = result.confidence_intervals()
     caption = f"{result.describe()}\nranges: 95 % confidence over the choice of vehicles"
     table = new_table("percent", "", "", names=("percent",))
-    for name, value in values.items():
+    for name, value in result.values().items():
         table.add_row(name, f"{100 * value:.2f}", "{:.1f} - {:.1f}".format(*(100 * end for end in intervals[name])))
     return titled(table, title, caption)
 

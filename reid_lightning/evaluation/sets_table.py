@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import RenderableType
 
 from reid_lightning.atomic import write_atomically
-from reid_lightning.drawing.tables import Name, new_table, titled
+from reid_lightning.drawing.tables import Name, csv_table, markdown_table, new_table, titled
 from reid_lightning.evaluation.result import EvaluationResult
 
 NAME = "sets"
@@ -22,10 +20,8 @@ def write_sets_table(sets: Mapping[str, EvaluationResult], run_dir: Path) -> Non
     """Write `sets.csv` (shares, with the standard deviation over random galleries) and `sets.md` (percent)."""
     write_atomically(run_dir / f"{NAME}.csv", _csv(sets))
     header, rows = _cells(sets)
-    lines = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (len(header) - 1)]
-    lines += [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", *(f"- {name}: {one.result.describe()}" for name, one in sets.items())]
-    write_atomically(run_dir / f"{NAME}.md", "\n".join(lines) + "\n")
+    notes = "".join(f"- {name}: {one.result.describe()}\n" for name, one in sets.items())
+    write_atomically(run_dir / f"{NAME}.md", f"{markdown_table(header, rows)}\n{notes}")
 
 
 def sets_table(sets: Mapping[str, EvaluationResult]) -> RenderableType:
@@ -44,13 +40,13 @@ def sets_table(sets: Mapping[str, EvaluationResult]) -> RenderableType:
 
 def _cells(sets: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:
     """The header, and a row a set: percent with the spread over random galleries, the threshold, the sizes."""
-    metrics = list(_shares(next(iter(sets.values()))))
+    metrics = list(next(iter(sets.values())).result.values())
     rows = []
     for name, one in sets.items():
         spreads = {} if one.repeats is None else one.repeats.spreads
         shares = [
             f"{100 * value:.2f}" + (f" ± {100 * spreads[metric]:.2f}" if metric in spreads else "")
-            for metric, value in _shares(one).items()
+            for metric, value in one.result.values().items()
         ]
         threshold = "" if one.calibration is None else f"{one.calibration.threshold:.4f}"
         rows.append([name, *shares, threshold, f"{one.result.queries:,}", f"{one.result.gallery:,}"])
@@ -58,21 +54,13 @@ def _cells(sets: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[s
 
 
 def _csv(sets: Mapping[str, EvaluationResult]) -> str:
-    metrics = list(_shares(next(iter(sets.values()))))
-    text = io.StringIO()
+    metrics = list(next(iter(sets.values())).result.values())
     columns = ["set", *metrics, *(f"{metric} std" for metric in metrics), "queries", "gallery", "protocol", "junk"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for name, one in sets.items():
         spreads = {} if one.repeats is None else one.repeats.spreads
-        shares = {metric: f"{value:.6f}" for metric, value in _shares(one).items()}
+        shares = {metric: f"{value:.6f}" for metric, value in one.result.values().items()}
         deviations = {f"{metric} std": f"{value:.6f}" for metric, value in spreads.items()}
         named = {key: getattr(one.result, key) for key in ("queries", "gallery", "protocol", "junk")}
-        writer.writerow({"set": name, **shares, **deviations, **named})
-    return text.getvalue()
-
-
-def _shares(evaluated: EvaluationResult) -> dict[str, float]:
-    result = evaluated.result
-    ranks = {f"rank-{rank}": share for rank, share in result.cmc.items()}
-    return {"mAP": result.mAP, **ranks, "mINP": result.mINP}
+        rows.append({"set": name, **shares, **deviations, **named})
+    return csv_table(columns, rows)

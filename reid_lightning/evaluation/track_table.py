@@ -6,7 +6,6 @@ Each job of a sweep fills its network's rows; `sweeps.track_tables` joins them.
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -14,6 +13,7 @@ from typing import Literal, get_args
 from rich.progress import track
 
 from reid_lightning.atomic import write_atomically
+from reid_lightning.drawing.tables import csv_table
 from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, TrackToTrack
 from reid_lightning.ranking.table import EmbeddingTable
@@ -65,11 +65,7 @@ def write_track_table(
 
 def write_rows(path: Path, rows: Sequence[Row]) -> Path:
     """A CSV of the rows, with the names of the first one's columns."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return write_atomically(path, text.getvalue())
+    return write_atomically(path, csv_table(list(rows[0]), rows))
 
 
 def read_rows(path: Path) -> list[Row]:

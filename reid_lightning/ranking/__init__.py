@@ -5,7 +5,7 @@ from reid_lightning.ranking.curves import camera_pair_map, cmc_curve, precision_
 from reid_lightning.ranking.expansion import QueryExpansion, alpha_query_expansion, average_query_expansion
 from reid_lightning.ranking.open_set import evaluate_open_set
 from reid_lightning.ranking.open_set_result import Calibration, OpenSetResult, calibrate_threshold
-from reid_lightning.ranking.problem import RankingProblem
+from reid_lightning.ranking.problem import RankingLabels, RankingProblem
 from reid_lightning.ranking.rerank import KReciprocal, k_reciprocal_rerank
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores
@@ -19,6 +19,7 @@ __all__ = [
     "KReciprocal",
     "OpenSetResult",
     "QueryExpansion",
+    "RankingLabels",
     "RankingProblem",
     "RetrievalResult",
     "alpha_query_expansion",

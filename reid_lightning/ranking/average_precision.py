@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.checks import Index, Names
-from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, Chunk, RankingProblem
+from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, Chunk, RankingLabels, RankingProblem
 from reid_lightning.ranking.ranks import places_of_matches
 from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores, Metric, Scores
@@ -25,16 +24,11 @@ def evaluate_retrieval(
     query_embeddings: Tensor,
     gallery_embeddings: Tensor,
     *,
-    query_ids: Names,
-    gallery_ids: Names,
-    query_cameras: Names | None = None,
-    gallery_cameras: Names | None = None,
-    gt_index: Index | None = None,
-    jk_index: Index | None = None,
     metric: Metric = "cosine",
     ap: APDefinition = "step",
     ranks: Sequence[int] = (1, 5, 10),
     rerank: Rerank | None = None,
+    **labels: Unpack[RankingLabels],
 ) -> RetrievalResult:
     """Rank the gallery for every query and score the ranking.
 
@@ -43,16 +37,13 @@ def evaluate_retrieval(
     Args:
         query_embeddings: (queries, dim), any floating type; computed in float32 (float64 stays).
         gallery_embeddings: (gallery, dim), on the same device.
-        query_ids: (queries,) identities, strings or integers; `gallery_ids` (gallery,).
-        query_cameras: (queries,) cameras; `gallery_cameras` (gallery,). With both, gallery pictures of the query's
-            identity and camera are junk: as if they were not there (Market-1501's and VeRi-776's rule).
-        gt_index: for each query the 0-based gallery rows of its right answers, instead of equal identities.
-        jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule.
         metric: "cosine" or "euclidean".
         ap: "step" is the mean precision over the right answers (fast-reid, torchreid, TransReID); "trapezoid" the mean
             of that and the precision one place earlier, (k-1)/(r-1), or 1 at the first place (VeRi-776's own code).
         ranks: places at which the CMC is read.
         rerank: gives other distances before the ranking is scored: `KReciprocal(k1=20, k2=6, lambda_value=0.3)`.
+        labels: `query_ids`, `gallery_ids` and, where there are some, `query_cameras`, `gallery_cameras`, `gt_index`,
+            `jk_index`: see `RankingLabels`.
 
     Ties: a gallery picture before another in `gallery_embeddings` ranks before it, as a stable sort would have it.
 
@@ -64,15 +55,7 @@ def evaluate_retrieval(
             has a right answer.
     """
     scores: Scores = EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric)
-    problem = RankingProblem(
-        scores,
-        query_ids=query_ids,
-        gallery_ids=gallery_ids,
-        query_cameras=query_cameras,
-        gallery_cameras=gallery_cameras,
-        gt_index=gt_index,
-        jk_index=jk_index,
-    )
+    problem = RankingProblem(scores, **labels)
     if rerank is not None:
         problem.scores = reranked(rerank, query_embeddings, gallery_embeddings, metric=metric)
     return evaluate_problem(problem, ap=ap, ranks=ranks)
@@ -81,29 +64,15 @@ def evaluate_retrieval(
 def evaluate_distances(
     distances: Tensor,
     *,
-    query_ids: Names,
-    gallery_ids: Names,
-    query_cameras: Names | None = None,
-    gallery_cameras: Names | None = None,
-    gt_index: Index | None = None,
-    jk_index: Index | None = None,
     metric: str = "given distances",
     protocol: str = IMAGE_TO_IMAGE,
     ap: APDefinition = "step",
     ranks: Sequence[int] = (1, 5, 10),
+    **labels: Unpack[RankingLabels],
 ) -> RetrievalResult:
     """`evaluate_retrieval` for a finished matrix of distances (queries, gallery), lower is closer; `metric` and
     `protocol` say in words what it holds."""
-    problem = RankingProblem(
-        DistanceScores(distances, metric=metric),
-        query_ids=query_ids,
-        gallery_ids=gallery_ids,
-        query_cameras=query_cameras,
-        gallery_cameras=gallery_cameras,
-        gt_index=gt_index,
-        jk_index=jk_index,
-        protocol=protocol,
-    )
+    problem = RankingProblem(DistanceScores(distances, metric=metric), protocol=protocol, **labels)
     return evaluate_problem(problem, ap=ap, ranks=ranks)
 
 

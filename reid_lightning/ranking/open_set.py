@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.checks import Index, Names
 from reid_lightning.ranking.open_set_result import (
     IdentificationPoint,
     MatchPoint,
@@ -22,7 +22,7 @@ from reid_lightning.ranking.open_set_result import (
     ScoreHistogram,
 )
 from reid_lightning.ranking.pair_scores import Ladder, PairScores
-from reid_lightning.ranking.problem import RankingProblem
+from reid_lightning.ranking.problem import RankingLabels, RankingProblem
 from reid_lightning.ranking.scores import EmbeddingScores, Metric
 
 UNMATCHED_QUERIES = "queries without a right answer in the gallery"
@@ -36,15 +36,10 @@ def evaluate_open_set(
     query_embeddings: Tensor,
     gallery_embeddings: Tensor,
     *,
-    query_ids: Names,
-    gallery_ids: Names,
-    query_cameras: Names | None = None,
-    gallery_cameras: Names | None = None,
-    gt_index: Index | None = None,
-    jk_index: Index | None = None,
     metric: Metric = "cosine",
     false_match_rates: Sequence[float] = (1e-4, 1e-3, 1e-2, 1e-1),
     far: Sequence[float] = (0.01, 0.1),
+    **labels: Unpack[RankingLabels],
 ) -> OpenSetResult:
     """Compare every query with every gallery picture and ask at which score two pictures are of one vehicle.
 
@@ -72,16 +67,8 @@ def evaluate_open_set(
     Raises:
         ReIDError: as `evaluate_retrieval`, a rate is not in (0, 1), or there are no same or no different pairs.
     """
-    problem = RankingProblem(
-        EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric),
-        query_ids=query_ids,
-        gallery_ids=gallery_ids,
-        query_cameras=query_cameras,
-        gallery_cameras=gallery_cameras,
-        gt_index=gt_index,
-        jk_index=jk_index,
-    )
-    return open_set_of(problem, false_match_rates=false_match_rates, far=far)
+    scores = EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric)
+    return open_set_of(RankingProblem(scores, **labels), false_match_rates=false_match_rates, far=far)
 
 
 def open_set_of(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -40,18 +41,39 @@ class Chunk:
     """(matches,) its gallery row, ascending within a query."""
 
 
+class RankingRules(TypedDict, total=False):
+    """What is junk in a ranking, and what is right where identities do not say it."""
+
+    query_cameras: Names | None
+    """(queries,) cameras. With both sides', gallery items of the query's identity and camera are junk: as if they were
+    not there (Market-1501's and VeRi-776's rule)."""
+    gallery_cameras: Names | None
+    """(gallery,) likewise."""
+    gt_index: Index | None
+    """For each query the 0-based gallery rows of its right answers, instead of equal identities."""
+    jk_index: Index | None
+    """For each query the 0-based gallery rows that are junk, instead of the camera rule."""
+    jk_name: str
+    """What those of `jk_index` are, in words."""
+
+
+class RankingLabels(RankingRules):
+    """Who is who in a ranking: keyword arguments of all that evaluates or lists one."""
+
+    query_ids: Names
+    """(queries,) identities, strings or integers."""
+    gallery_ids: Names
+    """(gallery,) likewise."""
+
+
 class RankingProblem:
     """Scores and rules of one ranking; iterating gives `Chunk`s.
 
     Args:
         scores: of queries and gallery, whose items are pictures or tracks.
-        query_ids: (queries,) identities, strings or integers; `gallery_ids` (gallery,).
-        query_cameras: (queries,) cameras; `gallery_cameras` (gallery,). With both, gallery items of the query's
-            identity and camera are junk: as if they were not there (Market-1501's and VeRi-776's rule).
-        gt_index: for each query the 0-based gallery rows of its right answers, instead of equal identities.
-        jk_index: for each query the 0-based gallery rows that are junk, instead of the camera rule; `jk_name` says in
-            words what they are.
         protocol: "image to image", "image to track" or "track to track".
+
+    The others are `RankingLabels`.
 
     Raises:
         ReIDError: names the argument that does not fit.

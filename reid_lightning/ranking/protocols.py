@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypedDict, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 from torch import Tensor
 
@@ -17,6 +17,7 @@ from reid_lightning.ranking.problem import (
     JUNK_ITSELF,
     TRACK_TO_TRACK,
     RankingProblem,
+    RankingRules,
 )
 from reid_lightning.ranking.scores import DistanceScores, EmbeddingScores, Metric, Scores
 from reid_lightning.ranking.table import EmbeddingTable, TrackTable, whole_query_tracks
@@ -105,16 +106,6 @@ class DescribedRerank(Protocol):
         """In words, for everything that prints a result."""
 
 
-class _Rules(TypedDict, total=False):
-    """The arguments of `RankingProblem` that say what is right and what is junk."""
-
-    query_cameras: tuple[str, ...] | None
-    gallery_cameras: tuple[str, ...] | None
-    gt_index: Index
-    jk_index: Index
-    jk_name: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageToImage:
     """Every query picture against every gallery picture.
@@ -172,11 +163,13 @@ class ImageToImage:
         *,
         gt_index: Index | None = None,
         jk_index: Index | None = None,
-    ) -> _Rules:
+    ) -> RankingRules:
         if self.junk != "index":
             rules = _camera_rule(self.junk, query.cameras, gallery.cameras)
-            itself = _itself(query, gallery) if self.junk == "camera" and not rules else None
-            return rules if itself is None else {"jk_index": itself, "jk_name": JUNK_ITSELF}
+            if rules or self.junk == "none" or query.names is None or gallery.names is None:
+                return rules
+            found = rows_of_queries(query.names, gallery.names)
+            return {"jk_index": found, "jk_name": JUNK_ITSELF} if any(found) else {}
         if gt_index is None or jk_index is None:
             raise ReIDError("protocol.junk=index, but the data has no gt_index and jk_index; use junk=camera.")
         return {"gt_index": gt_index, "jk_index": jk_index}
@@ -268,7 +261,7 @@ def _ranking(
     scores: Scores,
     query: Items,
     gallery: Items,
-    rules: _Rules,
+    rules: RankingRules,
     *,
     protocol: str,
     metric: str,
@@ -293,7 +286,9 @@ def _check(protocol: EvaluationProtocol, **choices: Sequence[str]) -> None:
         )
 
 
-def _camera_rule(junk: str, query_cameras: tuple[str, ...] | None, gallery_cameras: tuple[str, ...] | None) -> _Rules:
+def _camera_rule(
+    junk: str, query_cameras: tuple[str, ...] | None, gallery_cameras: tuple[str, ...] | None
+) -> RankingRules:
     if junk == "none":
         return {}
     if (query_cameras is None) != (gallery_cameras is None):
@@ -305,12 +300,9 @@ def _camera_rule(junk: str, query_cameras: tuple[str, ...] | None, gallery_camer
     return {} if query_cameras is None else {"query_cameras": query_cameras, "gallery_cameras": gallery_cameras}
 
 
-def _itself(query: EmbeddingTable, gallery: EmbeddingTable) -> Index | None:
-    """For each query the gallery rows of the same name: the query itself; None where no query is in the gallery."""
-    if query.names is None or gallery.names is None:
-        return None
-    rows_of: dict[str, list[int]] = {}
-    for row, name in enumerate(gallery.names):
+def rows_of_queries(query: Sequence[Hashable], gallery: Sequence[Hashable]) -> list[list[int]]:
+    """For each query the gallery rows of the same name: the query itself."""
+    rows_of: dict[Hashable, list[int]] = {}
+    for row, name in enumerate(gallery):
         rows_of.setdefault(name, []).append(row)
-    itself = [rows_of.get(name, []) for name in query.names]
-    return itself if any(itself) else None
+    return [rows_of.get(name, []) for name in query]

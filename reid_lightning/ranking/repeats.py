@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.average_precision import APDefinition, evaluate_problem
@@ -28,7 +30,7 @@ class Repeats:
     @property
     def values(self) -> dict[str, list[float]]:
         """Share of each repeat by metric: {"mAP": [...], "rank-1": [...], "mINP": [...]}."""
-        columns = [_shares(result) for result in self.results]
+        columns = [result.values() for result in self.results]
         return {name: [column[name] for column in columns] for name in columns[0]}
 
     @property
@@ -46,17 +48,13 @@ class Repeats:
         """One result whose figures are the means, and whose tensors hold the queries of all repeats one after the
         other, so that confidence intervals draw vehicles with all of their queries."""
         first, means = self.results[0], self.means
-        return replace(
-            first,
-            mAP=means["mAP"],
-            cmc={rank: means[f"rank-{rank}"] for rank in first.cmc},
-            mINP=means["mINP"],
-            protocol=f"{first.protocol}, mean of {len(self.results)} random galleries",
-            average_precision=torch.cat([result.average_precision for result in self.results]),
-            first_match=torch.cat([result.first_match for result in self.results]),
-            inverse_negative_penalty=torch.cat([result.inverse_negative_penalty for result in self.results]),
-            identities=torch.cat([result.identities for result in self.results]),
-        )
+        pooled: dict[str, Any] = {"cmc": {rank: means[f"rank-{rank}"] for rank in first.cmc}}
+        for name, value in vars(first).items():
+            if isinstance(value, Tensor):
+                pooled[name] = torch.cat([getattr(result, name) for result in self.results])
+            elif name in means:
+                pooled[name] = means[name]
+        return replace(first, protocol=f"{first.protocol}, mean of {len(self.results)} random galleries", **pooled)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -88,7 +86,3 @@ def evaluate_rankings(rankings: Iterable[Ranking], *, ap: APDefinition, ranks: S
         identities = [numbers.setdefault(name, len(numbers)) for name in ranking.query.identities]
         results.append(replace(result, identities=torch.tensor(identities)))
     return Repeats(tuple(results))
-
-
-def _shares(result: RetrievalResult) -> Mapping[str, float]:
-    return {"mAP": result.mAP, **{f"rank-{rank}": share for rank, share in result.cmc.items()}, "mINP": result.mINP}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.checks import Index, Names
-from reid_lightning.ranking.problem import RankingProblem
+from reid_lightning.ranking.problem import RankingLabels, RankingProblem
 from reid_lightning.ranking.scores import EmbeddingScores, Metric
 
 
@@ -17,13 +17,9 @@ def rank_gallery(
     query_embeddings: Tensor,
     gallery_embeddings: Tensor,
     *,
-    query_ids: Names,
-    gallery_ids: Names,
-    query_cameras: Names | None = None,
-    gallery_cameras: Names | None = None,
-    jk_index: Index | None = None,
-    metric: Metric = "cosine",
     top_k: int,
+    metric: Metric = "cosine",
+    **labels: Unpack[RankingLabels],
 ) -> tuple[Tensor, Tensor]:
     """Rows and scores of the `top_k` best gallery pictures of every query, junk left out.
 
@@ -34,15 +30,8 @@ def rank_gallery(
         than k pictures are not junk, rows are -1 and scores -inf. Scores are cosine similarities, or negative Euclidean
         distances.
     """
-    problem = RankingProblem(
-        EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric),
-        query_ids=query_ids,
-        gallery_ids=gallery_ids,
-        query_cameras=query_cameras,
-        gallery_cameras=gallery_cameras,
-        jk_index=jk_index,
-    )
-    return top_matches(problem, top_k)
+    scores = EmbeddingScores(query_embeddings, gallery_embeddings, metric=metric)
+    return top_matches(RankingProblem(scores, **labels), top_k)
 
 
 def top_matches(problem: RankingProblem, top_k: int, *, queries: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reid_lightning.ranking.result import named_shares
 from reid_lightning.sweeps.jobs import SweepJob, read_metrics, read_records
 
 SEED = "seed"
@@ -95,13 +96,10 @@ def own_settings(job: SweepJob, jobs: Sequence[ScoredJob]) -> Mapping[str, str]:
 
 def _scored(job: SweepJob, folder: Path) -> ScoredJob:
     metrics = read_metrics(folder / job.folder) if job.status in ("completed", "pruned") else None
-    return ScoredJob(job, {}, "") if metrics is None else ScoredJob(job, _percent(metrics), _protocol(metrics))
-
-
-def _percent(metrics: Mapping[str, Any]) -> dict[str, float]:
-    ranks = {f"rank-{rank}": share for rank, share in metrics["cmc"].items()}
-    shares = {"mAP": metrics["mAP"], **ranks, "mINP": metrics["mINP"]}
-    return {name: 100 * share for name, share in shares.items()}
+    if metrics is None:
+        return ScoredJob(job, {}, "")
+    scores = {name: 100 * share for name, share in named_shares(metrics).items()}
+    return ScoredJob(job, scores, _protocol(metrics))
 
 
 def _protocol(metrics: Mapping[str, Any]) -> str:

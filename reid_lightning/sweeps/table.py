@@ -6,8 +6,6 @@ are in it.
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
 import os
 import statistics
@@ -26,7 +24,7 @@ from rich.console import Console, RenderableType
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.colours import RIGHT, TEXT
 from reid_lightning.drawing.figures import new_figure, save_figure
-from reid_lightning.drawing.tables import new_table, print_written, titled
+from reid_lightning.drawing.tables import csv_table, markdown_table, new_table, print_written, titled
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record
 from reid_lightning.sweeps.pruning import why_pruned
@@ -122,24 +120,19 @@ def _csv(jobs: Sequence[ScoredJob]) -> str:
     settings = dict.fromkeys(key for one in jobs for key in one.job.settings)
     metrics = dict.fromkeys(name for one in jobs for name in one.scores)
     columns = ["job", "folder", "status", *settings, *metrics, "protocol", "message"]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
+    rows = []
     for one in jobs:
         job = {"job": one.job.number, "folder": one.job.folder, "status": one.job.status, "message": one.job.message}
         scores = {name: f"{value:.4f}" for name, value in one.scores.items()}
-        writer.writerow({**job, **one.job.settings, **scores, "protocol": one.protocol})
-    return text.getvalue()
+        rows.append({**job, **one.job.settings, **scores, "protocol": one.protocol})
+    return csv_table(columns, rows)
 
 
 def _markdown(jobs: Sequence[ScoredJob]) -> str:
     table = choices(jobs)
     metrics = _metrics(table)
-    lines = [f"| | {' | '.join([*metrics, 'jobs'])} |", "| --- |" + " ---: |" * (len(metrics) + 1)]
-    for choice in table:
-        cells = [choice.name, *(choice.summary(metric) for metric in metrics), choice.ends]
-        lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
-    lines += ["", " ".join([f"Percent; {_EXPLAINED}.", *_protocols(jobs)])]
+    rows = [[choice.name, *(choice.summary(metric) for metric in metrics), choice.ends] for choice in table]
+    lines = [markdown_table(["", *metrics, "jobs"], rows), " ".join([f"Percent; {_EXPLAINED}.", *_protocols(jobs)])]
     shared = " ".join(f"{key}={value}" for key, value in shared_settings(jobs).items())
     lines += ["", f"All jobs: `{shared}`"] if shared else []
     others = [one.job for one in jobs if one.job.status != "completed"]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.figures import new_figure, save_figure
+from reid_lightning.drawing.tables import markdown_table
 from reid_lightning.evaluation.track_table import NAME, Row, read_rows, write_rows
 from reid_lightning.ranking.problem import IMAGE_TO_TRACK, TRACK_TO_TRACK
 
@@ -42,17 +43,19 @@ def collect(rows: Sequence[Row], folder: Path) -> None:
     for row in rows:
         way = f"{SHORT[row['protocol']]} {row['metric'].upper()} {row['aggregation']}".strip()
         values.setdefault(way, {})[row["model"]] = row
-    lines = ["| | " + " | ".join(models) + " |", "| --- |" + " ---: |" * len(models)]
-    for way, cells in values.items():
-        shown = [f"{cells[model]['mAP']} / {cells[model]['rank-1']}" if model in cells else "" for model in models]
-        lines.append(f"| {way} | " + " | ".join(shown) + " |")
+    shown = [
+        [way, *(f"{cells[model]['mAP']} / {cells[model]['rank-1']}" if model in cells else "" for model in models)]
+        for way, cells in values.items()
+    ]
     columns = ("protocol", "queries", "queries without match", "gallery tracks")
     sizes = dict.fromkeys(tuple(row[column] for column in columns) for row in rows)
     note = f"AP as {rows[0]['ap']}, junk: {rows[0]['junk']}; " + "; ".join(
         f"{protocol} ({SHORT[protocol]}): {queries} queries ({without} without a match), {tracks} gallery tracks"
         for protocol, queries, without, tracks in sizes
     )
-    write_atomically(folder / f"{NAME}.md", "\n".join([*lines, "", f"mAP / rank-1 in percent. {note}."]) + "\n")
+    write_atomically(
+        folder / f"{NAME}.md", f"{markdown_table(['', *models], shown)}\nmAP / rank-1 in percent. {note}.\n"
+    )
     save_figure(_plot(models, values, caption=f"{note}."), folder / f"{NAME}.png")
 
 

@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from wandb.errors import AuthenticationError, CommError, Error, UsageError
 
 from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.ranking.result import named_shares
 from reid_lightning.sweeps.jobs import place_in_sweep
 
 _HOST = "api.wandb.ai"
@@ -126,12 +127,11 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
         metrics: `RetrievalResult.as_dict()` of the evaluation.
         epoch: the epoch of its weights, from 0; None: they are of several.
     """
-    shares = {"mAP": metrics["mAP"], **{f"rank-{rank}": share for rank, share in metrics["cmc"].items()}}
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             run = logger.experiment
             of_epoch = {} if epoch is None else {"epoch": epoch}
-            run.summary.update({f"best/{name}": value for name, value in {**shares, **of_epoch}.items()})
+            run.summary.update({f"best/{name}": value for name, value in {**named_shares(metrics), **of_epoch}.items()})
             artifact = wandb.Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
             artifact.add_dir(str(folder), policy="immutable")  # a bundle stays as it is; else W&B copies it into $HOME
             try:
