@@ -199,7 +199,7 @@ def _child(
         status = main()
     finally:
         changes.write_text(str(count()))
-    sys.exit(status if isinstance(status, int) and command.script.endswith("__main__") else 0)
+    sys.exit(status if isinstance(status, int) and ".draw_" in command.script else 0)
 
 
 def _count_changes(folder: Path, kill_at: int | None) -> Callable[[], int]:

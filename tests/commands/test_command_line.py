@@ -160,7 +160,7 @@ def test_options_stay_and_come_first():
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("register", ["sorce=x"], "no key 'sorce'; did you mean source?"),
+        ("register", ["sorce=x"], "no key 'sorce'; did you mean source"),
         ("search", ["vectors.uri=x"], "vectors is called stores now; write stores.uri=..."),
         ("register", ["é=1"], "no key 'é'"),
         ("register", ["~foo"], "no key 'foo'"),

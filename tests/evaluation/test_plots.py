@@ -6,6 +6,7 @@ import torch
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from reid_lightning.drawing import figures
 from reid_lightning.drawing.colours import RIGHT, WRONG
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation import plots
@@ -47,7 +48,7 @@ def texts(figure):
 
 def shown(figure, path):
     """Pixels (height, width, 3) of the saved figure."""
-    return np.asarray(Image.open(plots.save_figure(figure, path)).convert("RGB"))
+    return np.asarray(Image.open(figures.save_figure(figure, path)).convert("RGB"))
 
 
 @pytest.mark.parametrize("name", ["pairs", "precision recall", "cmc", "histogram", "roc"])
@@ -79,7 +80,7 @@ def test_camera_pairs_have_a_number_in_every_filled_cell_and_grey_in_the_others(
     assert written == expected
     pixels = shown(figure, tmp_path / "pairs.png")
     for row, column in ((0, 0), (0, 3), (2, 3)):
-        x, y = axes.transData.transform((column + 0.4, row - 0.4)) * plots.DPI / figure.dpi
+        x, y = axes.transData.transform((column + 0.4, row - 0.4)) * figures.DPI / figure.dpi
         shade = image.cmap(image.norm(image.get_array()))[row, column]
         assert pixels[int(pixels.shape[0] - y), int(x)].tolist() == pytest.approx(255 * shade[:3], abs=2)
     assert to_hex(image.cmap(image.norm(image.get_array()))[0, 0]) == "#d9d9d9"
@@ -181,7 +182,7 @@ def test_mistakes_say_what_came():
 
 
 def test_a_figure_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypatch):
-    path = plots.save_figure(plots.plot_cmc([0.5, 1.0]), tmp_path / "cmc.png")
+    path = figures.save_figure(plots.plot_cmc([0.5, 1.0]), tmp_path / "cmc.png")
     before = path.read_bytes()
     figure = plots.plot_cmc([0.1, 0.2])
 
@@ -191,6 +192,6 @@ def test_a_figure_that_cannot_be_written_leaves_the_old_file(tmp_path, monkeypat
 
     monkeypatch.setattr(figure, "savefig", fill_the_disk)
     with pytest.raises(OSError, match="no space left"):
-        plots.save_figure(figure, path)
+        figures.save_figure(figure, path)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["cmc.png"]

@@ -16,16 +16,16 @@ from PIL import Image
 from raw_pictures import png
 
 from reid_lightning.app.uploads import Uploads
-from reid_lightning.bundle import open_model
+from reid_lightning.bundle.bundle import open_model
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.data import decoding
 from reid_lightning.data.augmentation.train_transform import TrainTransform
-from reid_lightning.data.images import find_bad_images, in_rgb, load_image
+from reid_lightning.data.images import decoding
 from reid_lightning.data.images.cache import PictureCache
 from reid_lightning.data.images.colour_profiles import MAX_PROFILE_BYTES
 from reid_lightning.data.images.colours import BACKGROUND
 from reid_lightning.data.images.decoding import decode
 from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.images.reading import find_bad_images, in_rgb, load_image
 from reid_lightning.data.readers.csv_table import read_csv
 from reid_lightning.data.readers.folder import read_folder
 from reid_lightning.data.shards.reading import read_shards

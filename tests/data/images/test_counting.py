@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from reid_lightning.data import counting as module
+from reid_lightning.data.images import counting as module
 from reid_lightning.data.images.counting import counting
 from reid_lightning.data.images.files import find_pictures
 

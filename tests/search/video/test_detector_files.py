@@ -113,7 +113,7 @@ def test_without_a_file_the_error_says_where_one_comes_from() -> None:
     for path in (None, "nowhere.onnx"):
         with pytest.raises(ReIDError) as error:
             YoloxDetector(path)
-        for part in ("detectors fetch", YOLOX_NANO.address, YOLOX_NANO.sha256, "Apache-2.0", "detector.path=<file>"):
+        for part in ("detector fetch", YOLOX_NANO.address, YOLOX_NANO.sha256, "Apache-2.0", "detector.path=<file>"):
             assert part in str(error.value)
 
 
