@@ -2,6 +2,7 @@
 # make app:   environment, requirements, then the application in the browser; ARGS="bundle=<folder>" for its settings.
 # make test:  environment, requirements, then the tests.
 # make lint:  style and types.   make audit: known faults of the pinned packages.   make bench: the short benchmarks.
+# make docs:  the documentation as a site, in site/.   make wheel: the package as a file, in dist/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ ARGS ?=
 WORKERS ?= 2
 BENCH ?= runs/bench
 
-.PHONY: train app test lint audit bench clean
+.PHONY: train app test lint audit bench docs wheel clean
 
 train: $(VENV)/.installed
 	$(BIN)/python train.py $(ARGS)
@@ -39,14 +40,22 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/vector_stores.py vectors=20000 stores=[exact,lance] folder=$(BENCH)/stores output=$(BENCH)
 	$(BIN)/python benchmarks/drills/damaged_inputs.py count=200 output=$(BENCH)
 
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict
+
+wheel: $(VENV)/.installed
+	$(BIN)/python -m hatchling build --target wheel
+
 clean:
 	rm -rf $(VENV)
 
-# uv installs the stack several times faster than pip; pip does the work where uv cannot.
-$(VENV)/.installed: requirements.txt
+# uv installs the stack several times faster than pip; pip does the work where uv cannot. Bytecode is written now: without it
+# every first import costs twice. The project itself comes last, from this folder, so that `reid` is a command.
+$(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed; this is ' + sys.version.split()[0] + '. Name another: make PYTHON=python3.12')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --python $(BIN)/python -r requirements.txt || $(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -r requirements.txt || $(BIN)/python -m pip install -r requirements.txt
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps `grep '^opencv-python-headless' requirements.txt`
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

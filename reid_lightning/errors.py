@@ -1,6 +1,8 @@
 """The one exception for mistakes that the user can fix, and what of a value fits into a message."""
 
+import contextlib
 import reprlib
+from collections.abc import Iterator
 
 
 class ReIDError(Exception):
@@ -8,6 +10,28 @@ class ReIDError(Exception):
 
     Entry points print it alone, without a traceback, and exit with status 1; anything else that is raised is a bug.
     """
+
+
+@contextlib.contextmanager
+def extra(name: str) -> Iterator[None]:
+    """`with extra("search"): import av`: for packages that come with an extra of this one.
+
+    Raises:
+        ReIDError: one of them is not installed, or has no display library that it asks for.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ReIDError(
+            f'{error.name} is not installed; it comes with the extra {name}: pip install "reid_lightning[{name}]".'
+        ) from error
+    except ImportError as error:
+        if "libGL" not in str(error) and "libgthread" not in str(error):
+            raise
+        raise ReIDError(
+            f"this machine has no display libraries for OpenCV ({first_line(error)}). Put the one that needs none "
+            "in its place: pip install --force-reinstall --no-deps opencv-python-headless."
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from reid_lightning.atomic import replacing
 from reid_lightning.bundle import bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.models import ReIDModel
 from reid_lightning.untrusted.checksums import UNSEALED, seal_onnx
 
@@ -50,12 +50,10 @@ def check_formats(formats: list[str]) -> None:
     if isinstance(formats, str) or not formats or any(name not in FILE_NAMES for name in formats):
         raise ReIDError(f"formats is {formats}; expected a list of some of {', '.join(FILE_NAMES)}.")
     if "onnx" in formats:
-        try:
+        with extra("export"):
             import onnx  # noqa: F401
             import onnxruntime  # noqa: F401
             import onnxscript  # noqa: F401
-        except ImportError as error:
-            raise ReIDError(f"formats=[onnx] needs the package {error.name}: pip install {error.name}.") from error
 
 
 @torch.no_grad()
@@ -128,8 +126,8 @@ def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: dict[str, 
 
 
 def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    import onnxruntime
-
+    with extra("export"):
+        import onnxruntime
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(["embeddings"], {"images": images.numpy()})[0])
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.embedder import Embedder
-from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.untrusted.checksums import onnx_damage
 
 FILE_NAME = "model.onnx"
@@ -74,12 +74,8 @@ def _is_known(name: str | None) -> bool:
 
 def _open(file: Path, *, threads: int) -> Any:
     """An `onnxruntime.InferenceSession`."""
-    try:
+    with extra("export"):
         import onnxruntime
-    except ImportError as error:
-        raise ReIDError(
-            "backend='onnx' needs the package onnxruntime: pip install onnxruntime. backend='torch' needs nothing more."
-        ) from error
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3  # errors: warnings about the graph help no user

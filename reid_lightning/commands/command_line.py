@@ -45,8 +45,9 @@ class CommandLine:
     overrides: tuple[str, ...]
     config_name: str
     config_dir: str
-    """The folder of the configuration, and one more that `--config-dir` names."""
+    """Where configurations are looked for first: the user's folder where `--config-dir` names one."""
     more_configs: str | None
+    """Where they are looked for then."""
     sweep: bool
     """Whether `-m` is among the options; a configuration may ask for a sweep as well."""
 
@@ -94,12 +95,20 @@ def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> Co
                 "A value with spaces wants quotes around the whole word: 'key=a b'."
             )
         _check_word(word, declared_for(known.config_name or config_name))
+    options, more_configs = tuple(_options(words, overrides)), known.config_dir
+    if known.config_path:
+        config_dir = os.path.abspath(known.config_path)
+    elif more_configs is not None:  # Hydra looks there last; with the two exchanged a user's file goes before ours
+        if not os.path.isdir(more_configs):
+            raise ReIDError(f"--config-dir {shortened(more_configs)} is no folder; expected one of configurations.")
+        config_dir, more_configs = os.path.abspath(more_configs), config_dir
+        options += ("--config-path", config_dir, "--config-dir", more_configs)
     return CommandLine(
-        options=tuple(_options(words, overrides)),
+        options=options,
         overrides=tuple(overrides),
         config_name=known.config_name or config_name,
-        config_dir=os.path.abspath(known.config_path) if known.config_path else config_dir,
-        more_configs=known.config_dir,
+        config_dir=config_dir,
+        more_configs=more_configs,
         sweep=known.multirun,
     )
 

@@ -10,18 +10,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
 from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
-from wandb.errors import AuthenticationError, CommError, Error, UsageError
 
-from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.ranking.result import named_shares
 from reid_lightning.sweeps.jobs import place_in_sweep
 
 _HOST = "api.wandb.ai"
 
 _log = logging.getLogger(__name__)
+
+
+def _wandb() -> Any:
+    """The package, which a training without this logger does without."""
+    with extra("wandb"):
+        import wandb
+    return wandb
 
 
 class PatientWandbLogger(WandbLogger):
@@ -37,12 +42,12 @@ class PatientWandbLogger(WandbLogger):
         """The W&B run; ReIDError when the server is there but refuses the key or the project."""
         try:
             return super().experiment
-        except (AuthenticationError, UsageError) as error:
+        except (_wandb().errors.AuthenticationError, _wandb().errors.UsageError) as error:
             raise ReIDError(
                 f"W&B refused the run: {error} Log in again (wandb login), or keep it on this machine with "
                 "logger.wandb.offline=true."
             ) from error
-        except CommError as error:
+        except _wandb().errors.CommError as error:
             reason = first_line(error)
             _log.warning("W&B cannot be reached, the run is kept offline; send it later: wandb sync. (%s)", reason)
             self._wandb_init["mode"] = "offline"
@@ -89,7 +94,7 @@ def wandb_logger(
         tags=list(tags),
         id=_earlier_run(Path(save_dir)) if resume is not None or _requeued() else None,
         mode="offline" if offline else None,
-        settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
+        settings=_wandb().Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
     )
 
 
@@ -112,10 +117,10 @@ def finishing_wandb(loggers: Sequence[Logger]) -> Iterator[None]:
         yield
     except BaseException:
         if used:
-            wandb.finish(exit_code=1)
+            _wandb().finish(exit_code=1)
         raise
     if used:
-        wandb.finish()
+        _wandb().finish()
 
 
 def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str, Any], epoch: int | None) -> None:
@@ -132,11 +137,11 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
             run = logger.experiment
             of_epoch = {} if epoch is None else {"epoch": epoch}
             run.summary.update({f"best/{name}": value for name, value in {**named_shares(metrics), **of_epoch}.items()})
-            artifact = wandb.Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
+            artifact = _wandb().Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
             artifact.add_dir(str(folder), policy="immutable")  # a bundle stays as it is; else W&B copies it into $HOME
             try:
                 run.log_artifact(artifact, aliases=["best", *(f"epoch-{value}" for value in of_epoch.values())])
-            except Error as error:  # the training is done, whatever becomes of its log
+            except _wandb().errors.Error as error:  # the training is done, whatever becomes of its log
                 reason = first_line(error)
                 _log.warning("W&B cannot be reached and has not got the bundle, which is in %s. (%s)", folder, reason)
 

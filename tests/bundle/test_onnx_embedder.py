@@ -88,7 +88,7 @@ def test_wrong_pictures_are_named_as_by_the_torch_backend(exported):
 
 def test_a_missing_file_and_a_missing_package_say_what_to_do(copied, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ReIDError, match="pip install onnxruntime"):
+    with pytest.raises(ReIDError, match=r"onnxruntime is not installed.*pip install \"reid_lightning\[export\]\""):
         OnnxEmbedder(copied)
     (copied / "model.onnx").unlink()
     with pytest.raises(ReIDError, match=r"export\.py checkpoint=.* formats=\[safetensors,onnx\]"):

@@ -218,3 +218,17 @@ def test_a_new_key_that_is_read_and_a_new_group_are_taken():
 
 def test_quotes_hold_any_text():
     assert quoted("a'b") == r"'a\'b'"
+
+
+def test_the_users_own_folder_of_configurations_is_found_first(run_command, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "loss").mkdir(parents=True)
+    ours = (CONFIG_DIR / "loss/triplet.yaml").read_text()
+    (mine / "loss/triplet.yaml").write_text(ours.replace("margin: 0.3", "margin: 0.7"))
+    for name, margin in (("triplet", 0.7), ("triplet_soft", None)):
+        line = read("train", "--config-dir", str(mine), f"loss={name}")
+        assert line.composed(as_typed(line)).loss.terms.triplet.loss.margin == margin
+    shown = run_command("train.py", "--config-dir", "mine", "--cfg", "job", "loss=triplet")
+    assert shown.returncode == 0 and "margin: 0.7" in shown.stdout
+    lost = run_command("train.py", "--config-dir", "nowhere", "loss=triplet")
+    assert lost.returncode == 1 and "--config-dir nowhere is no folder" in lost.stderr

@@ -207,7 +207,7 @@ def test_no_command_in_the_docs_has_a_stale_key(command, tmp_path):
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-@pytest.mark.parametrize("target", ["train", "app", "test", "lint"])
+@pytest.mark.parametrize("target", ["train", "app", "test", "lint", "docs", "wheel"])
 def test_make_has_what_the_docs_name(target):
     finished = subprocess.run(["make", "-n", target], cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert finished.returncode == 0 and finished.stdout, finished.stderr

@@ -10,7 +10,6 @@ from wandb.errors import AuthenticationError, CommError
 from wandb.proto import wandb_internal_pb2
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.training import loggers
 from reid_lightning.training.loggers import finishing_wandb, has_wandb_key, log_bundle, wandb_logger
 
 KEY = "0123456789012345678901234567890123456789"
@@ -169,7 +168,7 @@ def test_a_key_is_found_in_the_environment_or_for_the_right_host(monkeypatch, tm
 
 def test_a_run_that_fails_is_closed_as_failed_and_other_loggers_are_left_alone(make_logger, monkeypatch, tmp_path):
     closed = []
-    monkeypatch.setattr(loggers.wandb, "finish", lambda exit_code=0: closed.append(exit_code))
+    monkeypatch.setattr(wandb, "finish", lambda exit_code=0: closed.append(exit_code))
     with finishing_wandb([CSVLogger(tmp_path)]):
         pass
     assert closed == []

@@ -13,16 +13,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
-import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image, ImageDraw
 
 from reid_lightning.atomic import replacing
 from reid_lightning.drawing.fonts import font_for, plain_text
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.output.results import score_in_words
 from reid_lightning.search.records import Box, Frame, Match, time_code
+
+with extra("search"):
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
 
 COLOURS = ("#1a9850", "#d73027", "#4575b4", "#e08214", "#8073ac", "#01959f", "#c51b7d", "#7f6b00")
 _DARK, _LIGHT = "#222222", "white"

@@ -8,17 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-import onnxruntime
-import rapidocr
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.plates.decoding import TextDecoder
 from reid_lightning.search.plates.lines import around, arrangements
 from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausible
 from reid_lightning.search.plates.reader import PlateReading, check_picture
 from reid_lightning.search.records import Box, box_of
+
+with extra("search"):
+    import cv2
+    import onnxruntime
+    import rapidocr
+
 
 HEIGHT = 48  # of a line of text as the recogniser was trained with
 SEEN_NOWHERE = 0.2  # a plate confidence below it means: some character was made up to fit the form

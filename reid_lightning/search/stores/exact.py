@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from reid_lightning.errors import extra
 from reid_lightning.ranking.equal_rows import EqualRows
 from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.top_matches import top_matches
 from reid_lightning.search.records import Filter, Hit, VectorRecord
+
+with extra("search"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
 
 _FEW = 4  # a filter that lets fewer than 1 in so many through has its vectors copied out
 

@@ -11,11 +11,8 @@ from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
-from lancedb.index import IvfSq
-from lancedb.table import Table
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
@@ -41,6 +38,12 @@ from reid_lightning.search.stores.lance_rows import (
     vectors_of,
 )
 from reid_lightning.search.stores.lance_table import LanceTable
+
+with extra("search"):
+    import pyarrow as pa
+    from lancedb.index import IvfSq
+    from lancedb.table import Table
+
 
 _TIDY_EVERY = 64  # writes of this process: each leaves a small file and a version
 _KEEP_VERSIONS = timedelta(minutes=10)  # other processes may still read them

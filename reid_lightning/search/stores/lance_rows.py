@@ -6,11 +6,15 @@ import uuid
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
+from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, VectorRecord
 from reid_lightning.search.stores.base import StoreError
 from reid_lightning.search.stores.lance_errors import damaged
+
+with extra("search"):
+    import pyarrow as pa
+
 
 FIELDS = ["id", "sighting", "vehicle", "camera", "type", "time"]
 

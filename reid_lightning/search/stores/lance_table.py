@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-import lancedb
-import pyarrow as pa
-from lancedb.table import Table
-
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.stores.base import ReplacedStoreError, no_vectors, outdated
 from reid_lightning.search.stores.lance_errors import check_place, damaged, is_engine_error, told, without_panics_shown
 from reid_lightning.search.stores.lance_place import Identity, TablePlace
 from reid_lightning.search.stores.lance_rows import foreign, is_ours, lineage_of, of_new_lineage
 from reid_lightning.search.stores.lance_state import UNREADABLE, StateFile, TableState
+
+with extra("search"):
+    import lancedb
+    import pyarrow as pa
+    from lancedb.table import Table
+
 
 _MANY = 1_000_000  # names of tables
 _LOOKS = 5  # at a table that is older than a file of it says, before that is damage

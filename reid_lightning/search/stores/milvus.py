@@ -16,11 +16,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-import grpc
 import numpy as np
-from pymilvus import DataType, MilvusClient, MilvusException
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
@@ -36,6 +34,11 @@ from reid_lightning.search.stores.base import (
     settle_model,
 )
 from reid_lightning.search.stores.milvus_rows import FIELDS, expression_of, lets_nothing_through, to_record, to_row
+
+with extra("milvus"):
+    import grpc
+    from pymilvus import DataType, MilvusClient, MilvusException
+
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what it logs is raised as well
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Frame, TrackedBox
+
+with extra("search"):
+    import cv2
+
 
 _GOOD_SIDE = 224  # pixels of the shorter side from which more adds nothing: what embedding models see
 _SHARPNESS_SIDE = 96  # crops are compared at this size

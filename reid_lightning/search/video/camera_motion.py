@@ -7,8 +7,13 @@ camera most of them stay where they are, whatever drives by; before a moving one
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
+
+from reid_lightning.errors import extra
+
+with extra("search"):
+    import cv2
+
 
 _SIDE = 160  # pixels of the longer side that frames are looked at in
 _GRID = (14, 9)  # one corner is followed in each of so many columns and rows

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import supervision
-from trackers import ByteTrackTracker
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Detections, TrackedBox
+
+with extra("search"):
+    import supervision
+    from trackers import ByteTrackTracker
 
 
 class VehicleTracker:

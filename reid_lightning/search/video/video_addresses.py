@@ -16,11 +16,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
-import av
-import av.error
-
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.redaction import without_password
+
+with extra("search"):
+    import av
+    import av.error
+
 
 DECODE_ERRORS = (av.error.FFmpegError, ValueError, EOFError)
 """All of these come out of libav on damaged bytes."""

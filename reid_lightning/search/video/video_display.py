@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import av
-import av.error
 import numpy as np
-from av.sidedata.sidedata import Type as SideDataType
-from av.stream import Disposition
-from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 
 from reid_lightning.data.images.colours import BACKGROUND
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
+
+with extra("search"):
+    import av
+    import av.error
+    from av.sidedata.sidedata import Type as SideDataType
+    from av.stream import Disposition
+    from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
+
 
 MOST_ANAMORPHIC = 4
 """Pixels that are said to be longer, or higher, by more than this are taken for square: no camera has them."""

@@ -12,16 +12,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-import av
-from av.stream import Discard
-
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.video.source_base import Source, file_fingerprint
 from reid_lightning.search.video.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of
 from reid_lightning.search.video.video_display import VideoDisplay, progressive, shown_stream
 from reid_lightning.untrusted.names import readable
+
+with extra("search"):
+    import av
+    from av.stream import Discard
+
 
 MAX_PIXELS = 100_000_000
 """A video's frames may be no larger: a damaged header can promise any size."""

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from filelock import FileLock
 from PIL import Image, ImageDraw
@@ -19,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.regular_files import in_words
 from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
 from reid_lightning.synthetic.traffic.plan import TrafficPlan, plan_traffic
@@ -34,6 +33,10 @@ from reid_lightning.synthetic.traffic.truth import (
     passages_of,
     write_truth,
 )
+
+with extra("search"):
+    import av
+
 
 START = "2026-01-01T08:00:00Z"
 SHEET_FILE = "sheet.jpg"

@@ -5,12 +5,15 @@ Background subtraction (Zivkovic, ICPR 2004; OpenCV's MOG2). People and shaking 
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections
 from reid_lightning.search.video.detectors.duplicates import clean, intersections
+
+with extra("search"):
+    import cv2
+
 
 _MOVING = 255  # MOG2's mark; shadows are 127
 _LEARNING_RATE = 0.003  # share of a frame in the background, once that is known

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
-import onnxruntime
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Detections
 from reid_lightning.search.video.detectors.duplicates import clean
 from reid_lightning.search.video.detectors.files import YOLOX_NANO, fetched
+
+with extra("search"):
+    import cv2
+    import onnxruntime
+
 
 VEHICLE_CLASSES = {2: "car", 3: "motorcycle", 5: "bus", 7: "truck"}
 """COCO's 80 classes, counted from 0."""
