@@ -12,10 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from common import evaluate_embedder, evaluate_histogram, report, result_row
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from reid_lightning.bundle.bundle import BundleOptions, LoadedModel
+from reid_lightning.commands.entry_point import read_dataset
 from reid_lightning.models import ReIDModel
 from reid_lightning.search import ReIDEmbedder, load_reid_model
 
@@ -25,7 +25,7 @@ def main() -> None:
     arguments = OmegaConf.from_cli()
     run = Path(arguments.run)
     cfg = OmegaConf.load(run / "config.yaml")
-    dataset = instantiate(cfg.data)
+    dataset = read_dataset(cfg)
     trained = load_reid_model(run / "bundle")
     torch.manual_seed(cfg.seed)
     model = ReIDModel(**trained.options.architecture).eval()

@@ -29,6 +29,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from reid_lightning.commands.entry_point import read_dataset
 from reid_lightning.data.augmentation.train_transform import TrainTransform
 from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
 from reid_lightning.data.batches.loader import ResumableLoader
@@ -199,7 +200,7 @@ def main() -> None:
     if "pictures" in arguments:
         found = sorted(path for path in Path(arguments.pictures).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     else:
-        found = sorted(image.path for image in instantiate(composed().data).train)
+        found = sorted(image.path for image in read_dataset(composed()).train)
     count = min(count, len(found)) // BATCH * BATCH
     if not count:
         raise SystemExit(f"{len(found)} JPEGs found; expected {BATCH} or more.")

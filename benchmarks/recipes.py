@@ -146,6 +146,7 @@ def train_ours(terms: Terms, places: Places, dataset: VehicleDataset, seed: int,
         f"loader.num_workers={terms.workers}",
         f"trainer.max_epochs={terms.epochs}",
         f"trainer.check_val_every_n_epoch={terms.epochs}",
+        "data.validation=test",  # all training pictures, as the rivals; one epoch alone is validated
         f"seed={seed}",
         f"hydra.run.dir={run}",
         "+callbacks.training_clock._target_=training_clock.TrainingClock",

@@ -26,7 +26,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from reid_lightning.commands.entry_point import CONFIG_DIR, build
+from reid_lightning.commands.entry_point import CONFIG_DIR, build, read_dataset
 from reid_lightning.commands.preflight import use_fast_convolutions
 from reid_lightning.data.batches.batch import Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
@@ -190,7 +190,7 @@ class Parts:
         model = use_fast_convolutions(instantiate(cfg.model))
         set_matmul_precision(cfg.float32_matmul_precision, device=step.device)
         compile_in_place(model, cfg.compile, device=step.device)
-        dataset = instantiate(cfg.data) if step.veri else made_up_pictures()
+        dataset = read_dataset(cfg) if step.veri else made_up_pictures()
         datamodule = build(cfg, "loader")(
             dataset, preprocessing, train_transform=build(cfg, "transforms")(preprocessing)
         )

@@ -35,6 +35,9 @@ FORMAT = 1
 OPTS_NAME = "opts.yaml"
 WEIGHTS_NAME = "model.safetensors"
 CARD_NAME = "model_card.md"
+CHOSEN_ON = "best epoch chosen on"
+VALIDATION_MAP = "validation mAP"
+"""Keys of `BundleOptions.data`; the second is there where the first names other pictures than those of the figures."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,11 @@ def store_calibration(folder: Path, calibration: Calibration) -> None:
     options = read_options(folder)
     stored = {**options.calibration, f"{calibration.protocol}, {calibration.metric}": calibration.as_dict()}
     _write_options(folder, replace(options, calibration=stored))
+
+
+def store_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Put the final figures of a training into its bundle."""
+    _write_options(folder, replace(read_options(folder), metrics=metrics))
 
 
 def read_options(path: Path) -> BundleOptions:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from reid_lightning.atomic import check_writable, save_picture
-from reid_lightning.commands.entry_point import build, entry_point
+from reid_lightning.commands.entry_point import build, entry_point, read_dataset
 from reid_lightning.data.inspection.sheet import augmented_columns, check_request, describe, draw_sheet, spread
 
 
@@ -21,7 +21,7 @@ def augmentation_sheet(cfg: DictConfig) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     check_writable(output.parent)
     transform = build(cfg, "transforms")(instantiate(cfg.input))
-    paths = spread(instantiate(cfg.data).train, cfg.pictures)
+    paths = spread(read_dataset(cfg).train, cfg.pictures)
     console = Console(stderr=True)
     columns = augmented_columns(
         paths,

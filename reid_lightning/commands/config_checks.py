@@ -163,8 +163,9 @@ def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[
         if isinstance(value, DictConfig) and borrowed:
             continue  # it has a key of its own
         if isinstance(value, DictConfig) and _TARGET in value:
-            _check_names(value, key)
-            yield from _values(value, _hints_of(value), f"{key}.")
+            below = _hints_below(value, hint)
+            _check_names(value, key, beside=below)
+            yield from _values(value, below, f"{key}.")
         elif isinstance(value, DictConfig):
             below = _hints_below(value, hint)
             if hint is not _UNKNOWN and not below:
@@ -177,23 +178,24 @@ def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[
             yield key, hint, value, borrowed
 
 
-def _check_names(node: DictConfig, key: str) -> None:
-    """ReIDError for an argument that the target does not take."""
+def _check_names(node: DictConfig, key: str, *, beside: Collection[str]) -> None:
+    """ReIDError for an argument that the target does not take, and the command does not either."""
     taken = _parameters(str(node[_TARGET]))
     for name in map(str, node):
-        if taken is not None and name not in taken and name not in _OF_HYDRA:
+        if taken is not None and name not in taken and name not in beside and name not in _OF_HYDRA:
             near = get_close_matches(name, taken, n=3) or sorted(taken)
             target = str(node[_TARGET]).rpartition(".")[2]
             raise ReIDError(f"{key}: {target} takes no {name!r}; it takes {', '.join(near)}. Correct {key}.{name}.")
 
 
 def _hints_below(node: object, hint: Any) -> Mapping[str, Any]:
-    """The types of the keys below a key."""
+    """The types of the keys below a key: those of a target, and those that the command declares beside them."""
+    declared = next((_resolved(one) for one in _alternatives(hint) if is_typeddict(one)), {})
     if isinstance(node, DictConfig) and _TARGET in node:
-        return _hints_of(node)
+        return {**declared, **_hints_of(node)}
+    if declared:
+        return declared
     for one in _alternatives(hint):
-        if is_typeddict(one):
-            return _resolved(one)
         if get_origin(one) in (dict, Mapping) and get_args(one):
             return _Each(get_args(one)[1])
     return {}

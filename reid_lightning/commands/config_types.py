@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, get_type_hints
 
 from reid_lightning.untrusted.names import NAME, is_name
 from reid_lightning.user_messages import Expected, NotNegative, Positive, is_path, is_utf8
@@ -127,7 +127,17 @@ class _Export(_Running):
     formats: list[Literal["safetensors", "onnx", "pt2"]]
 
 
+HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
+
+
+class _TrainData(TypedDict):
+    """Beside what the reader takes."""
+
+    validation: HeldOut | Literal["test"]
+
+
 class _Train(_Running):
+    data: _TrainData
     seed: Seed
     resume: File | None
     compile: Literal["default", "reduce-overhead", "max-autotune"] | None

@@ -20,7 +20,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.commands.command_line import CommandLine, as_typed, read_words
@@ -126,6 +126,14 @@ def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
     except TypeError as error:
         raise ReIDError(f"{group}: {made.func.__qualname__} {error}. Correct the key below {group}=.") from error
     return made
+
+
+def read_dataset(cfg: DictConfig) -> Any:
+    """What the reader of `data` makes; `data.validation` is the training's own key."""
+    node = cfg.data.copy()
+    with open_dict(node):
+        node.pop("validation", None)
+    return instantiate(node)
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> Path:

@@ -145,6 +145,12 @@ def check_validated(trainer: pl.Trainer) -> None:
         )
 
 
+def is_given(key: str) -> bool:
+    """Whether a key stands on the command line."""
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return any(word.lstrip("+").partition("=")[0] == key for word in words)
+
+
 def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> None:
     """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
     them as it does. Before the network meets an optimiser."""

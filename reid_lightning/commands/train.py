@@ -8,7 +8,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.commands.entry_point import build, entry_point, plain_config, save_config
+from reid_lightning.bundle.bundle import store_metrics
+from reid_lightning.commands.entry_point import build, entry_point, plain_config, read_dataset, save_config
 from reid_lightning.commands.preflight import (
     agree_on_side_information,
     check_batches,
@@ -16,6 +17,7 @@ from reid_lightning.commands.preflight import (
     check_data,
     check_trainer,
     check_validated,
+    is_given,
     use_fast_convolutions,
 )
 from reid_lightning.evaluation.evaluator import print_evaluation
@@ -31,7 +33,8 @@ from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
 @entry_point("train")
 def train(cfg: DictConfig) -> float | None:
-    """Compose, check, train, export the best model and evaluate what was exported; returns its mAP."""
+    """Compose, check, train, export the best model and evaluate what was exported; returns the mAP to compare jobs by:
+    that of the best epoch's validation."""
     run_dir = Path(cfg.run_dir)
     check_config(cfg)
     resume = resume_path(cfg.resume, run_dir)
@@ -56,10 +59,16 @@ def train(cfg: DictConfig) -> float | None:
     compile_in_place(model, cfg.compile, device=device)
 
     evaluation = instantiate(cfg.evaluation)
-    make_datamodule, dataset = build(cfg, "loader"), instantiate(cfg.data)
+    make_datamodule, dataset = build(cfg, "loader"), read_dataset(cfg)
     evaluation.check(dataset)
     check_data(dataset)
-    datamodule = make_datamodule(dataset, preprocessing, train_transform=train_transform)
+    datamodule = make_datamodule(
+        dataset,
+        preprocessing,
+        train_transform=train_transform,
+        validation=cfg.data.validation,
+        shrink_for=None if is_given("loader.identities_per_batch") else ranks,
+    )
     agree_on_side_information(model, datamodule)
     loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
     check_batches(loss, datamodule, world_size=ranks)
@@ -77,11 +86,12 @@ def train(cfg: DictConfig) -> float | None:
         check_validated(trainer)
         embedder = load_reid_model(run_dir / "bundle", device=device)
         evaluated = evaluation.evaluate_model(embedder, dataset, run_dir, bundle=run_dir / "bundle")
+        store_metrics(run_dir / "bundle", evaluated.result.as_dict())
         epoch = embedder.options.data.get("epoch")
         log_bundle(trainer.loggers, run_dir / "bundle", metrics=evaluated.result.as_dict(), epoch=epoch)
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_evaluation(evaluated, run_dir, title=title)
-    return evaluated.result.mAP
+    return evaluated.selection_mAP
 
 
 if __name__ == "__main__":

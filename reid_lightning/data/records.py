@@ -42,7 +42,8 @@ class PassedOver:
 
 @dataclass(frozen=True, slots=True)
 class VehicleDataset:
-    """Training pictures and the query and gallery pictures of the official protocol.
+    """Training pictures and the query and gallery pictures of the official protocol. `validation`: pictures that the
+    data set itself puts aside to choose the best epoch on.
 
     `gt_index` and `jk_index`, where the data set brings them (VeRi-776), hold for every query the 0-based rows of
     `gallery` that are right answers and that are junk. `skipped` names pictures left out because they are unreadable,
@@ -63,3 +64,4 @@ class VehicleDataset:
     gallery_draws: tuple[tuple[int, ...], ...] | None = None
     parts: tuple[VehicleDataset, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
+    validation: Split = ()

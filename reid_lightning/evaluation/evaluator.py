@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from reid_lightning.bundle.bundle import store_calibration
+from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP, store_calibration
 from reid_lightning.bundle.embedder import ReIDEmbedder, with_flip
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
@@ -123,6 +123,7 @@ class Evaluation:
             drawn = rank_draws(self.protocol, table_of(images, embeddings, model=model), dataset.gallery_draws)
             repeats = evaluate_rankings(map(self._named, drawn), ap=self.protocol.ap, ranks=self.protocol.ranks)
             evaluated = replace(first, result=repeats.pooled(), repeats=repeats)
+        evaluated = replace(evaluated, best_epoch=_best_epoch(embedder))
         write_metrics(evaluated, run_dir, data=dataset.name, model=model)
         if bundle is not None and evaluated.calibration is not None:
             store_calibration(bundle, evaluated.calibration)
@@ -222,6 +223,15 @@ def _evaluated_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
     return [part for part in dataset.parts if part.query and part.gallery]
 
 
+def _best_epoch(embedder: ReIDEmbedder) -> dict[str, str | float]:
+    """What the model says of the choice of its epoch."""
+    data = embedder.options.data
+    known: dict[str, str | float] = {"chosen_on": str(data[CHOSEN_ON])} if CHOSEN_ON in data else {}
+    if isinstance(value := data.get(VALIDATION_MAP), float):
+        known["validation_mAP"] = value
+    return known
+
+
 def print_evaluation(evaluated: EvaluationResult, run_dir: Path, *, title: str) -> None:
     """A table of the result, or of the results on several sets, the threshold, and where everything was written."""
     if evaluated.sets:
@@ -233,7 +243,10 @@ def print_evaluation(evaluated: EvaluationResult, run_dir: Path, *, title: str) 
 
 def _notes(evaluated: EvaluationResult) -> list[str]:
     """Lines below the figures: their spread over random galleries, and the threshold."""
-    lines, calibration = [], evaluated.calibration
+    lines, calibration, chosen = [], evaluated.calibration, evaluated.best_epoch
+    if chosen:
+        mAP = f" (mAP {100 * value:.2f})" if isinstance(value := chosen.get("validation_mAP"), float) else ""
+        lines.append(f"best epoch chosen on {chosen['chosen_on']}{mAP}")
     if evaluated.repeats is not None:
         lines.append(evaluated.repeats.describe())
     if calibration is not None:

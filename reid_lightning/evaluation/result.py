@@ -21,6 +21,8 @@ class EvaluationResult:
 
     `repeats` are the results over random galleries where the protocol draws them: `result` holds their means then, all
     else is of the first gallery. `sets` are the results of joined data sets by name; the rest is that of the first.
+    `best_epoch` says on what the model's epoch was chosen ("chosen_on"), and, where these are other pictures, what it
+    had there ("validation_mAP"); empty where nobody knows.
     """
 
     result: RetrievalResult
@@ -29,15 +31,23 @@ class EvaluationResult:
     camera_pairs: CameraPairMap | None = None
     repeats: Repeats | None = None
     sets: Mapping[str, EvaluationResult] = field(default_factory=dict)
+    best_epoch: Mapping[str, str | float] = field(default_factory=dict)
+
+    @property
+    def selection_mAP(self) -> float:
+        """By which epochs, and jobs of a sweep, are compared."""
+        return float(self.best_epoch.get("validation_mAP", self.result.mAP))
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for JSON; `repeats` and `sets` only where there are some."""
+        """Plain values for JSON; `repeats`, `sets` and `best_epoch` only where there are some."""
         values = {**self.result.as_dict(), "confidence_95": self.result.confidence_intervals()}
         for name in ("calibration", "open_set", "camera_pairs"):
             part = getattr(self, name)
             values[name] = None if part is None else part.as_dict()
         if self.repeats is not None:
             values["repeats"] = self.repeats.as_dict()
+        if self.best_epoch:
+            values["best_epoch"] = dict(self.best_epoch)
         if self.sets:
             values["sets"] = {name: one.result.as_dict() for name, one in self.sets.items()}
         return values

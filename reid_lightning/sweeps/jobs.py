@@ -101,6 +101,12 @@ def read_records(sweep: Path) -> list[SweepJob]:
     return sorted(jobs, key=lambda job: (job.number, job.folder))
 
 
+def selection_mAP(metrics: Mapping[str, Any]) -> float:
+    """By which jobs are compared: the mAP of the best epoch's validation, or the test's where the epoch was chosen on
+    the test's own pictures."""
+    return float(metrics.get("best_epoch", {}).get("validation_mAP", metrics["mAP"]))
+
+
 def read_metrics(run_dir: Path) -> Mapping[str, Any] | None:
     """What the evaluation wrote into a run's folder; None where it has not come to that."""
     path = run_dir / METRICS

@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.sweeps.jobs import METRICS, given_overrides, read_metrics, sweep_folder
+from reid_lightning.sweeps.jobs import METRICS, given_overrides, read_metrics, selection_mAP, sweep_folder
 
 _GRACE_SECONDS = 60.0  # for a job that is told to stop: time to write its checkpoint
 _ERROR = "error: "  # how an entry point begins its one message
@@ -54,7 +54,7 @@ def needs_own_process(trainer: pl.Trainer) -> bool:
 
 
 def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
-    """Run this job of the sweep as a command, wait for it, and give back the mAP it left; None if it left none.
+    """Run this job of the sweep as a command, wait for it, and give back its `selection_mAP`; None if it left none.
 
     Args:
         script: the file that this process was started with.
@@ -70,7 +70,7 @@ def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         raise ReIDError(message or f"its process {how}; {run_dir} has its log.")
     metrics = read_metrics(run_dir)
-    return None if metrics is None else metrics["mAP"]
+    return None if metrics is None else selection_mAP(metrics)
 
 
 def job_command(script: str | Path) -> list[str]:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from reid_lightning.ranking.result import named_shares
-from reid_lightning.sweeps.jobs import SweepJob, read_metrics, read_records
+from reid_lightning.sweeps.jobs import SweepJob, read_metrics, read_records, selection_mAP
 
 SEED = "seed"
+VALIDATION = "validation mAP"
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,14 @@ class Choice:
         return " ".join(f"{key}={_short(value)}" for key, value in self.settings.items()) or "as configured"
 
     @property
+    def compared(self) -> str:
+        """The metric that choices are compared by: not the test's, where the jobs were validated on other pictures."""
+        return VALIDATION if VALIDATION in self.scores else "mAP"
+
+    @property
     def mean_mAP(self) -> float:
-        """Below all others where no job ran to its end."""
-        return statistics.mean(self.scores["mAP"]) if self.scores else -1.0
+        """Of what is compared; below all others where no job ran to its end."""
+        return statistics.mean(self.scores[self.compared]) if self.scores else -1.0
 
     def summary(self, metric: str) -> str:
         """Mean and sample standard deviation over the seeds: "81.90 ± 0.31"; one job alone has no deviation."""
@@ -98,8 +104,10 @@ def _scored(job: SweepJob, folder: Path) -> ScoredJob:
     metrics = read_metrics(folder / job.folder) if job.status in ("completed", "pruned") else None
     if metrics is None:
         return ScoredJob(job, {}, "")
-    scores = {name: 100 * share for name, share in named_shares(metrics).items()}
-    return ScoredJob(job, scores, _protocol(metrics))
+    shares = named_shares(metrics)
+    if "validation_mAP" in metrics.get("best_epoch", {}):
+        shares = {VALIDATION: selection_mAP(metrics), **shares}
+    return ScoredJob(job, {name: 100 * share for name, share in shares.items()}, _protocol(metrics))
 
 
 def _protocol(metrics: Mapping[str, Any]) -> str:

@@ -28,12 +28,20 @@ from reid_lightning.drawing.tables import csv_table, markdown_table, new_table, 
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record
 from reid_lightning.sweeps.pruning import why_pruned
-from reid_lightning.sweeps.results import Choice, ScoredJob, choices, own_settings, read_sweep, shared_settings
+from reid_lightning.sweeps.results import (
+    VALIDATION,
+    Choice,
+    ScoredJob,
+    choices,
+    own_settings,
+    read_sweep,
+    shared_settings,
+)
 from reid_lightning.user_messages import user_message
 
 NAME = "sweep"
 _MOST_SHOWN = 40  # choices in the plot, the best of them
-_PRINTED = ("mAP", "rank-1", "mINP")  # the files have all
+_PRINTED = (VALIDATION, "mAP", "rank-1", "mINP")  # the files have all
 _EXPLAINED = "mean and standard deviation over the jobs that ran to their end"
 
 _log = logging.getLogger(__name__)
@@ -152,15 +160,16 @@ def _printed(table: Sequence[Choice], *, title: str, notes: Sequence[str]) -> Re
 
 def _plot(table: Sequence[Choice], *, notes: Sequence[str]) -> Figure:
     shown = [choice for choice in table if choice.scores][:_MOST_SHOWN]
+    compared = shown[0].compared if shown else "mAP"
     explained = f"Dots: jobs. Bars: {_EXPLAINED}."
     if len(shown) < len(table):
         explained += f" Not shown: {len(table) - len(shown)} of {len(table)} choices."
-    figure, axes = new_figure("mAP over the sweep", explained, *notes, height=1.0 + 0.35 * max(len(shown), 2))
+    figure, axes = new_figure(f"{compared} over the sweep", explained, *notes, height=1.0 + 0.35 * max(len(shown), 2))
     for row, choice in enumerate(shown):
-        values = choice.scores["mAP"]
+        values = choice.scores[choice.compared]
         spread = statistics.stdev(values) if len(values) > 1 else None
         axes.errorbar(choice.mean_mAP, row, xerr=spread, fmt="|", color=TEXT, markersize=14, capsize=4)
         axes.plot(values, [row] * len(values), "o", color=RIGHT, alpha=0.7, markeredgecolor="none")
     axes.set_yticks(range(len(shown)), [choice.name for choice in shown])
-    axes.set(xlabel="mAP, percent", ylim=(max(len(shown), 2) - 0.5, -0.5))
+    axes.set(xlabel=f"{compared}, percent", ylim=(max(len(shown), 2) - 0.5, -0.5))
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -15,16 +16,22 @@ from reid_lightning.data.batches.loader import ResumableLoader
 from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
 from reid_lightning.data.images.cache import PictureCache
 from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.readers.validation import Validation, divide
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import NotNegative, Positive
+
+_log = logging.getLogger(__name__)
 
 
 class ReIDDataModule(pl.LightningDataModule):
     """Feeds one data set.
 
+    `dataset` is what it trains on, with the query and gallery pictures of the final figures; `divided` says what the
+    best epoch is chosen on.
+
     Args:
-        dataset: what a reader returned. Identities of `dataset.train` become labels 0..n-1 in sorted order.
+        dataset: what a reader returned.
         preprocessing: what happens to evaluated pictures.
         train_transform: the same for training pictures, with augmentation.
         identities_per_batch: P, on each rank.
@@ -33,9 +40,13 @@ class ReIDDataModule(pl.LightningDataModule):
         eval_batch_size: pictures a step in validation, on each rank.
         num_workers: loader processes on each rank; 0 decodes in the training process.
         cache_mib: MiB of resized training pictures to keep in memory on each rank; None: none.
-        seed: of the order in which pictures are drawn, and of their augmentation.
+        seed: of the order in which pictures are drawn, of their augmentation, and of what is put aside.
+        validation: on what the best epoch is chosen: a share of the training identities, which are put aside, or "test"
+            for the query and gallery pictures of the final figures; see `readers.validation`.
+        shrink_for: of so many ranks P becomes what the identities allow; None: too few of them are an error.
 
-    Batches are `Batch`es. In validation row `i` is query `i`, and the gallery follows behind the queries.
+    Identities of `dataset.train`, without those put aside, become labels 0..n-1 in sorted order. Batches are `Batch`es.
+    In validation row `i` is query `i`, and the gallery follows behind the queries.
     The PK sampler slices over the ranks itself: the trainer needs `use_distributed_sampler: false`.
     """
 
@@ -52,6 +63,8 @@ class ReIDDataModule(pl.LightningDataModule):
         num_workers: NotNegative,
         cache_mib: float | None,
         seed: int,
+        validation: Validation = "test",
+        shrink_for: int | None = None,
     ) -> None:
         super().__init__()
         if not dataset.train:
@@ -68,7 +81,8 @@ class ReIDDataModule(pl.LightningDataModule):
         for name, (value, least) in integers.items():
             if not isinstance(value, int) or value < least:
                 raise ReIDError(f"loader.{name} is {value!r}; expected a whole number of {least} or more.")
-        self.dataset = dataset
+        self.divided = divide(dataset, validation, seed=seed)
+        self.dataset = dataset = self.divided.train
         self.preprocessing = preprocessing
         self.train_transform = train_transform
         self.identities_per_batch = identities_per_batch
@@ -84,6 +98,13 @@ class ReIDDataModule(pl.LightningDataModule):
             cache = PictureCache([image.path for image in dataset.train], **size, limit_mib=cache_mib)
             self.train_transform = replace(train_transform, cache=cache)
         self.numbering = Numbering.of(dataset.train)
+        most = identities_per_batch if shrink_for is None else max(1, self.num_identities // shrink_for)
+        if most < identities_per_batch and sampling == "pk":
+            self.identities_per_batch = most
+            _log.warning(
+                "loader.identities_per_batch=%d instead of %d: %s has %d identities to train on",
+                *(most, identities_per_batch, dataset.name, self.num_identities),
+            )
         self.batch_sampler()  # P, K and the identities are checked here, before any long work
 
     @property
@@ -121,8 +142,8 @@ class ReIDDataModule(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Queries first, then the gallery."""
-        evaluated = self.dataset.query + self.dataset.gallery
+        """The validation's queries first, then its gallery."""
+        evaluated = self.divided.validation.query + self.divided.validation.gallery
         names = Numbering(cameras=self.numbering.cameras, viewpoints=self.numbering.viewpoints)
         pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
         place = self._place()

@@ -111,8 +111,8 @@ def house(tmp_path_factory, fleet_root) -> Path:
     for name in names:
         pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / "twocam_train" / name)
-    (folder / "twocam_train/train.txt").write_text("\n".join(names[:10]))
-    (folder / "twocam_train/val.txt").write_text("\n".join(names[10:]))
+    (folder / "twocam_train/train.txt").write_text("\n".join(names[:12]))
+    (folder / "twocam_train/val.txt").write_text("\n".join(names[12:]))
     frames = [scene() for _ in range(12)] + [scene(red=(4 * n, 30)) for n in range(20)] + [scene() for _ in range(12)]
     write_clip(folder / "clip.mp4", frames)
     write_clip(folder / "other.mp4", frames[::-1])

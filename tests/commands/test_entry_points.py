@@ -63,6 +63,9 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert metrics["protocol"] == "image to image"
     assert metrics["junk"] == "same identity and same camera"
     assert "mAP" in finished.stdout
+    chosen = metrics["best_epoch"]["chosen_on"]
+    assert chosen == "pictures of 2 of 8 training identities, which were put aside"
+    assert f"best epoch chosen on {chosen}" in " ".join(finished.stdout.split())
     assert "run/bundle" in finished.stdout
     assert "Traceback" not in finished.stderr
     header = (run / "logs/metrics.csv").read_text().splitlines()[0].split(",")
@@ -71,13 +74,16 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     best = open_model(run / "checkpoints/best.ckpt")
     bundle = load_reid_model(run / "bundle/opts.yaml", run / "bundle/model.safetensors")
     assert bundle.options.fingerprint == best.options.fingerprint == metrics["model"]
-    assert bundle.options.metrics["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
+    assert bundle.options.metrics["mAP"] == metrics["mAP"] != best.options.data["validation mAP"]
+    assert bundle.options.data["validation mAP"] == pytest.approx(best.options.data["validation mAP"], abs=1e-6)
+    assert (bundle.options.data["training identities"], best.options.metrics) == (6, {})
     assert (run / "checkpoints/last.ckpt").is_file()
 
     evaluated = run_command("evaluate.py", *tiny, "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=evaluated")
     assert evaluated.returncode == 0, evaluated.stderr
     again = json.loads((tmp_path / "evaluated/metrics.json").read_text())
     assert again["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
+    assert again["best_epoch"] == pytest.approx(metrics["best_epoch"], abs=1e-6)
     assert (tmp_path / "evaluated/pictures/ranked_lists.png").is_file()
 
     exported = run_command("export.py", "checkpoint=run/bundle", "formats=[safetensors]", "hydra.run.dir=exported")
@@ -140,12 +146,15 @@ def test_tensorboard_gets_metrics_and_pictures(train, tmp_path):
 
 @pytest.mark.slow  # test_ddp has the parts, in one start of two processes
 def test_two_processes_train_and_score_what_one_process_scores(train_process, tmp_path):
-    finished = train_process("trainer=ddp_cpu", "loader.identities_per_batch=2", "hydra.run.dir=run")
+    finished = train_process(
+        "trainer=ddp_cpu", "loader.identities_per_batch=2", "data.validation=test", "hydra.run.dir=run"
+    )
     assert finished.returncode == 0, finished.stderr
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())  # the bundle, evaluated by one process
     in_training = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["reid"]["metrics"]
     assert in_training["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
     assert in_training["queries"] == metrics["queries"]
+    assert metrics["best_epoch"] == {"chosen_on": "the very query and gallery pictures of the final figures"}
     assert finished.stdout.count("wrote ") == len(set(finished.stdout.split("wrote "))) - 1  # printed by one rank only
 
 

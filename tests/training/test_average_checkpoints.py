@@ -9,6 +9,7 @@ import torch
 
 from reid_lightning.bundle import bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.data.readers.validation import divide
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
@@ -106,7 +107,11 @@ def test_a_run_exports_the_average_of_the_checkpoints_it_kept(models, tmp_path):
     image = VehicleImage(tmp_path / "x.png", "x", "c")
     dataset = VehicleDataset("toy", train=(image,), query=(image,), gallery=(image,))
     module = SimpleNamespace(model=models[0])
-    trainer = SimpleNamespace(is_global_zero=True, datamodule=SimpleNamespace(dataset=dataset))
+    trainer = SimpleNamespace(
+        is_global_zero=True,
+        datamodule=SimpleNamespace(divided=divide(dataset, "test", seed=0)),
+        checkpoint_callback=SimpleNamespace(best_model_score=None),
+    )
     callback.on_fit_end(trainer, module)
     assert not (tmp_path / "bundle").exists()  # nothing was kept
     kept = [str(save_checkpoint(tmp_path / f"epoch_{n}.ckpt", models[n])) for n in (0, 1)]

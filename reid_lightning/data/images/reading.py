@@ -104,7 +104,12 @@ def check_images(
         raise ReIDError(f'data.on_bad_image is {on_bad_image!r}; expected "error" or "skip".')
     for line in dataset.passed_over:
         _logger.warning("%s", line.sentence)
-    splits = {"training": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    splits = {
+        "training": dataset.train,
+        "query": dataset.query,
+        "gallery": dataset.gallery,
+        "validation": dataset.validation,
+    }
     bad = find_bad_images([image.path for split in splits.values() for image in split], decode=decode)
     if not bad:
         return dataset
@@ -138,6 +143,7 @@ def _without(dataset: VehicleDataset, bad: dict[PicturePath, str]) -> VehicleDat
         train=readable(dataset.train),
         query=readable(dataset.query),
         gallery=readable(dataset.gallery),
+        validation=readable(dataset.validation),
         gt_index=renumber(dataset.gt_index),
         jk_index=renumber(dataset.jk_index),
         skipped=(*dataset.skipped, *bad),

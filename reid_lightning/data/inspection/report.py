@@ -63,6 +63,8 @@ class DatasetReport:
 def describe_dataset(dataset: VehicleDataset, *, unreadable: Mapping[PicturePath, str] | None = None) -> DatasetReport:
     """Count and check `dataset` without opening a file; `unreadable` is what `find_bad_images` said about its files."""
     splits = {"train": dataset.train, "query": dataset.query, "gallery": dataset.gallery}
+    if dataset.validation:
+        splits["validation"] = dataset.validation
     cameras_of: dict[str, set[str | None]] = defaultdict(set)
     for image in dataset.train:
         cameras_of[image.identity].add(image.camera)
@@ -123,7 +125,9 @@ def render_report(report: DatasetReport) -> RenderableType:
 def report_on(read: Callable[..., VehicleDataset]) -> DatasetReport:
     """Read with `read(on_bad_image="skip")`, decode every picture, and describe what came."""
     dataset = read(on_bad_image="skip")
-    paths = [image.path for split in (dataset.train, dataset.query, dataset.gallery) for image in split]
+    paths = [
+        image.path for split in (dataset.train, dataset.query, dataset.gallery, dataset.validation) for image in split
+    ]
     return describe_dataset(dataset, unreadable=find_bad_images([*dataset.skipped, *paths], decode=True))
 
 

@@ -17,8 +17,9 @@ def join_datasets(*, sets: Mapping[str, VehicleDataset], validate_on: str | None
     """All training pictures of `sets`, whose identities, cameras and tracks get the set's name before theirs
     ("veri776/0002"), so that vehicle 0002 of one set is never vehicle 0002 of another.
 
-    `query` and `gallery`, by which training picks its best epoch, are those of the set `validate_on`, by default of the
-    first one that has them. `parts` are the sets under their new names, for evaluating each by its own protocol.
+    `query`, `gallery` and `validation` are those of the set `validate_on`, by which training picks its best epoch; by
+    default of the first one that has queries. `parts` are the sets under their new names, for evaluating each by its
+    own protocol.
 
     Raises:
         ReIDError: no sets, names that cannot be folders, sets of which none or not `validate_on` can be evaluated, a
@@ -72,8 +73,8 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
     def all_of(split: Split) -> Split:
         return tuple(map(rename, split))
 
-    train, query, gallery = map(all_of, (dataset.train, dataset.query, dataset.gallery))
-    return replace(dataset, name=name, train=train, query=query, gallery=gallery)
+    splits = {split: all_of(getattr(dataset, split)) for split in ("train", "query", "gallery", "validation")}
+    return replace(dataset, name=name, **splits)
 
 
 def _check_apart(parts: Mapping[str, VehicleDataset]) -> None:

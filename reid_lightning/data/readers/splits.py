@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
@@ -17,7 +17,7 @@ from reid_lightning.untrusted.names import composed
 Cameras = Sequence[str | int] | str | int | None
 
 SPLITS = ("train", "query", "gallery", "test", "val")
-"""What a split column or group may say; "val" means "test"."""
+"""What a split column or group may say; "val" means "test" where there are no other test pictures."""
 
 
 def build_dataset(
@@ -33,8 +33,9 @@ def build_dataset(
     """A data set of `images`, of which `splits`, where given, says what each picture is for.
 
     Without `splits`, `split_by_identity` draws the test identities and `query_gallery` divides their pictures. With
-    it, "test" and "val" pictures go through `query_gallery`, unless pictures are marked "query": then "test" means
-    the gallery, as in VeRi-776. Words are compared in lower case.
+    it, "test" pictures go through `query_gallery`, unless pictures are marked "query": then "test" means the gallery,
+    as in VeRi-776. "val" pictures choose the best epoch, or are test pictures where there are no others. Words are
+    compared in lower case.
     """
     if splits is None or all(split is None for split in splits):
         train, test = split_by_identity(images, test_fraction=test_fraction, seed=seed)
@@ -50,11 +51,12 @@ def build_dataset(
                 f"{name}: the pictures say themselves which are queries; remove data.query_cameras and "
                 'data.gallery_cameras, or mark the pictures "test" instead of "query" and "gallery".'
             )
-        return VehicleDataset(name=name, train=parts["train"], query=parts["query"], gallery=gallery)
+        return VehicleDataset(name, parts["train"], parts["query"], gallery, validation=parts["val"])
     if parts["gallery"]:
         raise ReIDError(f'{name}: pictures are marked "gallery" but none "query"; mark queries, or say "test" for all.')
-    query, gallery = query_gallery(parts["test"], query_cameras=query_cameras, gallery_cameras=gallery_cameras)
-    return VehicleDataset(name=name, train=parts["train"], query=query, gallery=gallery)
+    test, validation = (parts["test"], parts["val"]) if parts["test"] else (parts["val"], ())
+    query, gallery = query_gallery(test, query_cameras=query_cameras, gallery_cameras=gallery_cameras)
+    return VehicleDataset(name, parts["train"], query, gallery, validation=validation)
 
 
 def split_by_identity(images: Sequence[VehicleImage], *, test_fraction: float, seed: int) -> tuple[Split, Split]:
@@ -68,7 +70,7 @@ def split_by_identity(images: Sequence[VehicleImage], *, test_fraction: float, s
     if not number or not 0 <= test_fraction <= 1:
         raise ReIDError(f"data.test_fraction is {test_fraction!r}; expected a number from 0 to 1, such as 0.5.")
     check_seed("data.seed", seed)
-    identities = sorted({image.identity for image in images}, key=lambda identity: (_draw(identity, seed), identity))
+    identities = draw_order({image.identity for image in images}, seed)
     count = round(test_fraction * len(identities))
     if 0 < test_fraction < 1:
         if len(identities) < 2:
@@ -175,12 +177,12 @@ def _by_camera(
 
 
 def _by_split(images: Sequence[VehicleImage], splits: Sequence[str | None]) -> dict[str, Split]:
-    parts: dict[str, list[VehicleImage]] = {"train": [], "query": [], "gallery": [], "test": []}
+    parts: dict[str, list[VehicleImage]] = {split: [] for split in SPLITS}
     for image, split in zip(images, splits, strict=True):
         word = (split or "").lower()
         if word not in SPLITS:
             raise ReIDError(f"{image.path}: its split is {split!r}; expected one of {', '.join(SPLITS)}.")
-        parts["test" if word == "val" else word].append(image)
+        parts[word].append(image)
     return {name: tuple(part) for name, part in parts.items()}
 
 
@@ -190,5 +192,6 @@ def _as_names(cameras: Cameras) -> set[str] | None:
     return {composed(str(camera)) for camera in ([cameras] if isinstance(cameras, str | int) else cameras)}
 
 
-def _draw(identity: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{identity}".encode()).digest()
+def draw_order(identities: Iterable[str], seed: int) -> list[str]:
+    """Identities in an order that is drawn by the seed, and depends on nothing else."""
+    return sorted(identities, key=lambda identity: (hashlib.sha256(f"{seed}:{identity}".encode()).digest(), identity))

@@ -26,12 +26,12 @@ from reid_lightning.untrusted.names import composed
 
 INDEX = "index.npz"
 FORMAT, VERSION = "reid_lightning shards", 1
-SPLITS = ("train", "query", "gallery")
+SPLITS = ("train", "query", "gallery", "validation")
 NAMES = ("identity", "camera", "track", "colour", "type", "viewpoint")
 ROWS = ("gt_index", "jk_index", "gallery_draws")
 """Fields of `VehicleDataset` that are lists of lists of rows, or None."""
 
-_SHARD_NAME = re.compile(r"(train|query|gallery)-\d{6,}\.tar")
+_SHARD_NAME = re.compile(r"(train|query|gallery|validation)-\d{6,}\.tar")
 _MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.[a-z0-9]+")
 _DAMAGE = (
     AttributeError,
@@ -63,7 +63,8 @@ def save_index(dataset: VehicleDataset, folder: Path, *, sizes: Mapping[str, int
     for position, part in enumerate(sets):
         for split in SPLITS:
             rows = [numbers.setdefault(image, len(numbers)) for image in getattr(part, split)]
-            arrays[f"{position}_{split}"] = np.array(rows, np.int64)
+            if rows or split != "validation":  # which programs of version 1 did not always write
+                arrays[f"{position}_{split}"] = np.array(rows, np.int64)
         for name in ROWS:
             if (lists := getattr(part, name)) is not None:
                 arrays[f"{position}_{name}"] = np.array([row for rows in lists for row in rows], np.int64)
@@ -174,9 +175,9 @@ def _dataset(
 ) -> VehicleDataset:
     sets = []
     for position, name in enumerate(_checked_texts(names)):
-        train, query, gallery = (
-            tuple(pictures[row] for row in _whole(arrays[f"{position}_{split}"], below=len(pictures)).tolist())
-            for split in SPLITS
+        train, query, gallery, validation = (
+            tuple(pictures[row] for row in _whole(arrays[key], below=len(pictures)).tolist()) if key in arrays else ()
+            for key in (f"{position}_{split}" for split in SPLITS)
         )
         sets.append(
             VehicleDataset(
@@ -187,6 +188,7 @@ def _dataset(
                 gt_index=_lists(arrays, f"{position}_gt_index", count=len(query), below=len(gallery)),
                 jk_index=_lists(arrays, f"{position}_jk_index", count=len(query), below=len(gallery)),
                 gallery_draws=_lists(arrays, f"{position}_gallery_draws", count=None, below=len(query) + len(gallery)),
+                validation=validation,
             )
         )
     whole, *parts = sets

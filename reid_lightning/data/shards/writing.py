@@ -162,14 +162,8 @@ def _repacked(dataset: VehicleDataset, packed: dict[PicturePath, PackedPicture])
     def moved(split: Split) -> Split:
         return tuple(replace(image, path=packed[image.path]) for image in split)
 
-    return replace(
-        dataset,
-        train=moved(dataset.train),
-        query=moved(dataset.query),
-        gallery=moved(dataset.gallery),
-        skipped=(),
-        parts=tuple(_repacked(part, packed) for part in dataset.parts),
-    )
+    parts = tuple(_repacked(part, packed) for part in dataset.parts)
+    return replace(dataset, **{split: moved(getattr(dataset, split)) for split in SPLITS}, skipped=(), parts=parts)
 
 
 def _unreadable(image: VehicleImage, error: OSError) -> ReIDError:

@@ -50,7 +50,7 @@ class AverageCheckpoints(ModelCheckpoint):
             averaged.options.preprocessing,
             metrics=averaged.options.metrics,
             data={
-                **describe_training(trainer.datamodule.dataset, pl_module.model),
+                **describe_training(trainer, pl_module.model),
                 "averaged epochs": len(self.best_k_models),
             },
         )

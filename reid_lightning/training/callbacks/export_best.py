@@ -7,15 +7,17 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from reid_lightning.bundle import bundle
+from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.data.records import VehicleDataset
+from reid_lightning.data.readers.validation import Divided
 from reid_lightning.models import ReIDModel
 
 
 class ExportBest(pl.Callback):
     """Export the checkpoint with the best monitored value into `folder`.
 
-    The model card carries the metrics that were measured when that checkpoint was written.
+    Its figures are still to come: `train.py` measures the bundle. Only where the epoch is chosen on the pictures of the
+    final figures, those of the checkpoint are these figures.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -31,17 +33,20 @@ class ExportBest(pl.Callback):
             self.folder,
             loaded.model,
             loaded.options.preprocessing,
-            metrics=loaded.options.metrics,
+            metrics=loaded.options.metrics if trainer.datamodule.divided.on_test else {},
             data={
-                **describe_training(trainer.datamodule.dataset, pl_module.model),
+                **describe_training(trainer, pl_module.model),
                 "epoch": read_checkpoint(Path(best))["epoch"],
             },
         )
 
 
-def describe_training(dataset: VehicleDataset, model: ReIDModel) -> dict[str, int | str]:
-    """What the model card says of the data, and of the weights that training started from."""
-    report = model.backbone.weights_report
+def describe_training(trainer: pl.Trainer, model: ReIDModel) -> dict[str, int | float | str]:
+    """What the model card says of the data, of the weights that training started from, and of the epoch's choice."""
+    divided: Divided = trainer.datamodule.divided
+    dataset, report = divided.train, model.backbone.weights_report
+    best = trainer.checkpoint_callback.best_model_score
+    validated = {} if divided.on_test or best is None else {VALIDATION_MAP: float(best)}
     return {
         "name": dataset.name,
         "first weights": "random" if report is None else f"{report.source}, {Path(report.origin).name}",
@@ -51,4 +56,6 @@ def describe_training(dataset: VehicleDataset, model: ReIDModel) -> dict[str, in
         "gallery pictures": len(dataset.gallery),
         "gallery identities": len({image.identity for image in dataset.gallery}),
         "skipped pictures": len(dataset.skipped),
+        CHOSEN_ON: divided.chosen_on,
+        **validated,
     }

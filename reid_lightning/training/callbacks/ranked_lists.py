@@ -39,7 +39,7 @@ class RankedLists(pl.Callback):
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        dataset = trainer.datamodule.dataset
+        dataset = trainer.datamodule.divided.validation
         query, gallery = (side.cpu() for side in callback.metric.last_embeddings)
         path = draw_ranked_lists(
             PicturedRanking.of_embeddings(dataset, query, gallery, callback.metric.result),

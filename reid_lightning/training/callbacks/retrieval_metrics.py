@@ -1,4 +1,4 @@
-"""mAP, CMC and mINP on query and gallery whenever the trainer validates."""
+"""mAP, CMC and mINP on the validation pictures whenever the trainer validates."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 from torch import Tensor
 
+from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
 from reid_lightning.evaluation.metrics import RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 
@@ -26,7 +27,7 @@ class RetrievalMetrics(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take identities and cameras from the data module."""
-        self.metric = RetrievalMetric(**ranking_labels(trainer.datamodule.dataset), ranks=self.ranks)
+        self.metric = RetrievalMetric(**ranking_labels(trainer.datamodule.divided.validation), ranks=self.ranks)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the embeddings of the last validation."""
@@ -58,5 +59,11 @@ class RetrievalMetrics(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Put the metrics of these weights beside them, where these have been measured."""
-        if self.metric is not None and self.metric.result is not None and self._measured_at == trainer.global_step:
-            checkpoint.setdefault("reid", {})["metrics"] = self.metric.result.as_dict()
+        if self.metric is None or self.metric.result is None or self._measured_at != trainer.global_step:
+            return
+        record, divided = checkpoint.setdefault("reid", {}), trainer.datamodule.divided
+        record["data"] = {CHOSEN_ON: divided.chosen_on}
+        if divided.on_test:
+            record["metrics"] = self.metric.result.as_dict()
+        else:
+            record["data"][VALIDATION_MAP] = self.metric.result.mAP

@@ -157,7 +157,11 @@ def test_split_words():
     images = pictures("t/1/a", "x/1/a", "x/2/a", "y/1/a", "y/2/a")
     dataset = build_dataset("cars", images, splits=["train", "TEST", "test", "val", "Val"])
     assert names(dataset.train) == ["t/1/a"]
-    assert names(dataset.query) == ["x/1/a", "x/2/a", "y/1/a", "y/2/a"]
+    assert (names(dataset.query), names(dataset.validation)) == (["x/1/a", "x/2/a"], ["y/1/a", "y/2/a"])
+    dataset = build_dataset("cars", images, splits=["train", "VAL", "val", "val", "Val"])
+    assert names(dataset.query) == ["x/1/a", "x/2/a", "y/1/a", "y/2/a"] and not dataset.validation
+    dataset = build_dataset("cars", images, splits=["val", "query", "gallery", "val", "query"])
+    assert (names(dataset.gallery), names(dataset.validation)) == (["x/2/a"], ["t/1/a", "y/1/a"])
     dataset = build_dataset("cars", images, splits=["train", "query", "gallery", "gallery", "query"])
     assert (names(dataset.query), names(dataset.gallery)) == (["x/1/a", "y/2/a"], ["x/2/a", "y/1/a"])
     dataset = build_dataset("cars", images, splits=["train", "query", "test", "gallery", "query"])
