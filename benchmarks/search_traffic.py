@@ -120,7 +120,7 @@ def find(
 
 def of_tracks(decisions: Sequence[TrackDecision], matches: Sequence[Match]) -> list[Match]:
     """The places of the matches, with what was decided about their tracks instead."""
-    decided = {one.track: one for one in decisions if one.place == 1 and one.accepted}
+    decided = {one.track: one for one in decisions if one.rank == 1 and one.accepted}
     return [
         replace(match, vehicle=decided[match.track].vehicle, score=decided[match.track].similarity)
         for match in matches

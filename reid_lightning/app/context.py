@@ -25,7 +25,7 @@ from reid_lightning.commands.entry_point import CONFIG_DIR, build, check_compose
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
-from reid_lightning.search.gallery.following import Following
+from reid_lightning.search.gallery.optional_index import OptionalIndex
 from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.settings import settings_of
@@ -92,11 +92,11 @@ class AppContext:
             yield GalleryIndex(self.gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
 
     @contextmanager
-    def changing(self) -> Iterator[Following]:
+    def changing(self) -> Iterator[OptionalIndex]:
         """What renames, merges and deletes: with the vectors, where there are some. ReIDError: they did not follow."""
-        with closing(Following(self.gallery, lambda: build(self.settings, "stores")())) as following:
-            yield following
-            following.tell()
+        with closing(OptionalIndex(self.gallery, lambda: build(self.settings, "stores")())) as changed:
+            yield changed
+            changed.require_followed()
 
     def finder(self) -> VehicleFinder:
         """Detector, tracker and plate reader for registering; one for each job, since they remember frames. ReIDError:

@@ -48,7 +48,7 @@ def show_download(path: Path, label: str, *, mime: str, key: str) -> None:
         with st.container():  # one below the other, whatever is around them
             st.write(
                 f"{plain(label)}: {size / 2**20:,.0f} MiB are too much for a browser's download. The file lies on the "
-                "computer that this application runs on; copy it from there before you close this tab or start anew:"
+                "computer that this application runs on; copy it from there before you close this tab or start again:"
             )
             st.code(str(path), language=None, wrap_lines=True)
         return
@@ -62,7 +62,7 @@ def job(key: str) -> Job | None:
 
 
 def show_progress(key: str) -> None:
-    """A bar, what the job says, and a button that stops it; the page is drawn anew when the job has ended."""
+    """A bar, what the job says, and a button that stops it; the page is drawn again when the job has ended."""
     _progress(key)
 
 
@@ -83,5 +83,5 @@ def progress_bar(current: Job, key: str) -> None:
 
 
 def show_error(text: str) -> None:
-    """A mistake that the user can mend, in its own words."""
+    """A mistake that the user can fix, in its own words."""
     st.error(plain(one_screen(without_password(text))), icon=":material/error:")

@@ -25,10 +25,10 @@ from reid_lightning.errors import ReIDError, one_screen, printable
 from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget, forget_vehicle
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport
 from reid_lightning.search.gallery.index_check import check_index
+from reid_lightning.search.gallery.optional_index import OptionalIndex
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
 from reid_lightning.search.plates.names import folder_name
@@ -42,7 +42,7 @@ _ID = 24  # cells of `unknown-` and its digits, which other commands want whole
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do one thing; returns the exit status: 1, with one line to explain, when the user can mend it (or `check` found
+    """Do one thing; returns the exit status: 1, with one line to explain, when the user can fix it (or `check` found
     something); 130 on Ctrl-C."""
     with safe_console(sys.argv[1:] if arguments is None else arguments):
         return _run(_parser().parse_args(arguments))
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = ArgumentParser(prog="python -m reid_lightning.commands.gallery", description=__doc__)
     commands = parser.add_subparsers(required=True)
     for name, run, names, text in (
-        ("rebuild", _embed, (), "embed every crop anew, also after a change of the model"),
+        ("rebuild", _embed, (), "embed every crop again, also after a change of the model"),
         ("sync", _embed, (), "embed crops that have no vector, forget those that are gone"),
         ("check", _check, (), "name what is damaged"),
         ("list", _list, (), "the vehicles"),
@@ -188,7 +188,7 @@ def _change(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
         target.purge()
     if left is not None:
         raise left
-    target.tell()
+    target.require_followed()
     if options.command == "delete":
         done = "removed for good" if options.now else "in the trash for seven days (`restore`, `purge`)"
     else:
@@ -221,8 +221,8 @@ def _restore(gallery: Gallery, options: argparse.Namespace, console: Console) ->
         raise ReIDError("`restore` needs an id or a vehicle's name; `trash` shows what can be brought back.")
     target, followed = _with_vectors(gallery, options)
     done = target.restore(options.which, into=options.into)
-    target.tell()
-    left = f"; {done.left} stay: they are registered anew, or have moved on" if done.left else ""
+    target.require_followed()
+    left = f"; {done.left} stay: they are registered again, or have moved on" if done.left else ""
     _say(console, f"restore: {done.vehicle} is back with {count(len(done.moved), 'sighting')}{left}; {followed}")
     if not done.origins:
         command = f"python -m reid_lightning.commands.gallery sync --gallery {gallery.root} --bundle <folder>"
@@ -269,16 +269,16 @@ def _forget(gallery: Gallery, options: argparse.Namespace, console: Console) -> 
     unread = f", {count(damaged, 'unreadable entry', 'unreadable entries')} of the trash removed" if damaged else ""
     _say(console, f"forget: {count(removed, 'sighting')} removed{unread}, {len(problems)} left out; {followed}")
     if removed:
-        target.tell()
+        target.require_followed()
     return 1 if problems else 0
 
 
-def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[Following, str]:
+def _with_vectors(gallery: Gallery, options: argparse.Namespace) -> tuple[OptionalIndex, str]:
     """What to change: the gallery, with its vectors where there are any; and what to say of those."""
     others = "" if options.uri else "; a store elsewhere follows with --uri, or at its next `sync`"
     where = without_password(options.uri) if options.uri else gallery.root / INDEX_FOLDER
     there = options.uri is not None or os.path.lexists(where)
-    target = Following(gallery, (lambda: _store(options)) if there else None)
+    target = OptionalIndex(gallery, (lambda: _store(options)) if there else None)
     if not target.has_vectors:
         return target, f"no vectors followed: there are none at {where}{others}"
     tables = _tables(gallery.root / INDEX_FOLDER) - {options.name}

@@ -39,7 +39,7 @@ class Registrar:
         finder: detector, tracker and plate reader.
         index: where embeddings go; None: nowhere, until the index is rebuilt.
         settings: a word for all that decides which tracks a source has: what was interrupted under another one is
-            removed and done anew, since its tracks are numbered otherwise.
+            removed and done again, since its tracks are numbered otherwise.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 
 from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.matching.gallery_embeddings import known_vehicle
 from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
 from reid_lightning.untrusted.names import NAME, composed, is_name
@@ -88,7 +88,7 @@ def camera_of(value: object) -> str:
 
 
 def where_of(
-    gallery: Gallery,
+    gallery: GalleryReader,
     *,
     plate: object = None,
     cameras: object = None,

@@ -163,7 +163,7 @@ def test_register_by_the_keyboard_alone(tab, toy_clip, gallery):
 
 @pytest.fixture
 def two_vehicles(gallery):
-    """Laid into the gallery's folder."""
+    """Put into the gallery's folder."""
     for name, colour in (("KEYS10", "red"), ("KEYS20", "blue")):
         for number in range(2):
             add_picture(gallery, name, scene(**{colour: (40 + number, 30)})[30:70, 40:100], number)
@@ -243,7 +243,7 @@ def test_the_other_views_of_the_gallery_by_the_keyboard_alone(tab, two_vehicles)
             tab.see("Nothing else is wrong.")
             tab.press("Embed what is missing")
             tab.see(re.compile("vectors: .* embedded"))
-            every_button(tab, "Embed all anew", "Check every picture")
+            every_button(tab, "Embed all again", "Check every picture")
 
 
 def test_search_by_the_keyboard_alone(tab, two_vehicles, traffic, tmp_path):

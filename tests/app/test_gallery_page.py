@@ -276,7 +276,7 @@ def test_delete_asks_first(start, gallery: Gallery) -> None:
     assert "AB12CDE was deleted" in app.success[0].value
     press(app, "gallery_undo")
     assert "AB12CDE is as it was" in app.success[0].value and len(gallery.sightings_of("AB12CDE")) == 2
-    assert not good(app.run()).success  # it is told once
+    assert not good(app.run()).success  # it is said once
 
 
 def test_delete_one_sighting(start, gallery: Gallery) -> None:
@@ -596,7 +596,7 @@ def test_a_second_click_says_the_same_again(start, gallery: Gallery, monkeypatch
         press(app, "gallery_confirm")
         assert not app.error and "AB12CDE was deleted" in app.success[0].value
         assert "AB12CDE" not in gallery.vehicle_names()
-        add(gallery, "a7", "AB12CDE")  # registered anew, it can be deleted anew
+        add(gallery, "a7", "AB12CDE")  # registered again, it can be deleted again
         app.query_params["vehicle"] = "AB12CDE"
         good(app.run())
 

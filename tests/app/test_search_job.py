@@ -132,7 +132,7 @@ def test_the_timeline_shows_the_best_vehicles_only():
         found.add(frame_with(number, number / 10, (f"v{number:02d}", 0.6 + number / 100, number)))
     table = timeline_table(found.snapshot().timeline)
     assert sorted(set(table["vehicle"])) == [f"v{number:02d}" for number in range(30 - MOST_VEHICLES, 30)]
-    assert table.loc[table["vehicle"] == "v29", "place"].tolist() == [0]
+    assert table.loc[table["vehicle"] == "v29", "row"].tolist() == [0]
 
 
 def test_what_can_be_filtered_by():

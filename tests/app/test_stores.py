@@ -50,7 +50,7 @@ class Stores:
 
 @pytest.fixture
 def context(bundle, tmp_path, monkeypatch):
-    """Two vehicles, laid into the folder as pictures."""
+    """Two vehicles, put into the folder as pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["main.py", *FAST, f"bundle={bundle}"])
     for name, where in (("AAA111", {"red": (40, 30)}), ("BBB222", {"blue": (40, 30)})):
@@ -71,13 +71,13 @@ def ended(job, state="done"):
 
 
 def embedded(context, stores):
-    ended(Job("Embedding", embedding(context, context.embedder(), anew=False)))
+    ended(Job("Embedding", embedding(context, context.embedder(), again=False)))
     stores.all_closed(opened=1)
 
 
 def test_jobs_and_changes_close_what_they_open(context, stores, tmp_path):
     embedded(context, stores)
-    ended(Job("Embedding", embedding(context, context.embedder(), anew=True)))
+    ended(Job("Embedding", embedding(context, context.embedder(), again=True)))
     stores.all_closed(opened=1)
     ended(Job("Exporting", exporting(context.gallery, tmp_path / "g.zip", None)))
     ended(Job("Importing", importing(context, tmp_path / "g.zip", context.embedder())))
@@ -101,7 +101,7 @@ def test_what_fails_is_closed_as_well(context, stores, monkeypatch):
         gallery_actions.rename(context, "AAA111", "CCC333")
     stores.all_closed(opened=1)
     monkeypatch.setattr(type(context.embedder()), "embed", fails)
-    ended(Job("Embedding", embedding(context, context.embedder(), anew=True)), "failed")
+    ended(Job("Embedding", embedding(context, context.embedder(), again=True)), "failed")
     stores.all_closed(opened=1)
 
 
@@ -119,7 +119,7 @@ def test_each_look_at_the_search_page_closes_what_it_opens(context, stores, proj
     ended(app.session_state["search_job"])
     app.run()
     assert not app.exception and app.session_state["search_run"].found.snapshot().pairs
-    # a look and the one after its click, which may begin anew, and the search
+    # a look and the one after its click, which may begin again, and the search
     assert stores.opened == stores.closed >= 3
 
 

@@ -79,8 +79,8 @@ def test_a_vehicle_is_registered_and_found_again(register, search, clip, tmp_pat
     again = register(f"source={clip}", "camera=north", "hydra.run.dir=again")
     assert again.returncode == 0 and "was registered for camera north before" in again.stdout
     assert len(list(Gallery(tmp_path / "gallery").sightings())) == 1
-    anew = register(f"source={clip}", "camera=north", "start=2026-01-01T08:00:00Z", "again=true", "crops=1")
-    assert anew.returncode == 0, anew.stderr
+    again = register(f"source={clip}", "camera=north", "start=2026-01-01T08:00:00Z", "again=true", "crops=1")
+    assert again.returncode == 0, again.stderr
     (sighting,) = Gallery(tmp_path / "gallery").sightings()
     assert len(sighting.crops) == 1
 

@@ -64,8 +64,8 @@ def source(kind="video", name="clip.mp4"):
     return SimpleNamespace(kind=kind, name=name, fingerprint="f" * 16, warning=None)
 
 
-def decision(track=123456, vehicle=LONG, accepted=True, place=1):
-    return TrackDecision(track, vehicle, "s", 0.87654, accepted, place, 3600.5, 36000.25, 7, 99, 64, "motorcycle")
+def decision(track=123456, vehicle=LONG, accepted=True, rank=1):
+    return TrackDecision(track, vehicle, "s", 0.87654, accepted, rank, 3600.5, 36000.25, 7, 99, 64, "motorcycle")
 
 
 @pytest.mark.parametrize(("width", "expected"), [(80, "abcdefghij"), (10, "abcdefghij"), (9, "abc...hij"), (2, "ab")])
@@ -118,7 +118,7 @@ def test_what_was_registered(tmp_path, capsys):
 @pytest.mark.parametrize("accepted", [True, False])
 def test_what_a_search_found(kind, accepted, capsys):
     matches = [Match(LONG, 0.654321, 123456, 36000.5, camera="a camera of a very long name" * 2) for _ in range(2)]
-    decisions = [decision(accepted=accepted), decision(vehicle="B", accepted=False, place=2)]
+    decisions = [decision(accepted=accepted), decision(vehicle="B", accepted=False, rank=2)]
     print_found(source(kind), matches, decisions, threshold=Threshold(0.6, None), tracks=3)
     lines = capsys.readouterr().out.splitlines()
     assert_fits(lines)
@@ -141,7 +141,7 @@ def test_a_search_that_compared_nothing_says_why(capsys):
 
 
 def test_all_pictures_of_one_vehicle_have_one_answer(capsys):
-    decisions = [decision(track=0), decision(track=0, vehicle="B", accepted=False, place=2)]
+    decisions = [decision(track=0), decision(track=0, vehicle="B", accepted=False, rank=2)]
     print_found(source("folder"), [], decisions, threshold=Threshold(0.6, None), tracks=9, one_vehicle=True)
     lines = capsys.readouterr().out.splitlines()
     assert_fits(lines)

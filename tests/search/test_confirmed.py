@@ -108,10 +108,10 @@ def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: 
         files.add(SearchedFrame(frame, (), matches))
         decisions = files.marked([decided(1, UNKNOWN), decided(2, "B1"), decided(3, "GONE", accepted=False)])
         files.finish(decisions, query={})
-    told = [
+    reported = [
         (one["vehicle"], one["confirmed"]) for one in json.loads((tmp_path / "matches.json").read_text())["matches"]
     ]
-    assert told == [(UNKNOWN, False), ("B1", True), ("GONE", True)]
+    assert reported == [(UNKNOWN, False), ("B1", True), ("GONE", True)]
     content = json.loads((tmp_path / "matches.json").read_text())
     assert [one["confirmed"] for one in content["tracks"]] == [False, True, True]
     print_found(source, files.matches, decisions, threshold=Threshold(0.6, None), tracks=3)

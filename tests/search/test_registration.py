@@ -182,9 +182,9 @@ def test_vehicles_are_found_in_another_clip_frame_by_frame_and_track_by_track(pl
         for box in frame.boxes:
             best = max((match for match in frame.matches if match.track == box.track), key=lambda match: match.score)
             assert best.vehicle == names[box.type] and best.box == tuple(box.box.tolist())
-    firsts = {decision.type: decision.vehicle for decision in decisions if decision.place == 1}
+    firsts = {decision.type: decision.vehicle for decision in decisions if decision.rank == 1}
     assert firsts == names
-    assert all(decision.similarity > 0.99 for decision in decisions if decision.place == 1)
+    assert all(decision.similarity > 0.99 for decision in decisions if decision.rank == 1)
 
     frames, decisions = search(place, embedder, other, where=Filter(vehicles=(names["car"],)), min_score=0.99)
     assert {match.vehicle for frame in frames for match in frame.matches} == {names["car"]}
@@ -199,7 +199,7 @@ def test_all_pictures_of_a_folder_may_be_one_vehicle(place, embedder, clip, tmp_
     for number in range(3):
         Image.fromarray(scene(red=(10 * number, 30))[30:70]).save(folder / f"{number}.png")
     _, decisions = search(place, embedder, folder, one_vehicle=True)
-    assert [(one.vehicle, one.crops) for one in decisions if one.place == 1] == [("AB12CDE", 3)]
+    assert [(one.vehicle, one.crops) for one in decisions if one.rank == 1] == [("AB12CDE", 3)]
 
 
 def test_travel_times_take_away_what_nobody_could_have_driven(place, embedder, clip):

@@ -73,7 +73,7 @@ def undo(context: AppContext, entry: str) -> Done:
     into = next((one.vehicle for one in context.gallery.trash() if one.id == entry), None)
     with context.changing() as gallery:
         done = gallery.restore(entry, into=into)
-    left = f" {done.left} of its sightings were registered anew and stay as they are." if done.left else ""
+    left = f" {done.left} of its sightings were registered again and stay as they are." if done.left else ""
     return Done(f"{done.vehicle} is as it was.{left}", done.vehicle)
 
 

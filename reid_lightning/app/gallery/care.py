@@ -143,7 +143,7 @@ def _model(context: AppContext, *, crops: int) -> None:
         return
     try:
         state = model_state(context, crops=crops)
-    except StoreError as error:  # they can be made anew all the same
+    except StoreError as error:  # they can be made again all the same
         show_error(str(error))
         if crops:
             _embed_buttons(context, advice="rebuild" if isinstance(error, DamagedStoreError) else "sync")
@@ -167,18 +167,18 @@ def _embed_buttons(context: AppContext, *, advice: Advice) -> None:
         first = advice == "sync"
         sync = st.button("Embed what is missing", key="gallery_sync", type="primary" if first else "secondary")
         first = advice == "rebuild"
-        anew = st.button("Embed all anew", key="gallery_rebuild", type="primary" if first else "secondary")
-    if sync or anew:
-        _start_embedding(context, anew=anew)
+        again = st.button("Embed all again", key="gallery_rebuild", type="primary" if first else "secondary")
+    if sync or again:
+        _start_embedding(context, again=again)
 
 
-def _start_embedding(context: AppContext, *, anew: bool) -> None:
+def _start_embedding(context: AppContext, *, again: bool) -> None:
     try:
         embedder = context.embedder()
     except ReIDError as error:
         show_error(str(error))
         return
-    st.session_state[VECTORS] = Job("Embedding", embedding(context, embedder, anew=anew))
+    st.session_state[VECTORS] = Job("Embedding", embedding(context, embedder, again=again))
     st.rerun()
 
 

@@ -1,4 +1,4 @@
-"""What the Gallery page asks before it changes anything; what was done, or why not, is told on top of the page."""
+"""What the Gallery page asks before it changes anything; what was done, or why not, is said on top of the page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _Given = ParamSpec("_Given")
 class _Once:
     """A dialog that was opened, and what its button did: a second click, of one who is fast, does nothing more."""
 
-    told: tuple[bool, str] | None = None
+    reported: tuple[bool, str] | None = None
 
 
 def _asking(title: str) -> Callable[[Callable[Concatenate[_Once, _Given], None]], Callable[_Given, None]]:
@@ -123,20 +123,20 @@ def _confirm(once: _Once, label: str, act: Callable[[], Done | None]) -> None:
 
 
 def _do(once: _Once, act: Callable[[], Done | None]) -> None:
-    if once.told is None:
+    if once.reported is None:
         try:
             done = act()
         except Exception as error:
             message = user_message(error)
             if message is None:
                 raise
-            once.told = (False, f"{message[:1].upper()}{message[1:]}")
+            once.reported = (False, f"{message[:1].upper()}{message[1:]}")
         else:
-            once.told = (False, "Nothing was chosen, nothing was done.") if done is None else (True, done.text)
+            once.reported = (False, "Nothing was chosen, nothing was done.") if done is None else (True, done.text)
             if done is not None:
                 show_vehicle(done.vehicle)
                 st.session_state[UNDO] = done.undo
-    st.session_state[MESSAGE] = once.told
+    st.session_state[MESSAGE] = once.reported
 
 
 def _undo(context: AppContext, entry: str) -> None:

@@ -66,12 +66,12 @@ def importing(context: AppContext, file: Path, embedder: Embedder | None) -> Cal
     return work
 
 
-def embedding(context: AppContext, embedder: Embedder, *, anew: bool) -> Callable[[Job], IndexReport]:
-    """Make vectors of all pictures (`anew`, also after a change of the model), or of those that have none."""
+def embedding(context: AppContext, embedder: Embedder, *, again: bool) -> Callable[[Job], IndexReport]:
+    """Make vectors of all pictures (`again`, also after a change of the model), or of those that have none."""
 
     def work(job: Job) -> IndexReport:
-        with context.index(embedder, any_model=anew) as index:
-            make = index.rebuild if anew else index.sync
+        with context.index(embedder, any_model=again) as index:
+            make = index.rebuild if again else index.sync
             return make(on_progress=counting(job, "picture"))
 
     return work

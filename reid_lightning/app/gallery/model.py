@@ -51,7 +51,7 @@ def advice_text(state: ModelState) -> str:
     if state.advice == "rebuild":
         return (
             f"These vectors are of another model than the present bundle ({state.present}): searches cannot use them. "
-            "Start with the bundle that made them (bundle=<folder>), or embed the gallery anew here."
+            "Start with the bundle that made them (bundle=<folder>), or embed the gallery again here."
         )
     if state.advice == "sync":
         return f"There are {state.vectors:,} vectors for {state.crops:,} pictures: embed what is missing."

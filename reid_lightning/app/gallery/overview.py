@@ -11,8 +11,8 @@ from pathlib import Path
 import streamlit as st
 
 from reid_lightning.search.gallery import Gallery, VehicleSummary
-from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
 from reid_lightning.search.gallery.summary import summary_of
+from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
 from reid_lightning.search.records import Sighting
 
 _SURE_AFTER = 2_000_000_000  # nanoseconds: a folder that changed later may change again within its clock's tick

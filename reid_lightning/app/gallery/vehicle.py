@@ -16,8 +16,8 @@ from reid_lightning.app.gallery.statistics import moment
 from reid_lightning.app.text import count, date, plain
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, VehicleSummary
-from reid_lightning.search.gallery.listing import is_picture
 from reid_lightning.search.gallery.summary import summary_of
+from reid_lightning.search.gallery.vehicle_folder import is_picture
 from reid_lightning.search.records import UNCONFIRMED, Crop, Sighting
 
 PER_PAGE = 10
@@ -109,7 +109,7 @@ def _show_crop(path: Path | None, crop: Crop, sighting: Sighting) -> None:
 
 def _details(sighting: Sighting) -> str:
     if is_picture(sighting):
-        return f"a picture laid into the folder: {plain(sighting.crops[0].file)}"
+        return f"a picture put into the folder: {plain(sighting.crops[0].file)}"
     plate = f"plate {plain(sighting.plate)} ({sighting.plate_confidence:.2f})" if sighting.plate else "no plate read"
     source = f"source {plain(sighting.source_name)}" if sighting.source_name else "source unknown"
     names = (f"track {sighting.track}", f"type {plain(sighting.type)}", plate, f"detector {plain(sighting.detector)}")

@@ -40,7 +40,7 @@ class Findings:
     start: float | None
     finder: VehicleFinder
     again: bool = False
-    """Found anew though it was registered before; saving then replaces what was registered of it."""
+    """Found again though it was registered before; saving then replaces what was registered of it."""
     source: Source | None = None
     known: bool = False
     """It was registered before."""

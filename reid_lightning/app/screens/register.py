@@ -67,7 +67,7 @@ def _ask(context: AppContext) -> None:
             hint = "clips/north.mp4, or rtsp://camera/stream"
             named = st.text_input("Folder, file or address", placeholder=hint, key=NAMED)
         left, right = st.columns(2)
-        camera = left.text_input("Camera", placeholder="north", help="Its name: matches are told by it.", key=CAMERA)
+        camera = left.text_input("Camera", placeholder="north", help="Its name: matches are shown with it.", key=CAMERA)
         start = right.text_input(
             "Start (optional)",
             placeholder="2026-01-31T08:00:00",

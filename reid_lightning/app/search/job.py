@@ -114,7 +114,7 @@ def search(
         options = request.options
         stopped: Cancelled | None = None
         with (
-            context.search(embedder, replace(options, min_score=-1.0)) as finder,  # the best is told, passed or not
+            context.search(embedder, replace(options, min_score=-1.0)) as finder,  # the best is shown, passed or not
             open_source(
                 request.source, every=request.every, allow_redirects=context.settings.allow_redirects
             ) as source,

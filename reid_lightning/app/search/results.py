@@ -76,11 +76,11 @@ def timeline_table(points: Sequence[TimelinePoint]) -> pd.DataFrame:
     for point in points:
         best[point.vehicle] = max(point.score, best.get(point.vehicle, -1.0))
     shown = sorted(best, key=lambda vehicle: (-best[vehicle], vehicle))[:MOST_VEHICLES]
-    order = {vehicle: place for place, vehicle in enumerate(shown)}
+    order = {vehicle: row for row, vehicle in enumerate(shown)}
     rows = [
         {
             "vehicle": plain_text(point.vehicle),
-            "place": order[point.vehicle],
+            "row": order[point.vehicle],
             "start": point.start,
             "end": point.end,
             "score": point.score,
@@ -96,7 +96,7 @@ def timeline_table(points: Sequence[TimelinePoint]) -> pd.DataFrame:
 def show_timeline(points: Sequence[TimelinePoint]) -> None:
     """The source's time from left to right, a line for each vehicle, its score as the colour."""
     table = timeline_table(points)
-    names = list(dict.fromkeys(table.sort_values("place")["vehicle"]))
+    names = list(dict.fromkeys(table.sort_values("row")["vehicle"]))
     minutes = "format(floor(datum.value / 60), 'd') + ':' + format(floor(datum.value % 60), '02d')"
     chart = (
         alt.Chart(table)
@@ -118,15 +118,15 @@ def show_timeline(points: Sequence[TimelinePoint]) -> None:
 def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_vehicle: bool) -> None:
     """What each track is, taken as a whole: its most similar vehicle, or none. `one_vehicle`: all pictures are one
     track, of which the next vehicles are shown, too."""
-    told = [one for one in decisions if one_vehicle or one.place == 1]
-    if not told:
+    shown = [one for one in decisions if one_vehicle or one.rank == 1]
+    if not shown:
         return
     st.subheader("All pictures together" if one_vehicle else "Whole tracks")
-    accepted = sum(one.accepted for one in told)
+    accepted = sum(one.accepted for one in shown)
     st.caption(
         "All pictures of the vehicle decide together, steadier than one by one. A similarity of "
         f"{min_score:.2f} or more counts as found, of the most similar vehicle only: "
-        + ("yes." if one_vehicle and accepted else "no." if one_vehicle else f"{accepted:,} of {len(told):,} tracks.")
+        + ("yes." if one_vehicle and accepted else "no." if one_vehicle else f"{accepted:,} of {len(shown):,} tracks.")
     )
     table = pd.DataFrame(
         {
@@ -139,10 +139,10 @@ def show_tracks(decisions: Sequence[TrackDecision], *, min_score: float, one_veh
             "to": _clock(one.last_seconds),
             "pictures": one.crops,
         }
-        for one in sorted(told, key=lambda one: -one.similarity)[:MOST_TRACKS]
+        for one in sorted(shown, key=lambda one: -one.similarity)[:MOST_TRACKS]
     )
     needless = ["track", "from", "to"] if one_vehicle else []
-    needless += ["mark"] if all(one.confirmed for one in told) else []
+    needless += ["mark"] if all(one.confirmed for one in shown) else []
     st.dataframe(
         table.drop(columns=needless),
         hide_index=True,

@@ -2,7 +2,7 @@
 
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex, IndexReport, records_of
-from reid_lightning.search.gallery.marks import SourceMark
+from reid_lightning.search.gallery.source_marks import SourceMark
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.stores.base import VectorStore
 from reid_lightning.search.stores.opening import open_store

@@ -10,28 +10,36 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reid_lightning.atomic import flush_folder, locked, staged
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.listing import encode_crop
-from reid_lightning.search.gallery.places import LOCK
+from reid_lightning.search.gallery.locations import LOCK
+from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
+from reid_lightning.search.gallery.vehicle_folder import encode_crop
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
-
-if TYPE_CHECKING:
-    from reid_lightning.search.gallery.folder import Gallery
 
 _LONGEST_ID = 100
 
 
-def add(gallery: Gallery, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
-    """See `Gallery.add`."""
+def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
+    """Keep a sighting and its crops, under `folder_name(sighting.vehicle)`; the crops' files are named here.
+
+    Args:
+        sighting: an id that is known already, in whatever folder, changes nothing.
+        pictures: one for each of its crops, (height, width, 3) uint8 RGB.
+
+    Returns:
+        Whether it is new.
+
+    Raises:
+        ReIDError: nothing of it was kept: it does not fit, or the disk is full or cannot be written.
+    """
     sighting = _as_stored(sighting, pictures)
-    if gallery.places.known(sighting.id) is not None:
+    if gallery.locations.known(sighting.id) is not None:
         return False
     sidecar = to_json(sighting).encode()
     crops = [encode_crop(picture, sighting.id) for picture in pictures]
@@ -39,10 +47,11 @@ def add(gallery: Gallery, sighting: Sighting, pictures: Sequence[np.ndarray]) ->
     try:
         gallery.root.mkdir(parents=True, exist_ok=True)
         with staged(gallery.root, [*crops, sidecar]) as files, locked(gallery.root / LOCK):
-            gallery.places.look()
-            if gallery.places.known(sighting.id) is not None:
+            gallery.locations.look()
+            if gallery.locations.known(sighting.id) is not None:
                 return False
             _put(dict(zip(names, files, strict=True)), gallery.root / sighting.vehicle)
+            gallery.crop_files.forget_missing()
             return True
     except OSError as error:
         raise ReIDError(

@@ -16,8 +16,9 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import MANIFEST, Entries, TooMuch, shown
 from reid_lightning.search.gallery.archive_import import SightingImporter
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.listing import is_picture
+from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, to_json
+from reid_lightning.search.gallery.vehicle_folder import is_picture
 from reid_lightning.search.records import Sighting
 
 OnProgress = Callable[[int, int], None]
@@ -51,7 +52,11 @@ class ImportReport:
 
 
 def export_gallery(
-    gallery: Gallery, file: Path, *, vehicles: Collection[str] | None = None, on_progress: OnProgress | None = None
+    gallery: GalleryReader,
+    file: Path,
+    *,
+    vehicles: Collection[str] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> ExportReport:
     """Write a zip, which appears when it is whole. Its vectors are not in it: they are made of the crops.
 
@@ -95,7 +100,7 @@ def import_gallery(
     """Add what a zip of `export_gallery` holds, sighting by sighting; what is known already stays as it is.
 
     A sighting is added whole or not at all, and stopped at any moment the import can be called again. Crops are
-    encoded anew, so that nothing but pixels comes in; pictures without a sidecar come as they are, since their bytes
+    encoded again, so that nothing but pixels comes in; pictures without a sidecar come as they are, since their bytes
     are their id. The vectors follow with `GalleryIndex.sync`.
 
     Args:
@@ -123,7 +128,7 @@ def import_gallery(
     return ImportReport(counts[True], counts[False], problems.count, tuple(problems.lines))
 
 
-def _folders(gallery: Gallery, vehicles: Collection[str]) -> list[str]:
+def _folders(gallery: GalleryReader, vehicles: Collection[str]) -> list[str]:
     found = {vehicle: gallery.folder_of(vehicle) for vehicle in vehicles}
     missing = [vehicle for vehicle, folder in found.items() if folder is None]
     if missing:
@@ -131,7 +136,7 @@ def _folders(gallery: Gallery, vehicles: Collection[str]) -> list[str]:
     return sorted({folder.name for folder in found.values() if folder is not None})
 
 
-def _write(archive: zipfile.ZipFile, gallery: Gallery, sighting: Sighting, problems: list[str]) -> bool:
+def _write(archive: zipfile.ZipFile, gallery: GalleryReader, sighting: Sighting, problems: list[str]) -> bool:
     """Everything is read before anything is written."""
     try:
         crops = {path.name: path.read_bytes() for path in gallery.crop_paths(sighting)}

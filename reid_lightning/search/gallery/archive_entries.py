@@ -40,7 +40,7 @@ class Problems:
         self.count = 0
         self.lines: list[str] = []
 
-    def tell(self, line: str) -> None:
+    def add(self, line: str) -> None:
         """One more."""
         self.count += 1
         if len(self.lines) < MOST_PROBLEMS:
@@ -94,7 +94,7 @@ class Entries:
             if file:
                 found.setdefault(vehicle, []).append(file)
             elif name != MANIFEST:
-                self.problems.tell(f"{shown(name)}: it is no part of a gallery.")
+                self.problems.add(f"{shown(name)}: it is no part of a gallery.")
         return found
 
     def __contains__(self, name: str) -> bool:
@@ -153,7 +153,7 @@ class Entries:
             if odd is None:
                 plain[info.orig_filename] = info
             else:
-                self.problems.tell(f"{shown(info.orig_filename)}: {odd}.")
+                self.problems.add(f"{shown(info.orig_filename)}: {odd}.")
         return plain
 
 

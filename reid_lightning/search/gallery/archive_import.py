@@ -16,9 +16,9 @@ from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_o
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.listing import holds_crop_mark, is_picture, sighting_of
-from reid_lightning.search.gallery.places import LOCK
+from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
+from reid_lightning.search.gallery.vehicle_folder import holds_crop_mark, is_picture, sighting_of
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
@@ -29,7 +29,7 @@ _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
 class SightingImporter:
-    """Adds from the entries of a zip; what does not fit is told to `entries.problems`."""
+    """Adds from the entries of a zip; what does not fit is reported in `entries.problems`."""
 
     def __init__(self, gallery: Gallery, entries: Entries) -> None:
         self._gallery = gallery
@@ -58,7 +58,7 @@ class SightingImporter:
                 yield self._add_picture(vehicle, name)
 
     def _add(self, sighting: Sighting, name: str) -> bool | None:
-        if self._gallery.places.known(sighting.id) is not None:
+        if self._gallery.locations.known(sighting.id) is not None:
             return False
         with self._named(sighting.vehicle, name):
             folder_name(sighting.vehicle)
@@ -111,7 +111,7 @@ class SightingImporter:
         except (TooMuch, NotWritable):
             raise
         except ReIDError as error:
-            self._entries.problems.tell(f"{shown(f'{vehicle}/{name}')}: {str(error).removesuffix('.')}.")
+            self._entries.problems.add(f"{shown(f'{vehicle}/{name}')}: {str(error).removesuffix('.')}.")
 
     def _sidecar(self, vehicle: str, name: str) -> Sighting:
         content = self._entries.read(f"{vehicle}/{name}", at_most=LARGEST_SIDECAR)

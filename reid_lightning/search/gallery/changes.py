@@ -11,26 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reid_lightning.atomic import flush_folder, link, locked
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.listing import is_picture, picture_id, read_folder
-from reid_lightning.search.gallery.places import LOCK
+from reid_lightning.search.gallery.locations import LOCK
+from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.gallery.trash import NotRemovedError, Removed
+from reid_lightning.search.gallery.vehicle_folder import is_picture, picture_id, read_folder
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
-
-if TYPE_CHECKING:
-    from reid_lightning.search.gallery.folder import Gallery
 
 
 @dataclass(frozen=True)
 class Restored:
     """What came back, to `vehicle`: `moved` are its sightings, old id -> new id; those that were still in the gallery
-    came from the vehicles `origins`. `left` stay where they are: they were registered anew, or have moved on."""
+    came from the vehicles `origins`. `left` stay where they are: they were registered again, or have moved on."""
 
     vehicle: str
     moved: dict[str, str]
@@ -38,8 +35,9 @@ class Restored:
     left: int = 0
 
 
-def rename(gallery: Gallery, vehicle: str, new: str, *, undoable: bool = False) -> dict[str, str]:
-    """See `Gallery.rename`."""
+def rename(gallery: GalleryReader, vehicle: str, new: str, *, undoable: bool = False) -> dict[str, str]:
+    """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
+    change with the name. `undoable`: `restore` takes it back for `trash.KEPT_SECONDS`, here and below."""
     with changing(gallery):
         source, target = _folder(gallery, vehicle), gallery.root / folder_name(new)
         if target == source:
@@ -50,8 +48,9 @@ def rename(gallery: Gallery, vehicle: str, new: str, *, undoable: bool = False) 
     return moved
 
 
-def merge(gallery: Gallery, vehicle: str, into: str, *, undoable: bool = False) -> dict[str, str]:
-    """See `Gallery.merge`."""
+def merge(gallery: GalleryReader, vehicle: str, into: str, *, undoable: bool = False) -> dict[str, str]:
+    """Move all sightings of a vehicle to another one, one after the other; killed, it can be called again. Returns
+    them, old id -> new id."""
     with changing(gallery):
         source, target = _folder(gallery, vehicle), _folder(gallery, into)
         if source == target:
@@ -68,8 +67,8 @@ def merge(gallery: Gallery, vehicle: str, into: str, *, undoable: bool = False) 
     return moved
 
 
-def delete(gallery: Gallery, vehicle: str, *, undoable: bool = False) -> Removed | None:
-    """See `Gallery.delete`."""
+def delete(gallery: GalleryReader, vehicle: str, *, undoable: bool = False) -> Removed | None:
+    """Remove a vehicle with all that lies in its folder, at once. Returns what is kept of it, if it is undoable."""
     with changing(gallery):
         source = _folder(gallery, vehicle)
         if undoable:
@@ -86,8 +85,8 @@ def delete(gallery: Gallery, vehicle: str, *, undoable: bool = False) -> Removed
     return None
 
 
-def delete_sighting(gallery: Gallery, sighting: Sighting, *, undoable: bool = False) -> Removed | None:
-    """See `Gallery.delete_sighting`."""
+def delete_sighting(gallery: GalleryReader, sighting: Sighting, *, undoable: bool = False) -> Removed | None:
+    """Remove one sighting and its crops, wherever it is now; one that is gone already is no error."""
     gallery.crop_paths(sighting)  # which must be files of a gallery
     with changing(gallery):
         here = _standing(gallery, sighting)
@@ -109,8 +108,8 @@ def delete_sighting(gallery: Gallery, sighting: Sighting, *, undoable: bool = Fa
     return entry
 
 
-def purge_damaged(gallery: Gallery) -> int:
-    """See `Gallery.purge_damaged`."""
+def purge_damaged(gallery: GalleryReader) -> int:
+    """Remove that for good; returns how much there was. NotRemovedError: files of it could not be removed."""
     with changing(gallery):  # nobody is deleting, whose note is there before its pictures
         found = trash.damaged(gallery.root)
         for path in found:
@@ -118,8 +117,16 @@ def purge_damaged(gallery: Gallery) -> int:
     return len(found)
 
 
-def restore(gallery: Gallery, which: str, *, into: str | None = None) -> Restored:
-    """See `Gallery.restore`."""
+def restore(gallery: GalleryReader, which: str, *, into: str | None = None) -> Restored:
+    """Take back a deletion, a merge or a new name. What was registered again meanwhile stays as it is.
+
+    Args:
+        which: the id of an entry of `trash`, or a vehicle's name, of which the latest is taken.
+        into: another name than before, or that of a vehicle that it shall be joined to.
+
+    Raises:
+        ReIDError: there is nothing of that name, or the vehicle exists again and nothing is said of it.
+    """
     with changing(gallery):
         entry = trash.chosen(gallery.root, which)
         other = None if into is None or into == entry.vehicle else gallery.folder_of(into) or folder_name(into)
@@ -129,7 +136,7 @@ def restore(gallery: Gallery, which: str, *, into: str | None = None) -> Restore
                 f"{entry.vehicle} exists again. `restore {entry.id} --into {entry.vehicle}` puts both together, "
                 "another name keeps them apart."
             )
-        gallery.places.look()
+        gallery.locations.look()
         done = {"delete": _undelete, "merge": _unmerge, "rename": _unname}[entry.action](gallery, entry, target)
         with suppress(OSError):
             target.rmdir()  # only if it is empty
@@ -139,10 +146,10 @@ def restore(gallery: Gallery, which: str, *, into: str | None = None) -> Restore
     return done
 
 
-def _undelete(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+def _undelete(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
     source = trash.folder_of(gallery.root, entry) / entry.vehicle
     found = read_folder(source).sightings
-    new = [one for one in found if is_picture(one) or gallery.places.known(one.id) is None]
+    new = [one for one in found if is_picture(one) or gallery.locations.known(one.id) is None]
     if len(new) == len(found) and not target.exists():
         source.rename(target)  # with all that lies in it
         return Restored(target.name, {one.id: _id_in(target, one) for one in found})
@@ -153,9 +160,9 @@ def _undelete(gallery: Gallery, entry: Removed, target: Path) -> Restored:
     return Restored(target.name, moved, left=len(found) - len(new))
 
 
-def _unmerge(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+def _unmerge(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
     """Its sightings, wherever they are by now; a user's pictures only from where they were merged into."""
-    here = {one: gallery.places.known(one) for one in entry.sightings}
+    here = {one: gallery.locations.known(one) for one in entry.sightings}
     target.mkdir(exist_ok=True)
     moved, origins = {}, set[str]()
     for vehicle in {entry.into, *(vehicle for vehicle in here.values() if vehicle is not None)} - {target.name}:
@@ -174,12 +181,12 @@ def _unmerge(gallery: Gallery, entry: Removed, target: Path) -> Restored:
     return Restored(target.name, moved, tuple(sorted(origins)), left)
 
 
-def _unname(gallery: Gallery, entry: Removed, target: Path) -> Restored:
+def _unname(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
     source = _folder(gallery, entry.into)
     return Restored(target.name, _rename(gallery, source, target), (source.name,))
 
 
-def _rename(gallery: Gallery, source: Path, target: Path) -> dict[str, str]:
+def _rename(gallery: GalleryReader, source: Path, target: Path) -> dict[str, str]:
     if target.exists() or target.is_symlink():
         raise ReIDError(f"{source.name} cannot become {target.name}, which exists. Merge the two instead.")
     sightings = read_folder(source).sightings
@@ -188,7 +195,7 @@ def _rename(gallery: Gallery, source: Path, target: Path) -> dict[str, str]:
     return {sighting.id: _id_in(target, sighting) for sighting in sightings}
 
 
-def _standing(gallery: Gallery, sighting: Sighting) -> Sighting | None:
+def _standing(gallery: GalleryReader, sighting: Sighting) -> Sighting | None:
     """The sighting where it is now; of one that lies in two folders, that in the one that it names."""
     if is_picture(sighting):
         path = gallery.root / sighting.vehicle / sighting.crops[0].file
@@ -199,8 +206,8 @@ def _standing(gallery: Gallery, sighting: Sighting) -> Sighting | None:
         return sighting if is_same else None
     if (gallery.root / sighting.vehicle / f"{sighting.id}{SUFFIX}").exists():
         return sighting
-    gallery.places.look()
-    vehicle = gallery.places.known(sighting.id)
+    gallery.locations.look()
+    vehicle = gallery.locations.known(sighting.id)
     return None if vehicle is None else replace(sighting, vehicle=vehicle)
 
 
@@ -242,7 +249,7 @@ def _free_name(folder: Path, name: str) -> str:
     return name
 
 
-def _folder(gallery: Gallery, vehicle: str) -> Path:
+def _folder(gallery: GalleryReader, vehicle: str) -> Path:
     folder = gallery.folder_of(vehicle)
     if folder is None:
         raise ReIDError(f"There is no vehicle {vehicle!r} in {gallery.root}; `list` shows those that there are.")
@@ -250,7 +257,7 @@ def _folder(gallery: Gallery, vehicle: str) -> Path:
 
 
 @contextmanager
-def changing(gallery: Gallery) -> Iterator[None]:
+def changing(gallery: GalleryReader) -> Iterator[None]:
     """Nobody else adds, moves or removes anything meanwhile. What has been in the trash for long enough goes."""
     if not gallery.root.is_dir():
         raise ReIDError(f"There is no gallery at {gallery.root}.")

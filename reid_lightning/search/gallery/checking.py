@@ -9,23 +9,23 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reid_lightning.atomic import UNFINISHED, locked
 from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.listing import read_folder, vehicle_folders
-from reid_lightning.search.gallery.places import LOCK
-
-if TYPE_CHECKING:
-    from reid_lightning.search.gallery.folder import Gallery
-
+from reid_lightning.search.gallery.locations import LOCK
+from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
 
 _AT_ONCE = 1024  # pictures that all cores decode together
 
 
-def check(gallery: Gallery, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
-    """See `Gallery.check`."""
+def check(gallery: GalleryReader, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+    """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.
+
+    Args:
+        on_progress: is called for each vehicle with those that are done, and all; what it raises ends the check.
+    """
     problems: list[str] = []
     unreadable: list[str] = []
     crops: list[Path] = []
@@ -45,8 +45,9 @@ def check(gallery: Gallery, *, on_progress: Callable[[int, int], None] | None = 
     return problems
 
 
-def repair(gallery: Gallery, *, older_than: float) -> list[Path]:
-    """See `Gallery.repair`."""
+def repair(gallery: GalleryReader, *, older_than: float = 3600.0) -> list[Path]:
+    """Remove what killed processes have left: unfinished files, and crops whose sidecar was never written. Files
+    younger than `older_than` seconds may belong to a process that is at work, and stay. Returns what it removed."""
     if not gallery.root.is_dir():
         return []
     with locked(gallery.root / LOCK):  # nobody is merging

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.listing import is_picture, read_folder, vehicle_folders
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
+from reid_lightning.search.gallery.vehicle_folder import is_picture, read_folder, vehicle_folders
 
 
 class CropFiles:
@@ -25,9 +25,9 @@ class CropFiles:
         vehicle: str | None,
         *,
         folder: Callable[[str], Path | None],
-        place: Callable[[str], str | None],
+        located: Callable[[str], str | None],
     ) -> Path | None:
-        """See `Gallery.picture_path`; `folder` is that of a vehicle, `place` that of a sighting with a sidecar."""
+        """See `GalleryReader.picture_path`; `folder` is that of a vehicle, `located` the vehicle of a sighting."""
         key = crop_id, vehicle
         if key in self._found:
             known = self._found[key]
@@ -38,7 +38,7 @@ class CropFiles:
             first = None if vehicle is None or not sighting else folder(vehicle)
             path = None if first is None else self._in_folder(first, sighting, number)
             if path is None and sighting:
-                path = self._anywhere(sighting, number, place(sighting), with_own=vehicle is None)
+                path = self._anywhere(sighting, number, located(sighting), with_own=vehicle is None)
         except (ReIDError, OSError, ValueError):  # damaged, or no text that a file can be called
             path = None
         self._found[key] = path
@@ -59,9 +59,9 @@ class CropFiles:
         path = None if name is None else folder / name
         return path if path is not None and _is_file(path) else None
 
-    def _anywhere(self, sighting: str, number: int, place: str | None, *, with_own: bool) -> Path | None:
-        if place is not None:
-            return self._in_folder(self._root / place, sighting, number)
+    def _anywhere(self, sighting: str, number: int, vehicle: str | None, *, with_own: bool) -> Path | None:
+        if vehicle is not None:
+            return self._in_folder(self._root / vehicle, sighting, number)
         if not with_own or number != 0:
             return None
         if self._all_own is None:
@@ -72,7 +72,7 @@ class CropFiles:
         return self._all_own.get(sighting)
 
     def _own_pictures(self, folder: Path) -> dict[str, str]:
-        """Pictures that a user has laid into a folder, by the ids they are known under."""
+        """Pictures that a user has put into a folder, by the ids they are known under."""
         changed = folder.stat().st_mtime_ns
         if folder not in self._own or self._own[folder][0] != changed:
             pictures = {one.id: one.crops[0].file for one in read_folder(folder).sightings if is_picture(one)}

@@ -8,8 +8,8 @@ from contextlib import suppress
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.following import Following
 from reid_lightning.search.gallery.index import GalleryIndex
+from reid_lightning.search.gallery.optional_index import OptionalIndex
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
@@ -22,7 +22,7 @@ class NotForgottenError(ReIDError):
 
 
 def forget(
-    gallery: Gallery, before: float, *, index: GalleryIndex | Following | None = None
+    gallery: Gallery, before: float, *, index: GalleryIndex | OptionalIndex | None = None
 ) -> tuple[int, tuple[str, ...], int]:
     """Remove all sightings that ended before a time (seconds since 1970), or that were registered before it where
     nobody knows; with `index` from the vectors, too.
@@ -45,7 +45,7 @@ def forget(
     return len(removed) + forgotten, tuple(dict.fromkeys(problems)), gallery.purge_damaged()
 
 
-def forget_vehicle(gallery: Gallery, vehicle: str, *, index: GalleryIndex | Following | None = None) -> None:
+def forget_vehicle(gallery: Gallery, vehicle: str, *, index: GalleryIndex | OptionalIndex | None = None) -> None:
     """Remove a vehicle for good, with all that the trash knows of it, also under the names that it had before.
 
     Raises:
@@ -98,9 +98,9 @@ def _holder(gallery: Gallery, entry: Removed, entries: Sequence[Removed], names:
     if entry.action == "delete":
         return None
     deleted = [one for one in entries if one.action == "delete" and one.vehicle not in names]
-    gallery.places.look()
+    gallery.locations.look()
     for one in entry.sightings:
-        vehicle = gallery.places.known(one)
+        vehicle = gallery.locations.known(one)
         if vehicle is not None and vehicle not in names:
             return vehicle
     moved = set(entry.sightings)

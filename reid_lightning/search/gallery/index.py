@@ -140,7 +140,7 @@ class GalleryIndex:
         return IndexReport(embedded, removed, moved, self.store.count(), tuple(problems)), not overtaken
 
     def rebuild(self, *, on_progress: OnProgress | None = None) -> IndexReport:
-        """Embed everything anew; searches see the old vectors until all are there. Works on a store of another model
+        """Embed everything again; searches see the old vectors until all are there. Works on a store of another model
         that was opened with `any_model=True`."""
         problems: list[str] = []
         crops = list(self._crops(problems))
@@ -153,7 +153,7 @@ class GalleryIndex:
         try:
             self.store.optimize()
         except ReIDError as error:
-            _logger.warning("Everything is stored, but its index is not up to date; `sync` mends it. (%s)", error)
+            _logger.warning("Everything is stored, but its index is not up to date; `sync` fixes it. (%s)", error)
 
     def rename(self, vehicle: str, new: str, *, undoable: bool = False) -> None:
         """`Gallery.rename`, here too."""
@@ -259,7 +259,7 @@ class GalleryIndex:
 
     def _now(self, records: Sequence[VectorRecord]) -> dict[str, VectorRecord | None]:
         """What the disk says of records: of those that are damaged there, what they say themselves; None: gone."""
-        found = self.gallery.places.find_all({record.sighting: record.vehicle for record in records})
+        found = self.gallery.locations.find_all({record.sighting: record.vehicle for record in records})
         there = {one.id: one for sighting in found.values() if sighting is not None for one in records_of(sighting)}
         return {
             record.id: there.get(record.id) if found.get(record.sighting) or record.sighting not in found else record

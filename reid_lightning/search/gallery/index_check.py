@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import records_of
+from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.stores.base import VectorStore
 
-_SYNC = "`sync` mends it"
+_SYNC = "`sync` fixes it"
 _SHOWN = 3  # names
 
 
-def check_index(gallery: Gallery, store: VectorStore, *, fingerprint: str | None = None) -> list[str]:
+def check_index(gallery: GalleryReader, store: VectorStore, *, fingerprint: str | None = None) -> list[str]:
     """Everything in the store is read and compared with the disk.
 
     Args:
@@ -24,7 +24,7 @@ def check_index(gallery: Gallery, store: VectorStore, *, fingerprint: str | None
     problems = list(store.problems())
     if fingerprint is not None and store.fingerprint != fingerprint:
         problems.append(
-            f"The vectors are of the model {store.fingerprint}, the bundle is {fingerprint}; `rebuild` embeds anew."
+            f"The vectors are of the model {store.fingerprint}, the bundle is {fingerprint}; `rebuild` embeds again."
         )
     if problems:
         return problems
@@ -35,11 +35,11 @@ def check_index(gallery: Gallery, store: VectorStore, *, fingerprint: str | None
     }
     missing = wanted.keys() - indexed.keys()
     unseen = [indexed[name] for name in indexed.keys() - wanted.keys()]  # some may be damaged on the disk, not gone
-    there = gallery.places.find_all({record.sighting: record.vehicle for record in unseen})
+    there = gallery.locations.find_all({record.sighting: record.vehicle for record in unseen})
     gone = [record.id for record in unseen if record.sighting not in there]
     other = [name for name in indexed.keys() & wanted.keys() if indexed[name] != wanted[name]]
     if len(indexed) != store.count():
-        problems.append(f"The vectors hold {store.count() - len(indexed)} pictures twice; `rebuild` mends it.")
+        problems.append(f"The vectors hold {store.count() - len(indexed)} pictures twice; `rebuild` fixes it.")
     for found, words in (
         (missing, "are not in the vectors and cannot be found"),
         (gone, "are in the vectors, but not on the disk"),

@@ -151,7 +151,7 @@ def keep_vectors(root: Path, entry: Removed, fingerprint: str, vectors: Mapping[
         content = io.BytesIO()
         ids, rows = np.array([*vectors], dtype=np.str_), np.stack([*vectors.values()])
         np.savez(content, fingerprint=np.array(fingerprint), ids=ids, vectors=rows)
-        with suppress(OSError):  # they can be made anew
+        with suppress(OSError):  # they can be made again
             save(folder_of(root, entry) / _VECTORS, content.getvalue())
 
 
@@ -167,7 +167,7 @@ def kept_vectors(root: Path, entry: Removed, fingerprint: str) -> dict[str, np.n
 
 
 def forget_vectors(root: Path, entry: Removed) -> None:
-    """Some of an entry was removed for good: it is embedded anew if it comes back."""
+    """Some of an entry was removed for good: it is embedded again if it comes back."""
     (folder_of(root, entry) / _VECTORS).unlink(missing_ok=True)
 
 

@@ -13,7 +13,7 @@ from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.bundle.module_embedder import as_embedder
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.folder import Gallery
+from reid_lightning.search.gallery.reader import GalleryReader
 
 _LONGEST_NAME = 255  # of a folder, in most file systems
 _READ = 8  # batches of pictures in memory at a time
@@ -70,7 +70,7 @@ def load_gallery_embeddings(
     flip: bool = False,
 ) -> GalleryEmbeddings:
     """Embed the pictures of registered vehicles, read from `gallery_dir/<vehicle>/`: those that registration saved, or
-    any pictures that were laid there.
+    any pictures that were put there.
 
     Args:
         gallery_dir: the folder of the gallery.
@@ -89,7 +89,7 @@ def load_gallery_embeddings(
     root = Path(gallery_dir)
     if not root.is_dir():
         raise ReIDError(f"no gallery at {root}; expected a folder with one folder of pictures for each vehicle.")
-    gallery = Gallery(root)
+    gallery = GalleryReader(root)
     vehicle = None if plate_id is None else known_vehicle(gallery, plate_id)
     sightings = list(gallery.sightings()) if vehicle is None else gallery.sightings_of(vehicle)
     if not sightings:
@@ -112,7 +112,7 @@ def load_gallery_embeddings(
     )
 
 
-def known_vehicle(gallery: Gallery, vehicle: str) -> str:
+def known_vehicle(gallery: GalleryReader, vehicle: str) -> str:
     """The vehicle's folder name; ReIDError with the most similar names where there is none."""
     folder = gallery.folder_of(vehicle) if len(vehicle) <= _LONGEST_NAME else None
     if folder is not None:

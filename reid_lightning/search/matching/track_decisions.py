@@ -20,9 +20,9 @@ ALL_PICTURES = 0
 class TrackDecision:
     """A track of the query and a registered vehicle, by the most similar of its sightings.
 
-    `similarity` is 1 - the distance of the two tracks, at most 1, or what a prior left of it; `place` is the vehicle's
-    rank among the track's, from 1, most similar first. `accepted`: this is the track's answer, the vehicle at place 1
-    if its similarity reaches the threshold. A track has one answer or none; what comes after place 1 is there to be
+    `similarity` is 1 - the distance of the two tracks, at most 1, or what a prior left of it; `rank` is the vehicle's
+    among the track's, from 1, most similar first. `accepted`: this is the track's answer, the vehicle at rank 1
+    if its similarity reaches the threshold. A track has one answer or none; what comes after rank 1 is there to be
     looked at. Seconds are since the query's start, `crops` is the number of pictures that decided, `type` what the
     detector took most of them for. `confirmed` is as in `Match`.
     """
@@ -32,7 +32,7 @@ class TrackDecision:
     sighting: str
     similarity: float
     accepted: bool
-    place: int
+    rank: int
     first_seconds: float
     last_seconds: float
     first_frame: int
@@ -43,7 +43,7 @@ class TrackDecision:
 
     def judged(self, min_score: float) -> TrackDecision:
         """The same, accepted or not by this threshold."""
-        return replace(self, accepted=self.place == 1 and self.similarity >= min_score)
+        return replace(self, accepted=self.rank == 1 and self.similarity >= min_score)
 
 
 def answers_of(decisions: Sequence[TrackDecision]) -> dict[int, TrackDecision]:
@@ -118,8 +118,8 @@ def decide_tracks(
     for track, of_track in zip(tracks, similarities.tolist(), strict=True):
         seen = [candidates[row] for row in rows[track]]
         best = _best_sightings(keys, of_track)
-        for place, (similarity, vehicle, sighting) in enumerate(best[:top_k], start=1):
-            decisions.append(_decision(track, vehicle, sighting, similarity, place, seen).judged(min_score))
+        for rank, (similarity, vehicle, sighting) in enumerate(best[:top_k], start=1):
+            decisions.append(_decision(track, vehicle, sighting, similarity, rank, seen).judged(min_score))
     return decisions
 
 
@@ -140,7 +140,7 @@ def _best_sightings(keys: Sequence[tuple[str, str]], similarities: Sequence[floa
 
 
 def _decision(
-    track: int, vehicle: str, sighting: str, similarity: float, place: int, seen: Sequence[Candidate]
+    track: int, vehicle: str, sighting: str, similarity: float, rank: int, seen: Sequence[Candidate]
 ) -> TrackDecision:
     types = sorted(candidate.type for candidate in seen)
     return TrackDecision(
@@ -149,7 +149,7 @@ def _decision(
         sighting=sighting,
         similarity=similarity,
         accepted=False,
-        place=place,
+        rank=rank,
         first_seconds=min(candidate.seconds for candidate in seen),
         last_seconds=max(candidate.seconds for candidate in seen),
         first_frame=min(candidate.frame for candidate in seen),

@@ -195,7 +195,7 @@ class VehicleSearch:
     def decisions(self) -> list[TrackDecision]:
         """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting, times the prior
         of travel times where there are some. Tracks that have not ended yet are judged by what was seen of them."""
-        return sorted([*self._decided, *self._decide(self._tracks)], key=lambda one: (one.track, one.place))
+        return sorted([*self._decided, *self._decide(self._tracks)], key=lambda one: (one.track, one.rank))
 
     def _decide(self, tracks: Mapping[int, _Track]) -> list[TrackDecision]:
         if not tracks:

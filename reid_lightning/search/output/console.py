@@ -205,7 +205,7 @@ def _tracks(
     source: Source, decisions: Sequence[TrackDecision], threshold: Threshold, tracks: int
 ) -> RenderableType | None:
     """The tracks that are a registered vehicle, else those that come closest."""
-    first = [one for one in decisions if one.place == 1]
+    first = [one for one in decisions if one.rank == 1]
     if not first:
         return None
     accepted = [one for one in first if one.accepted]
@@ -236,7 +236,7 @@ def _all_pictures(decisions: Sequence[TrackDecision]) -> RenderableType | None:
     for one in decisions[:_ROWS]:
         verdict = _and_mark("the answer" if one.accepted else "", one)
         name = Name(plain_text(one.vehicle))
-        table.add_row(str(one.place), name, f"{one.similarity:.3f}", str(one.crops), verdict)
+        table.add_row(str(one.rank), name, f"{one.similarity:.3f}", str(one.crops), verdict)
     return titled(table, title)
 
 

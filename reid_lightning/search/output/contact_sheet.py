@@ -21,7 +21,7 @@ from reid_lightning.search.output.results import score_in_words
 from reid_lightning.search.records import UNCONFIRMED, Match, Sighting, time_code
 
 ROWS = 200
-"""Cells of a sheet, unless told otherwise."""
+"""Cells of a sheet, unless asked otherwise."""
 REGISTERED_SIDE = 144
 """Pixels of a registered vehicle's square."""
 _ANSWER, _OTHER = RIGHT, "#a8a8a8"
@@ -81,8 +81,9 @@ def contact_sheet(
     answers = answers_of(decisions)
     ordered = sorted(rows, key=lambda row: not _is_answer(row[1], answer_of(row[1], answers)))  # stable
     drawn = ordered[:limit]
-    told = {"decided": bool(decisions), "in_video": in_video}
-    cells = [_pair(query, match, gallery, answers, **told) for query, match in drawn]
+    cells = [
+        _pair(query, match, gallery, answers, decided=bool(decisions), in_video=in_video) for query, match in drawn
+    ]
     total = len(rows) if total is None else total
     more = f" of {total:,}" if total > len(drawn) else ""
     explained = f"Matches: {len(drawn):,}{more}. Left: found, right: registered, with its camera."

@@ -16,7 +16,8 @@ from reid_lightning.atomic import replacing
 from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.records import Match, time_code
 
-FORMAT = 1
+FORMAT = 2
+"""In 1 the `rank` of a track's vehicle was called `place`."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # by which spreadsheets tell a formula from a text
 _MATCH_COLUMNS = (
@@ -47,7 +48,7 @@ def write_json(
 ) -> Path:
     """Write a JSON object; the file appears whole or not at all. Its keys:
 
-    - `format`: 1.
+    - `format`: see `FORMAT`.
     - `query`: what was searched and how, plain values, as given here; of a search `threshold` says what `min_score`
       means, see `Threshold.as_dict`.
     - `matches`: in their order, each with `frame` (from 0), `time_code` ("00:01:23.450" since the start), `seconds`,

@@ -1,6 +1,6 @@
 """What plates look like: normalised text, a country's forms, and which text may be a plate where no country is given.
 
-A form says which characters may stand at each place, so that O and 0 are told apart by where they stand.
+A form says which characters may stand at each position, which says whether a round sign is an O or a 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from reid_lightning.errors import ReIDError
 
 Form = tuple[str, ...]
-"""The characters that may stand at each place of a plate, sorted."""
+"""The characters that may stand at each position of a plate, sorted."""
 
 LOOK_ALIKES = {
     **{letter: "0" for letter in "ODQ"},

@@ -26,7 +26,7 @@ EVERYTHING = Filter()
 SCAN_ROWS = 4096
 """Records in one piece of a scan."""
 
-_READS = 10  # of a store that is made anew while it is read
+_READS = 10  # of a store that is made again while it is read
 _LONGEST_TEXT = 1024  # bytes of UTF-8
 _LENGTH_TOLERANCE = 0.01
 
@@ -93,11 +93,11 @@ class StoreError(ReIDError):
 
 
 class DamagedStoreError(StoreError):
-    """What it holds cannot be read; `rebuild` makes it anew."""
+    """What it holds cannot be read; `rebuild` makes it again."""
 
 
 class ReplacedStoreError(StoreError):
-    """Another process has made it anew while it was being read."""
+    """Another process has made it again while it was being read."""
 
 
 class NoVectorsError(ReIDError):
@@ -131,7 +131,7 @@ def settle_model(
         raise ReIDError(
             f"The vector store {uri} holds vectors of the model {stored[0]} ({stored[1]} numbers each), and this model "
             f"is {asked[0]} ({asked[1]} numbers): they cannot be compared. Use the bundle that made them, or embed the "
-            "gallery anew: python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
+            "gallery again: python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
         )
     return asked
 
@@ -200,7 +200,7 @@ def _check_text(text: str) -> None:
 
 
 def again(action: Callable[[], T]) -> T:
-    """What `action` gives, which is begun again where another process has made the store anew meanwhile."""
+    """What `action` gives, which is begun again where another process has made the store again meanwhile."""
     for _ in range(_READS - 1):
         with suppress(ReplacedStoreError):
             return action()

@@ -116,12 +116,12 @@ class LanceStore:
         reader = pa.RecordBatchReader.from_batches(schema, rows())
         try:
             with self._at.errors("written"):
-                if self._at.place is None:
+                if self._at.folder is None:
                     self._at.overwrite(reader)
                 else:
                     self._at.refuse_foreign()
-                    self._at.place.make_store(make_way=True)
-                    with self._at.place.staging() as new:
+                    self._at.folder.make_store(make_way=True)
+                    with self._at.folder.staging() as new:
                         self._at.write_new(new, reader)
                         with self._at.whole(), self._locked():
                             self._at.put(new, complete=True)
@@ -205,13 +205,13 @@ class LanceStore:
                     self._at.note()
 
     def purge(self) -> None:
-        """See `VectorStore`. Lance only marks deleted rows, so all others are written anew."""
+        """See `VectorStore`. Lance only marks deleted rows, so all others are written again."""
         schema = schema_of(self.fingerprint, self.dim)
         with self._at.errors("written"):
-            if self._at.place is None:
+            if self._at.folder is None:
                 self._at.overwrite(_rows(self._latest(), schema)).optimize(cleanup_older_than=timedelta(0))
             else:
-                with self._at.place.staging() as new, self._at.whole(), self._locked():
+                with self._at.folder.staging() as new, self._at.whole(), self._locked():
                     self._at.write_new(new, _rows(self._latest(), schema))
                     self._at.put(new)
         self.optimize()  # the index went with the old rows

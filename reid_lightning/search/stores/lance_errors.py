@@ -1,4 +1,4 @@
-"""What LanceDB raises and prints, told by its cause: what a user can do about it follows from that.
+"""What LanceDB raises and prints, sorted by its cause: what a user can do about it follows from that.
 
 Its Rust side panics on some damaged files: such a panic comes as an exception that is not even an `Exception`, and is
 printed by the thread that it ended.
@@ -28,7 +28,7 @@ _PANIC = re.compile(  # what Rust prints of one, with RUST_BACKTRACE too
 )
 _quiet = threading.RLock()
 
-_MENDED_BY = {
+_FIXED_BY = {
     errno.ENOSPC: "The disk is full: free some space there.",
     errno.EDQUOT: "The disk quota is used up: free some space there.",
     errno.EACCES: "You lack the rights for it: take them, or start this as their owner.",
@@ -38,7 +38,7 @@ _MENDED_BY = {
     errno.ENFILE: "Too many files are open: close some.",
     errno.ESTALE: "The network disk has let go of the file: mount it again.",
 }
-_REBUILD = "The vectors are damaged; the pictures are not touched. Make them anew: {command}"
+_REBUILD = "The vectors are damaged; the pictures are not touched. Make them again: {command}"
 _COMMAND = "python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
 
 
@@ -47,7 +47,7 @@ def is_engine_error(error: BaseException) -> bool:
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
-def told(error: BaseException, uri: str, *, done: str) -> StoreError:
+def reported(error: BaseException, uri: str, *, done: str) -> StoreError:
     """The error of a user for one of the library; `done`: what could not be done with the store."""
     reason = _PLACE.sub("", without_password(first_line(error))).rstrip(". ")
     if "panic" in type(error).__name__.lower():
@@ -60,7 +60,7 @@ def told(error: BaseException, uri: str, *, done: str) -> StoreError:
 
 
 def damaged(what: str) -> DamagedStoreError:
-    """With what mends it."""
+    """With what fixes it."""
     return DamagedStoreError(f"{what} {_REBUILD.format(command=_COMMAND)}")
 
 
@@ -71,8 +71,8 @@ def _elsewhere(error: BaseException, reason: str, uri: str) -> str | None:
     number = error.errno if isinstance(error, OSError) else None
     found = _OS_ERROR.search(str(error))
     number = int(found[1]) if found else number
-    if number in _MENDED_BY:
-        return _MENDED_BY[number]
+    if number in _FIXED_BY:
+        return _FIXED_BY[number]
     if isinstance(error, MemoryError):
         return "It needs more memory than there is."
     if "://" in uri:
@@ -84,8 +84,8 @@ def _elsewhere(error: BaseException, reason: str, uri: str) -> str | None:
         )
     if not os.path.isdir(uri):
         what = "is no folder" if os.path.lexists(uri) else "is not there any more"
-        anew = f", or make it anew: {_COMMAND}" if Path(uri).name == INDEX_FOLDER else ""
-        return f"{uri} {what}; put it back{anew}."
+        again = f", or make it again: {_COMMAND}" if Path(uri).name == INDEX_FOLDER else ""
+        return f"{uri} {what}; put it back{again}."
     return None
 
 
@@ -129,7 +129,7 @@ def _pass_on(words: bytes) -> None:
         words = words[os.write(2, words) :]
 
 
-def check_place(uri: str, name: str) -> None:
+def check_name(uri: str, name: str) -> None:
     """Raises `ReIDError` for a folder or a table's name that no engine could take."""
     if "\0" in uri:
         raise ReIDError(f"The store's URI is {uri!r}; expected a folder's name, which holds no NUL.")

@@ -66,7 +66,7 @@ def model_of(schema: pa.Schema) -> tuple[str, int]:
     if metadata.get(b"format", b"") != _FORMAT.encode():
         raise StoreError(
             f"The vectors are in format {metadata.get(b'format', b'').decode(errors='replace')!r}, and this release "
-            f"reads {_FORMAT!r}: use the one that made them, or make them anew with `rebuild`."
+            f"reads {_FORMAT!r}: use the one that made them, or make them again with `rebuild`."
         )
     if set(schema.names) != {*FIELDS, "vector"} or not pa.types.is_fixed_size_list(schema.field("vector").type):
         raise damaged(f"The vectors' table has the columns {', '.join(map(repr, schema.names))}.")

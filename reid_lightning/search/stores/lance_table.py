@@ -1,5 +1,5 @@
 """A table of LanceDB, opened at its newest version, whichever it is by now and whoever has replaced it, and known to be
-whole as far as can be told."""
+whole as far as can be seen."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from pathlib import Path
 
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.stores.base import ReplacedStoreError, no_vectors, outdated
-from reid_lightning.search.stores.lance_errors import check_place, damaged, is_engine_error, told, without_panics_shown
-from reid_lightning.search.stores.lance_place import Identity, TablePlace
+from reid_lightning.search.stores.lance_errors import (
+    check_name,
+    damaged,
+    is_engine_error,
+    reported,
+    without_panics_shown,
+)
+from reid_lightning.search.stores.lance_folder import Identity, TableFolder
 from reid_lightning.search.stores.lance_rows import foreign, is_ours, lineage_of, of_new_lineage
 from reid_lightning.search.stores.lance_state import UNREADABLE, StateFile, TableState
 
@@ -34,11 +40,11 @@ class LanceTable:
     """
 
     def __init__(self, uri: str, name: str, *, checked_up_to: int) -> None:
-        check_place(uri, name)
+        check_name(uri, name)
         self.uri, self.name = uri, name
         self._checked_up_to = checked_up_to
-        self.place = None if "://" in uri else TablePlace(uri, name)
-        self._state = None if self.place is None else StateFile(uri, name)
+        self.folder = None if "://" in uri else TableFolder(uri, name)
+        self._state = None if self.folder is None else StateFile(uri, name)
         self._table: Table | None = None
         self._opened: Identity | None = None
         self._outdated = False
@@ -51,10 +57,14 @@ class LanceTable:
         behind = 0
         while True:
             state = None if self._state is None else self._state.read()
-            identity, known = (None, 0) if self.place is None else (self.place.identity(), self.place.newest_version())
+            identity = None if self.folder is None else self.folder.identity()
+            known = 0 if self.folder is None else self.folder.newest_version()
             table = self._newest(make)
             if table.version < known and self._opened == identity:
-                self._table, behind = None, behind + 1  # opened anew: a commit, or another table, may have come between
+                self._table, behind = (
+                    None,
+                    behind + 1,
+                )  # open it again: a commit, or another table, may have come
                 if behind < _LOOKS:
                     continue
                 raise damaged(
@@ -116,7 +126,7 @@ class LanceTable:
         return self._table
 
     def write_new(self, folder: Path, rows: pa.RecordBatchReader) -> None:
-        """A table that `put` can take, in the folder of `TablePlace.staging`."""
+        """A table that `put` can take, in the folder of `TableFolder.staging`."""
         schema = of_new_lineage(rows.schema)
         batches = (batch.replace_schema_metadata(schema.metadata) for batch in rows)
         new = pa.RecordBatchReader.from_batches(schema, batches)
@@ -125,30 +135,30 @@ class LanceTable:
     def put(self, folder: Path, *, complete: bool | None = None) -> None:
         """The new table in `folder` takes the place of the old one, which is there then, in whatever state it is. Under
         both locks. `complete`: whether all is in it that should be; None: as before."""
-        if self.place is None or self._state is None:
-            raise ValueError("only a table in a folder has a place")
+        if self.folder is None or self._state is None:
+            raise ValueError("only a table in a folder can be replaced by another folder")
         self._state.remove()
-        self.place.put(folder / f"{self.name}.lance")
+        self.folder.put(folder / f"{self.name}.lance")
         self._outdated = self._outdated if complete is None else not complete
         self._table = lancedb.connect(self.uri).open_table(self.name)
-        self._opened = self.place.identity()
+        self._opened = self.folder.identity()
         self.note()
 
     def drop(self) -> None:
         """Remove it, in whatever state it is."""
-        if self.place is None or self._state is None:
+        if self.folder is None or self._state is None:
             connection = lancedb.connect(self.uri)
             if self.name in connection.table_names(limit=_MANY):
                 connection.drop_table(self.name)
-        elif self.place.store.is_dir():
+        elif self.folder.store.is_dir():
             with self.whole(), self.locked():
                 self._state.remove()
-                self.place.drop()
+                self.folder.drop()
         self._table = None
 
     def refuse_foreign(self) -> None:
         """What another program has made is not ours to replace."""
-        if self.place is None or not self.place.exists() or self.is_noted:
+        if self.folder is None or not self.folder.exists() or self.is_noted:
             return
         try:
             with without_panics_shown():
@@ -162,18 +172,18 @@ class LanceTable:
 
     def locked(self) -> AbstractContextManager[None]:
         """One writer at a time: conflicting commits of LanceDB would be tried again for seconds."""
-        return nullcontext() if self.place is None else self.place.locked()
+        return nullcontext() if self.folder is None else self.folder.locked()
 
     def whole(self) -> AbstractContextManager[None]:
         """No other table takes the place of this one within it."""
-        return nullcontext() if self.place is None else self.place.locked_whole()
+        return nullcontext() if self.folder is None else self.folder.locked_whole()
 
     def is_another(self) -> bool:
         """Whether another one lies where the table was that was opened."""
-        if self.place is None or self._opened is None:
+        if self.folder is None or self._opened is None:
             return False
         try:
-            return self.place.identity() not in (None, self._opened)
+            return self.folder.identity() not in (None, self._opened)
         except OSError:
             return False
 
@@ -189,32 +199,32 @@ class LanceTable:
                 raise
             if self.is_another():
                 raise ReplacedStoreError(
-                    f"The vector store {self.uri} was made anew by another process meanwhile; start again."
+                    f"The vector store {self.uri} was made again by another process meanwhile; start again."
                 ) from error
-            raise told(error, self.uri, done=done) from error
+            raise reported(error, self.uri, done=done) from error
 
     def _newest(self, make: pa.Schema | None) -> Table:
-        identity = None if self.place is None else self.place.identity()
+        identity = None if self.folder is None else self.folder.identity()
         if self._table is not None and identity == self._opened:
             self._table.checkout_latest()
             return self._table
         if os.path.lexists(self.uri) and not os.path.isdir(self.uri):
             raise NotADirectoryError(errno.ENOTDIR, "it is no folder")
-        if self.place is not None and self._exists(None):
+        if self.folder is not None and self._exists(None):
             with without_panics_shown():
                 self._table = lancedb.connect(self.uri).open_table(self.name)
         elif self._table is not None:
             raise FileNotFoundError(errno.ENOENT, "the table is not there any more")
         else:
             self._table = self._first(make)
-        self._opened = None if self.place is None else self.place.identity()
+        self._opened = None if self.folder is None else self.folder.identity()
         return self._table
 
     def _first(self, make: pa.Schema | None) -> Table:
-        if make is None and self.place is not None:
+        if make is None and self.folder is not None:
             raise no_vectors(self.uri, self.name)
-        if self.place is not None:
-            self.place.make_store()
+        if self.folder is not None:
+            self.folder.make_store()
         connection = lancedb.connect(self.uri)
         if self._exists(connection):
             return connection.open_table(self.name)
@@ -224,6 +234,6 @@ class LanceTable:
             return connection.create_table(self.name, schema=of_new_lineage(make), exist_ok=True)
 
     def _exists(self, connection: lancedb.DBConnection | None) -> bool:
-        if self.place is not None:
-            return self.place.exists()
+        if self.folder is not None:
+            return self.folder.exists()
         return connection is not None and self.name in connection.table_names(limit=_MANY)

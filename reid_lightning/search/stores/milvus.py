@@ -57,7 +57,7 @@ _NOT_FOUND = (4, 100)
 _ADVICE = (
     (r"auth|permission|denied|credential|token|password", "Is the token right (stores.token, --token, MILVUS_TOKEN)?"),
     (r"quota|memory|disk|no space|rate limit", "The server has no room left for it: give it some."),
-    (r"not loaded|channel|segment|corrupt|checksum", "If its data are damaged, `rebuild` makes the collection anew."),
+    (r"not loaded|channel|segment|corrupt|checksum", "If its data are damaged, `rebuild` makes the collection again."),
 )
 
 

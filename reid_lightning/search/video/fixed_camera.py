@@ -1,4 +1,4 @@
-"""What a detector that needs a fixed camera makes of one that moves: nothing is found meanwhile, and somebody is told.
+"""What a detector that needs a fixed camera makes of one that moves: nothing is found meanwhile, with a warning.
 
 It takes seconds until a movement is noticed. Tracks that have ended are therefore held back, until it is known that the
 camera stood still as long as they were seen.
@@ -48,15 +48,15 @@ class FixedCamera:
         self, boxes: Sequence[TrackedBox], ended: Sequence[int], *, seconds: float, last: bool
     ) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tracks that are known to have ended before a camera that stood still, and those that have not; `boxes` and
-        `ended` are those of the frame at `seconds`, and with the `last` one everything is told."""
+        `ended` are those of the frame at `seconds`, and with the `last` one everything is reported."""
         for box in boxes:
             self._seen[box.track] = self._seen.get(box.track, (seconds, seconds))[0], seconds
         self._ended += ended
-        told = [track for track in self._ended if last or seconds - self._seen[track][1] >= _HELD]
-        self._ended = [track for track in self._ended if track not in told]
+        reported = [track for track in self._ended if last or seconds - self._seen[track][1] >= _HELD]
+        self._ended = [track for track in self._ended if track not in reported]
         good: list[int] = []
         bad: list[int] = []
-        for track in told:
+        for track in reported:
             (bad if self._motion.moved_between(*self._seen.pop(track)) else good).append(track)
         self._given += len(good)
         return tuple(good), tuple(bad)

@@ -137,10 +137,10 @@ class PictureSource(Source):
             yield Frame(picture, number, path=path)
         if len(bad) == self.length:
             raise ReIDError(f"None of the {len(bad):,} pictures in {self._root} can be read. {bad[0]}")
-        told = [] if self._passed_over is None else [f"{self._root}: {self._passed_over}."]
+        lines = [] if self._passed_over is None else [f"{self._root}: {self._passed_over}."]
         if bad:
-            told.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}")
-        self.warning = readable(" ".join(told)) or None
+            lines.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}")
+        self.warning = readable(" ".join(lines)) or None
 
     def close(self) -> None:
         """Pictures are closed as soon as they are read."""

@@ -2,7 +2,7 @@
 
 An answer may name another address: a redirect, or a playlist with its parts and keys. Whoever follows it knocks at any
 door that the answer names, those of the own network included, and that of another camera. So one place is asked, the
-one that the user named, unless told otherwise.
+one that the user named, unless asked otherwise.
 """
 
 from __future__ import annotations

@@ -233,10 +233,10 @@ def _tones(frame: av.VideoFrame) -> dict[str, int]:
 
 
 def _opaque(picture: np.ndarray) -> np.ndarray:
-    """`picture`: (height, width, 4) -> (height, width, 3), laid on `BACKGROUND`."""
+    """`picture`: (height, width, 4) -> (height, width, 3), put on `BACKGROUND`."""
     colours, alpha = picture[..., :3], picture[..., 3:]
     if alpha.min() == 255:
         return np.ascontiguousarray(colours)
     share = alpha.astype(np.uint16)
-    laid = colours * share + np.array(BACKGROUND, np.uint16) * (255 - share)
-    return ((laid + 127) // 255).astype(np.uint8)
+    mixed = colours * share + np.array(BACKGROUND, np.uint16) * (255 - share)
+    return ((mixed + 127) // 255).astype(np.uint8)

@@ -141,8 +141,8 @@ class VideoSource(Source):
     def _remote_kind(
         self, first: av.VideoFrame, decoded: Iterator[av.VideoFrame], *, still: bool
     ) -> Literal["picture", "video", "stream"]:
-        """What an address gives; sets `_identity`, by which it is told from others. `still`: one picture, or a camera's
-        endless row of them."""
+        """What an address gives; sets `_identity`, by which it is known from others. `still`: one picture, or
+        a camera's endless row of them."""
         if still:
             second = next(decoded, None)
             if second is None:

@@ -19,7 +19,7 @@ from reid_lightning.data.readers.csv_table import read_csv
 from reid_lightning.data.readers.folder import read_folder
 from reid_lightning.data.readers.market1501 import read_market1501
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.listing import read_folder as read_vehicle_folder
+from reid_lightning.search.gallery.vehicle_folder import read_folder as read_vehicle_folder
 from reid_lightning.search.video.sources import open_source
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (12, 18, 3), dtype=np.uint8)

@@ -351,7 +351,7 @@ def test_the_picture_of_a_record(gallery: Gallery, monkeypatch: pytest.MonkeyPat
     for unknown in ("a-1-2", "a-9-0", "a-1", f"{own.id}-1", "a-1-01", "a-1--1", "a-1-\u0661", "-0", "", "0"):
         assert reader.picture_path(unknown, vehicle="A") is None and reader.picture_path(unknown) is None
     reads: list[Path] = []
-    for module in ("crop_files", "folder"):
+    for module in ("crop_files", "reader"):
         name = f"reid_lightning.search.gallery.{module}.vehicle_folders"
         monkeypatch.setattr(name, lambda root: reads.append(root) or ([], []))
     monkeypatch.setattr("reid_lightning.search.gallery.crop_files.read_folder", reads.append)

@@ -81,7 +81,7 @@ CHANGES = {
     "merge": lambda second: second.merge("A", "B"),
     "merge the other": lambda second: second.merge("B", "A"),
     "delete": lambda second: second.delete("A"),
-    "delete and add anew": lambda second: (
+    "delete and add again": lambda second: (
         second.delete("A"),
         second.gallery.add(sighting(8, "D"), picture(8)),
         second.add(sighting(8, "D")),
@@ -172,13 +172,13 @@ def test_a_look_reads_only_the_folders_that_have_changed(tmp_path: Path, monkeyp
     for number in range(4):
         gallery.add(sighting(number, f"V{number}"), picture(number))
         os.utime(tmp_path / f"V{number}", (1e9, 1e9))
-    gallery.places.look()
+    gallery.locations.look()
     read: list[str] = []
     real = os.scandir
     monkeypatch.setattr(os, "scandir", lambda path: read.append(Path(path).name) or real(path))
     assert not gallery.add(sighting(2, "elsewhere"), picture(2)) and read == []
     assert gallery.add(sighting(7, "V1"), picture(7)) and read == [tmp_path.name]
-    gallery.places.look()
+    gallery.locations.look()
     assert sorted(read) == sorted([tmp_path.name, tmp_path.name, "V1"])
 
 

@@ -35,7 +35,7 @@ def test_the_mean_of_the_closer_half_by_hand():
         0.4,
         0.9,
     )
-    assert (decision.crops, decision.type, decision.place) == (4, "car", 1)
+    assert (decision.crops, decision.type, decision.rank) == (4, "car", 1)
     (strict,) = decide_tracks(candidates, query, {("A", "s"): torch.tensor([[5.0, 0.0]])}, min_score=0.74)
     assert not strict.accepted
 
@@ -65,15 +65,15 @@ def test_vehicles_are_ranked_by_their_best_sighting():
         expected += [(track, vehicle, sighting, value) for vehicle, (value, sighting) in ranked]
     assert [(one.track, one.vehicle, one.sighting) for one in decisions] == [entry[:3] for entry in expected]
     assert [one.similarity for one in decisions] == pytest.approx([entry[3] for entry in expected], abs=1e-6)
-    assert [one.accepted for one in decisions] == [one.place == 1 and one.similarity >= 0.2 for one in decisions]
-    assert [one.place for one in decisions] == [1, 2, 3] * 2
+    assert [one.accepted for one in decisions] == [one.rank == 1 and one.similarity >= 0.2 for one in decisions]
+    assert [one.rank for one in decisions] == [1, 2, 3] * 2
     assert decide_tracks(candidates, embeddings, gallery, top_k=1)[1].vehicle == expected[3][1]
 
 
 def test_a_track_has_one_answer_however_many_vehicles_reach_the_threshold():
     gallery = {(name, "1"): torch.tensor([unit(cosine)]) for name, cosine in (("A", 0.7), ("B", 0.9), ("C", 0.8))}
     decisions = decide_tracks([seen(1)], torch.tensor([[1.0, 0.0]]), gallery, min_score=0.6)
-    assert [(one.vehicle, one.place, one.accepted) for one in decisions] == [
+    assert [(one.vehicle, one.rank, one.accepted) for one in decisions] == [
         ("B", 1, True),
         ("C", 2, False),
         ("A", 3, False),

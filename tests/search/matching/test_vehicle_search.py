@@ -136,7 +136,7 @@ def test_travel_times_weigh_tracks_by_their_middle_as_they_weigh_matches(clip):
     factors = {"TWIN": TIMES.prior("north", START, "south", START + middle), "RIGHT": 1.0, "ELSE": 1.0}
     for vehicle, similarity in cars:
         assert weighed[vehicle].similarity == pytest.approx(similarity * factors[vehicle], abs=1e-5)
-    assert [weighed[vehicle].place for vehicle in ("RIGHT", "ELSE", "TWIN")] == [1, 2, 3]
+    assert [weighed[vehicle].rank for vehicle in ("RIGHT", "ELSE", "TWIN")] == [1, 2, 3]
     assert not weighed["TWIN"].accepted and weighed["RIGHT"].accepted
     assert "TWIN" not in {match.vehicle for frame in frames for match in frame.matches}
 

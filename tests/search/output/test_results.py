@@ -35,7 +35,7 @@ def test_json_says_everything_in_rounded_numbers(tmp_path):
         tmp_path / "r.json", MATCHES, decisions=[DECISION], query={"source": "clip.mp4", "min_score": 0.6}
     )
     content = json.loads(path.read_text(encoding="utf-8"))
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["query"] == {"source": "clip.mp4", "min_score": 0.6}
     assert content["matches"][0] == {
         "frame": 7,

@@ -20,7 +20,7 @@ GREEN = (10, 200, 10)
 
 @pytest.fixture
 def gallery(tmp_path):
-    """A registered sighting of RED with one crop, and a picture that a user laid into BLUE."""
+    """A registered sighting of RED with one crop, and a picture that a user put into BLUE."""
     gallery = Gallery(tmp_path / "gallery")
     crops = (Crop("a" * 16 + "-0.jpg", 3, 1.5, (0.0, 0.0, 9.0, 9.0), 0.9, 0.8),)
     gallery.add(
@@ -52,8 +52,8 @@ def written(folder):
 
 def test_matches_name_registered_pictures_and_those_of_users_and_never_a_file_elsewhere(tmp_path, gallery):
     Image.new("RGB", (50, 50), GREEN).save(tmp_path / "private.png")
-    laid = next(sighting for sighting in gallery.sightings() if sighting.vehicle == "BLUE")
-    pictures = ["a" * 16 + "-0", f"{laid.id}-0", "../private.png", str(tmp_path / "private.png"), "gone-0", None]
+    own = next(sighting for sighting in gallery.sightings() if sighting.vehicle == "BLUE")
+    pictures = ["a" * 16 + "-0", f"{own.id}-0", "../private.png", str(tmp_path / "private.png"), "gone-0", None]
     vehicles = ["RED", "BLUE", "RED", "RED", "RED", "RED"]
     matches = [
         found(vehicle, picture=picture, track=track)

@@ -21,8 +21,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.records import Filter
 from reid_lightning.search.stores.base import DamagedStoreError, StoreError
-from reid_lightning.search.stores.lance_errors import told, without_panics_shown
-from reid_lightning.search.stores.lance_place import TablePlace
+from reid_lightning.search.stores.lance_errors import reported, without_panics_shown
+from reid_lightning.search.stores.lance_folder import TableFolder
 
 
 def newest(table: Path) -> Path:
@@ -106,10 +106,10 @@ def test_what_is_damaged_is_told_in_a_line_and_made_anew(
         assert "rebuild" in message and "panicked at" not in message and "\n" not in message
     else:
         assert "lock" in damage or (not noted and damage in ("a bit of the data", "a bit of a deletion"))
-    anew = open_store(uri, **MODEL, any_model=True)
-    anew.replace([(records(5), vectors(5))])
+    again = open_store(uri, **MODEL, any_model=True)
+    again.replace([(records(5), vectors(5))])
     assert open_store(uri, **MODEL).count() == 5
-    assert anew.search(vectors(1), top_k=1)[0][0].record == records(1)[0]
+    assert again.search(vectors(1), top_k=1)[0][0].record == records(1)[0]
     assert {path.name for path in uri.iterdir()} <= {"vehicles.lance", ".vehicles.lock", ".vehicles.whole.lock"}
     assert "panicked" not in capfd.readouterr().err or "data" in damage or "deletion" in damage
     assert open_store(uri, **MODEL).problems() == []
@@ -254,7 +254,7 @@ class PanicException(BaseException):
     ],
 )
 def test_advice_fits_the_cause(tmp_path: Path, error: BaseException, words: str, is_damage: bool) -> None:
-    message = told(error, str(tmp_path), done="read")
+    message = reported(error, str(tmp_path), done="read")
     assert re.search(words, str(message)) and ".rs:" not in str(message)
     assert isinstance(message, DamagedStoreError) == is_damage == ("rebuild" in str(message))
 
@@ -275,16 +275,16 @@ def test_no_damage_is_told_where_there_is_none(uri: Path, tmp_path: Path, monkey
 
 
 def test_a_commit_that_comes_between_two_looks_is_no_damage(uri: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, real = open_store(uri), TablePlace.newest_version
+    store, real = open_store(uri), TableFolder.newest_version
     looks: list[int] = []
 
-    def ahead(place: TablePlace) -> int:  # of a table that took the place, or of a commit that is not to be opened yet
+    def ahead(place: TableFolder) -> int:  # of a table that took the place, or of a commit that is not to be opened yet
         looks.append(real(place))
         return looks[-1] + (len(looks) < 3)
 
-    monkeypatch.setattr(TablePlace, "newest_version", ahead)
+    monkeypatch.setattr(TableFolder, "newest_version", ahead)
     assert store.count() and len(looks) == 3
-    monkeypatch.setattr(TablePlace, "newest_version", lambda place: real(place) + 1)
+    monkeypatch.setattr(TableFolder, "newest_version", lambda place: real(place) + 1)
     with pytest.raises(DamagedStoreError, match="says it is"):
         store.count()
 
@@ -380,4 +380,4 @@ def test_sync_mends_an_index_that_was_put_back(gallery: Gallery, bundle: Path, c
         open_store(index).require_complete()
         index.with_name(".index.vehicles.state").write_bytes(b"no note")
         capsys.readouterr()
-        assert main(["check", *at]) == 1 and "is damaged" in (told := capsys.readouterr().out) and "1 problem" in told
+        assert main(["check", *at]) == 1 and "is damaged" in (said := capsys.readouterr().out) and "1 problem" in said

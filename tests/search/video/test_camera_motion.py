@@ -1,4 +1,4 @@
-"""A camera that moves is told from vehicles, light, noise and shaking before one that stands still."""
+"""A camera that moves is distinguished from vehicles, light, noise and shaking before one that stands still."""
 
 from __future__ import annotations
 
@@ -181,9 +181,9 @@ def test_tracks_that_end_before_the_movement_is_noticed_are_left_out(tmp_path: P
         for frame in source:
             camera.stands_still(frame)
             boxes, ended = [box[frame.number]] if frame.number in box else [], {15: [1], 40: [2]}.get(frame.number, [])
-            told = camera.sort_out(boxes, ended, seconds=frame.seconds, last=frame.number == 59)
-            assert frame.number > 40 or told == ((), ())
-            sorted_out = [one + more for one, more in zip(sorted_out, told, strict=True)]
+            reported = camera.sort_out(boxes, ended, seconds=frame.seconds, last=frame.number == 59)
+            assert frame.number > 40 or reported == ((), ())
+            sorted_out = [one + more for one, more in zip(sorted_out, reported, strict=True)]
     assert sorted_out == [(1,), (2,)]
 
 

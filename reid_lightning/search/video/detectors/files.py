@@ -1,4 +1,4 @@
-"""The file of a detector that is known to work: where it comes from, and how it is told from any other one.
+"""The file of a detector that is known to work: where it comes from, and how it is known from any other one.
 
 Nothing is fetched unless somebody asks for it: `python -m reid_lightning.commands.detector fetch`.
 """

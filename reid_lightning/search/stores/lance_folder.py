@@ -23,7 +23,7 @@ _DOWN = (1 << 64) - 1
 Identity = tuple[int, ...]
 
 
-class TablePlace:
+class TableFolder:
     """Where the table `name` of the store in the folder `uri` lies."""
 
     def __init__(self, uri: str, name: str) -> None:

@@ -17,7 +17,7 @@ class VectorsLeftError(StoreError):
     """What was asked for was done to the files; the vectors did not follow."""
 
 
-class Following:
+class OptionalIndex:
     """A gallery and its vectors, for as long as these can be changed.
 
     Args:
@@ -80,12 +80,12 @@ class Following:
             self._index.store.close()
             self._index = None
 
-    def tell(self) -> None:
+    def require_followed(self) -> None:
         """Raises `VectorsLeftError` if the vectors did not follow."""
         if self.lost is not None:
             raise VectorsLeftError(
                 "The files are changed as asked, but the vectors could not follow and hold what was before until "
-                f"`rebuild` has made them anew. Why: {self.lost}"
+                f"`rebuild` has made them again. Why: {self.lost}"
             )
 
     def _change(self, name: str, *given: Any, **named: Any) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from reid_lightning.atomic import locked
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.listing import (
+from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
+from reid_lightning.search.gallery.vehicle_folder import (
     files_of,
     is_picture,
     read_folder,
     sighting_of_picture,
     vehicle_folders,
 )
-from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
 from reid_lightning.search.records import Sighting
 
 LOCK = ".lock"
@@ -27,7 +27,7 @@ LOCK = ".lock"
 _SETTLED = 3_000_000_000  # ns: file systems count the times of changes in steps of up to two seconds
 
 
-class Places:
+class Locations:
     """The folders of a gallery's sightings, as they were when last looked at.
 
     A look lists the folders of vehicles and reads those that have changed since. What was seen and is still there is
@@ -48,8 +48,8 @@ class Places:
         vehicle = self._where.get(sighting)
         return vehicle if vehicle is not None and self._sidecar(sighting, vehicle).exists() else None
 
-    def place(self, sighting: str) -> str | None:
-        """The same after another look, where it has gone from where it was; one that was nowhere is still nowhere."""
+    def vehicle_of(self, sighting: str) -> str | None:
+        """`known` after another look, where it has gone from where it was; one that was nowhere is still nowhere."""
         vehicle = self.known(sighting)
         if vehicle is None and sighting in self._where:
             self.look()
