@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from reid_lightning.commands.entry_point import read_dataset
 from reid_lightning.data.augmentation.train_transform import TrainTransform
-from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.dataset import PictureDataset, numbering_of, whole_batch
 from reid_lightning.data.batches.loader import ResumableLoader
 from reid_lightning.data.batches.sampler import KeyedBatchSampler, RandomBatchSampler
 from reid_lightning.data.images.cache import PictureCache
@@ -62,7 +62,7 @@ def ours(paths: Sequence[Path], transform: TrainTransform, *, cached: bool = Fal
         transform = replace(transform, cache=PictureCache(paths, height=height, width=width, limit_mib=1 << 12))
     images = tuple(VehicleImage(path, str(number), None) for number, path in enumerate(paths))
     loader = ResumableLoader(
-        PictureDataset(images, transform.load, numbering=Numbering.of(images)),
+        PictureDataset(images, transform.load, numbering=numbering_of(images)),
         batch_sampler=KeyedBatchSampler(RandomBatchSampler(len(images), batch_size=BATCH, seed=0), seed=0, rank=0),
         collate_fn=whole_batch,
     )
@@ -77,7 +77,7 @@ def ours(paths: Sequence[Path], transform: TrainTransform, *, cached: bool = Fal
 def ours_evaluating(paths: Sequence[Path], preprocessing: Preprocessing) -> Batches:
     """What evaluation does: decode, resize, normalise."""
     images = tuple(VehicleImage(path, str(number), None) for number, path in enumerate(paths))
-    pictures = PictureDataset(images, preprocessing.load, numbering=Numbering())
+    pictures = PictureDataset(images, preprocessing.load, numbering={})
     loader = DataLoader(pictures, batch_size=BATCH, collate_fn=whole_batch)
 
     def epoch() -> Iterator[Tensor]:

@@ -23,7 +23,7 @@ from contest import Contestant, contest
 from omegaconf import OmegaConf
 
 from reid_lightning.data.augmentation.train_transform import TrainTransform
-from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.dataset import PictureDataset, numbering_of, whole_batch
 from reid_lightning.data.batches.loader import ResumableLoader
 from reid_lightning.data.batches.sampler import KeyedBatchSampler, RandomBatchSampler
 from reid_lightning.data.images.preprocessing import Preprocessing
@@ -46,7 +46,7 @@ def training_loader(images: Split) -> ResumableLoader:
     """Shuffled batches as training gets them."""
     transform = TrainTransform(Preprocessing(SIDE, SIDE))
     return ResumableLoader(
-        PictureDataset(images, transform.load, numbering=Numbering.of(images)),
+        PictureDataset(images, transform.load, numbering=numbering_of(images)),
         batch_sampler=KeyedBatchSampler(RandomBatchSampler(len(images), batch_size=BATCH, seed=0), seed=0, rank=0),
         collate_fn=whole_batch,
     )

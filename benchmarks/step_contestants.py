@@ -24,11 +24,13 @@ import torch
 from gate import Gate
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from lightning_fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from reid_lightning.commands.entry_point import CONFIG_DIR, build, read_dataset
 from reid_lightning.commands.preflight import use_fast_convolutions
-from reid_lightning.data.batches.batch import Batch
+from reid_lightning.data.batches.batch import TARGETS, Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.parameter_groups import build_optimizer
@@ -67,7 +69,7 @@ def bare(step: Step) -> Gate:
     def train() -> None:
         module.train()
         for key, batch in enumerate(gate):
-            batch = Batch(*(tensor.to(device, non_blocking=True) for tensor in batch))
+            batch = move_data_to_device(batch, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=step.on_gpu):
                 output = module.model(finish(batch.images, key=key), batch.cameras, batch.viewpoints)
                 loss = module.loss(output, batch.labels)["total"]
@@ -194,8 +196,7 @@ class Parts:
         datamodule = build(cfg, "loader")(
             dataset, preprocessing, train_transform=build(cfg, "transforms")(preprocessing)
         )
-        identities = datamodule.num_identities
-        loss = instantiate(cfg.loss, num_identities=identities, embedding_dim=model.embedding_dim)
+        loss = instantiate(cfg.loss, classes=datamodule.classes, embedding_dim=model.embedding_dim)
         options = {name: build(cfg, name) for name in ("optimizer", "scheduler")}
         return cls(cfg, build(cfg, "module")(model, loss, preprocessing, **options), datamodule)
 
@@ -217,12 +218,11 @@ def prepared_batch(step: Step) -> Batch:
     rows = torch.arange(step.batch)
     batch = Batch(
         images=torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator),
-        labels=rows // PER_IDENTITY,
         rows=rows,
-        cameras=rows % PER_IDENTITY,
-        viewpoints=torch.full_like(rows, -1),
+        targets=dict.fromkeys(TARGETS, torch.full_like(rows, -1))
+        | {"identity": rows // PER_IDENTITY, "camera": rows % PER_IDENTITY},
     )
-    return Batch(*(tensor.pin_memory() for tensor in batch)) if step.on_gpu else batch
+    return pin_memory(batch) if step.on_gpu else batch
 
 
 def endless(loader: Iterable[Batch]) -> Iterable[Batch]:

@@ -4,7 +4,6 @@ is learned."""
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -157,11 +156,11 @@ def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> N
     if model.side_information is None:
         return
     numbering = datamodule.numbering
-    model.name_sides(cameras=list(numbering.cameras), viewpoints=list(numbering.viewpoints))
+    model.name_sides(cameras=list(numbering["camera"]), viewpoints=list(numbering["viewpoint"]))
     sides = model.side_information
-    named = {"cameras": sides.cameras, "viewpoints": sides.viewpoints}
-    numbers = {key: {name: at for at, name in enumerate(names)} if names else {} for key, names in named.items()}
-    datamodule.numbering = replace(numbering, **numbers)
+    named = {"camera": sides.cameras, "viewpoint": sides.viewpoints}
+    numbers = {target: {name: at for at, name in enumerate(names or ())} for target, names in named.items()}
+    datamodule.numbering = {**numbering, **numbers}
 
 
 def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: int) -> None:

@@ -70,7 +70,7 @@ def train(cfg: DictConfig) -> float | None:
         shrink_for=None if is_given("loader.identities_per_batch") else ranks,
     )
     agree_on_side_information(model, datamodule)
-    loss = instantiate(cfg.loss, num_identities=datamodule.num_identities, embedding_dim=model.embedding_dim)
+    loss = instantiate(cfg.loss, classes=datamodule.classes, embedding_dim=model.embedding_dim)
     check_batches(loss, datamodule, world_size=ranks)
     module = make_module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler)
     if resume is not None:

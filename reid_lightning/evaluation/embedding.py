@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.dataset import PictureDataset, whole_batch
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.table import EmbeddingTable
@@ -28,7 +28,7 @@ def embed_pictures(
     """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU, as the network gives them, not
     normalised: lengths matter to Euclidean distances and to RSCR. `flip` as in `ReIDEmbedder.embed`. Shows progress."""
     preprocessing = embedder.preprocessing
-    pictures = PictureDataset(images, preprocessing.load, numbering=Numbering())
+    pictures = PictureDataset(images, preprocessing.load, numbering={})
     loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=whole_batch)
     parts = []
     for batch in track(loader, title, transient=True):

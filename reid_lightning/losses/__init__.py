@@ -1,5 +1,6 @@
 """Training losses: each a pure function with its formula and a thin module; WeightedSum joins them."""
 
+from reid_lightning.losses.attribute import AttributeLoss, attribute_loss
 from reid_lightning.losses.center import CenterLoss, center_loss
 from reid_lightning.losses.circle import CircleLoss, circle_loss
 from reid_lightning.losses.contrastive import ContrastiveLoss, contrastive_loss
@@ -24,6 +25,7 @@ from reid_lightning.losses.weighted_sum import WeightedSum, non_finite_terms
 
 __all__ = [
     "ArcFaceLoss",
+    "AttributeLoss",
     "CenterLoss",
     "CircleLoss",
     "CircleSoftmaxLoss",
@@ -40,6 +42,7 @@ __all__ = [
     "TripletLoss",
     "WeightedSum",
     "arcface_logits",
+    "attribute_loss",
     "center_loss",
     "circle_logits",
     "circle_loss",

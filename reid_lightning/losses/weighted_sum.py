@@ -35,20 +35,26 @@ class Embedded(Protocol):
 
 
 INPUTS = ("features", "embeddings")
+IDENTITY = "identity"
 
 
-class LossTerm(TypedDict):
-    """One term of a `WeightedSum`, as its config has it."""
-
+class _Required(TypedDict):
     weight: Weight
     loss: nn.Module | functools.partial[nn.Module]
     input: str
+
+
+class LossTerm(_Required, total=False):
+    """One term of a `WeightedSum`, as its config has it."""
+
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
     weight: Weight
     input: str
+    target: str
     across_ranks: bool
 
     def weight_at(self, progress: float) -> float:
@@ -56,12 +62,14 @@ class _Term:
 
 
 class WeightedSum(nn.Module):
-    """sum_t weight_t loss_t(output.<input_t>, labels).
+    """sum_t weight_t loss_t(output.<input_t>, <target_t>).
 
-    Each term is {weight, loss, input}. `weight` is a number, or a function of the share of the training that is done
-    (`Ramp`). `input` names what the loss is fed: "embeddings" (after the neck) or "features" (before it). `loss` is a
-    module from (tensor, labels) to a scalar, or a partial of one, which is finished here with those of
-    `num_identities` and `embedding_dim` that it takes (IDLoss: a classifier; CrossBatchMemory: the size of a row).
+    Each term is {weight, loss, input}, and may have a `target`. `weight` is a number, or a function of the share of the
+    training that is done (`Ramp`). `input` names what the loss is fed: "embeddings" (after the neck) or "features"
+    (before it). `loss` is a module from (tensor, labels) to a scalar, or a partial of one, which is finished here with
+    those of `num_identities`, `num_classes` and `embedding_dim` that it takes (IDLoss: a classifier; CrossBatchMemory:
+    the size of a row). `target` names what is learned: "identity", or an attribute such as "colour" or "type", for
+    which a loss says of itself that it `leaves_out_unknown` labels (-1), as `AttributeLoss` does.
 
     A loss without trainable weights is given the pictures of all ranks (see `gather_across_ranks`), for it compares
     them with each other or with what it remembers of them; one with weights looks at each picture alone and stays
@@ -74,39 +82,57 @@ class WeightedSum(nn.Module):
     weights from collapsing to one point. `loss.terms.triplet.input=features` is Bag of Tricks' other choice.
     """
 
-    def __init__(self, terms: Mapping[str, LossTerm], *, num_identities: int, embedding_dim: int) -> None:
+    def __init__(
+        self,
+        terms: Mapping[str, LossTerm],
+        *,
+        embedding_dim: int,
+        classes: Mapping[str, int] | None = None,
+        num_identities: int | None = None,
+    ) -> None:
+        """`classes`: how many the training pictures name of each target; `num_identities`: of identities, where these
+        are the only target."""
         super().__init__()
+        classes = {IDENTITY: num_identities or 0} if classes is None else classes
         if not terms:
             raise ReIDError("loss.terms is empty; expected at least one term, for instance loss=id_contrastive_circle")
         self.losses = nn.ModuleDict()
         self._terms: dict[str, _Term] = {}
         for name, term in terms.items():
             _check_term(name, term)
-            loss = term["loss"]
+            loss, target = term["loss"], term.get("target", IDENTITY)
+            _check_target(f"loss.terms.{name}", target, classes, loss)
             if isinstance(loss, functools.partial):
-                loss = _finished(loss, num_identities=num_identities, embedding_dim=embedding_dim)
+                loss = _finished(loss, num_classes=classes.get(target, 0), embedding_dim=embedding_dim)
             if not isinstance(loss, nn.Module):
                 raise ReIDError(
                     f"loss.terms.{name}.loss is a {type(loss).__name__}; expected a module or a partial of one"
                 )
             self.losses[name] = loss
             owns_weights = any(True for _ in loss.parameters())
-            self._terms[name] = _Term(term["weight"], term["input"], across_ranks=not owns_weights)
+            self._terms[name] = _Term(term["weight"], term["input"], target, across_ranks=not owns_weights)
 
-    def forward(self, output: Embedded, labels: Tensor, *, progress: float = 0.0) -> dict[str, Tensor]:
+    def forward(
+        self, output: Embedded, targets: Tensor | Mapping[str, Tensor], *, progress: float = 0.0
+    ) -> dict[str, Tensor]:
         """Every term's own value (unweighted, detached) by its name, and "total", the one to call backward on.
 
-        output: features and embeddings (batch, dim); labels: (batch,) positions among the training identities;
-        progress: share of the optimiser steps that are done, 0 to 1, for weights that change.
+        output: features and embeddings (batch, dim); targets: (batch,) positions among the training identities, or a
+        mapping of such, by target; progress: share of the optimiser steps that are done, 0 to 1, for weights that
+        change.
         """
-        fed: dict[tuple[str, bool], tuple[Tensor, Tensor]] = {}
+        if isinstance(targets, Tensor):
+            targets = {IDENTITY: targets}
+        fed: dict[tuple[str, str, bool], tuple[Tensor, Tensor]] = {}
         values: dict[str, Tensor] = {}
-        total = torch.zeros((), device=labels.device)
-        with torch.autocast(labels.device.type, enabled=False):
+        device = output.embeddings.device
+        total = torch.zeros((), device=device)
+        with torch.autocast(device.type, enabled=False):
             for name, term in self._terms.items():
-                key = (term.input, term.across_ranks)
+                key = (term.input, term.target, term.across_ranks)
                 if key not in fed:
-                    fed[key] = _inputs(widened(getattr(output, term.input)), labels, across_ranks=term.across_ranks)
+                    inputs = widened(getattr(output, term.input)), targets[term.target]
+                    fed[key] = _inputs(*inputs, across_ranks=term.across_ranks)
                 value = self.losses[name](*fed[key])
                 values[name] = value.detach()
                 total = total + term.weight_at(progress) * value
@@ -148,10 +174,10 @@ def _inputs(tensor: Tensor, labels: Tensor, *, across_ranks: bool) -> tuple[Tens
     return tensor, labels
 
 
-def _finished(loss: functools.partial[nn.Module], *, num_identities: int, embedding_dim: int) -> nn.Module:
-    known = {"num_identities": num_identities, "embedding_dim": embedding_dim}
+def _finished(loss: functools.partial[nn.Module], *, num_classes: int, embedding_dim: int) -> nn.Module:
+    known = {"num_identities": num_classes, "embedding_dim": embedding_dim}
     # What pytorch-metric-learning calls the same.
-    known |= {"num_classes": num_identities, "embedding_size": embedding_dim}
+    known |= {"num_classes": num_classes, "embedding_size": embedding_dim}
     asked_for = inspect.signature(loss).parameters
     return loss(**{name: value for name, value in known.items() if name in asked_for})
 
@@ -160,13 +186,32 @@ def _check_term(name: str, term: LossTerm) -> None:
     where = f"loss.terms.{name}"
     if name == TOTAL:
         raise ReIDError(f"{where}: {TOTAL!r} is the name of the sum; give the term another name")
+    if hasattr(nn.ModuleDict, name):
+        raise ReIDError(f"{where}: {name!r} is a name of torch's own; give the term another name")
     keys = LossTerm.__required_keys__
-    if not isinstance(term, Mapping) or set(term) != keys:
+    if not isinstance(term, Mapping) or set(term) - LossTerm.__optional_keys__ != keys:
         got = sorted(map(str, term)) if isinstance(term, Mapping) else type(term).__name__
-        raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(keys)}")
+        raise ReIDError(f"{where} has {got}; expected exactly the keys {sorted(keys)}, and `target` if need be")
     _check_weight(where, term["weight"])
     if term["input"] not in INPUTS:
         raise ReIDError(f"{where}.input={term['input']!r}: expected one of {list(INPUTS)}")
+
+
+def _check_target(where: str, target: str, classes: Mapping[str, int], loss: object) -> None:
+    if target not in classes:
+        raise ReIDError(f"{where}.target={target!r}: expected one of {', '.join(classes)}")
+    if target != IDENTITY and classes[target] < 2:
+        raise ReIDError(
+            f"{where}.target={target}: there are {classes[target]} of it among the training pictures; expected two or "
+            "more. Use a data set that says it of its pictures, such as VeRi-776, the drawn fleet or a CSV with a "
+            f"column `{target}`."
+        )
+    kind = loss.func if isinstance(loss, functools.partial) else type(loss)
+    if target != IDENTITY and not getattr(kind, "leaves_out_unknown", False):
+        raise ReIDError(
+            f"{where}: {kind.__name__} cannot learn {target}, which is not known of all pictures; use "
+            "reid_lightning.losses.AttributeLoss"
+        )
 
 
 def _check_weight(where: str, weight: object) -> None:

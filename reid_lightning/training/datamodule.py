@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from reid_lightning.data.augmentation.train_transform import TrainTransform
 from reid_lightning.data.batches.batch import Batch
-from reid_lightning.data.batches.dataset import Numbering, PictureDataset, whole_batch
+from reid_lightning.data.batches.dataset import PictureDataset, numbering_of, whole_batch
 from reid_lightning.data.batches.loader import ResumableLoader
 from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSampler, RandomBatchSampler, mixed
 from reid_lightning.data.images.cache import PictureCache
@@ -97,7 +97,7 @@ class ReIDDataModule(pl.LightningDataModule):
             size = {"height": preprocessing.height, "width": preprocessing.width}
             cache = PictureCache([image.path for image in dataset.train], **size, limit_mib=cache_mib)
             self.train_transform = replace(train_transform, cache=cache)
-        self.numbering = Numbering.of(dataset.train)
+        self.numbering = numbering_of(dataset.train)
         most = identities_per_batch if shrink_for is None else max(1, self.num_identities // shrink_for)
         if most < identities_per_batch and sampling == "pk":
             self.identities_per_batch = most
@@ -110,7 +110,12 @@ class ReIDDataModule(pl.LightningDataModule):
     @property
     def num_identities(self) -> int:
         """Number of identities in the training pictures."""
-        return len(self.numbering.identities)
+        return self.classes["identity"]
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """How many names the training pictures have, by target."""
+        return {target: len(names) for target, names in self.numbering.items()}
 
     def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler | RandomBatchSampler:
         """The batches of one rank."""
@@ -144,7 +149,7 @@ class ReIDDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation's queries first, then its gallery."""
         evaluated = self.divided.validation.query + self.divided.validation.gallery
-        names = Numbering(cameras=self.numbering.cameras, viewpoints=self.numbering.viewpoints)
+        names = {target: self.numbering[target] for target in ("camera", "viewpoint")}  # what a network may be told
         pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
         place = self._place()
         sampler: DistributedSampler[Batch] | None = None

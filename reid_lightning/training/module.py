@@ -114,7 +114,7 @@ class ReIDModule(pl.LightningModule):
         progress = min(1.0, self.global_step / max(1, self._total_steps))
         inputs = (batch.images, batch.cameras, batch.viewpoints)
         output = forward_in_micro_batches(self.model, *inputs, micro_batches=self._micro_batches)
-        values = self.loss(output, batch.labels, progress=progress)
+        values = self.loss(output, batch.targets, progress=progress)
         finite = self._guard.judge(values, step=self.global_step, epoch=self.current_epoch, rows=batch.rows)
         if not finite:  # what the forward pass has written into running statistics
             for buffer, before in kept:

@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import (
+    AttributeLoss,
     CenterLoss,
     ContrastiveLoss,
     CrossBatchMemory,
@@ -46,6 +47,7 @@ TERMS = {  # where the terms are not the parts of the config's name
     "multi_similarity_xbm": ["multi_similarity_xbm"],
     "triplet_xbm": ["triplet_xbm"],
     "id_circle_xbm": ["id", "circle_xbm"],
+    "id_circle_attributes": ["id", "circle", "colour", "vehicle_type"],
 }
 LABELS = torch.tensor([0, 0, 1, 1])
 
@@ -58,8 +60,14 @@ def build(terms: dict[str, object]) -> WeightedSum:
     return WeightedSum(terms, num_identities=2, embedding_dim=5)
 
 
-def from_config(choice: str, *overrides: str, **arguments: int) -> WeightedSum:
-    return instantiate(composed(choice, *overrides), **arguments)
+def from_config(choice: str, *overrides: str, num_identities: int, embedding_dim: int) -> WeightedSum:
+    classes = {"identity": num_identities, "colour": 3, "type": 2}
+    return instantiate(composed(choice, *overrides), classes=classes, embedding_dim=embedding_dim)
+
+
+def targets_of(labels: Tensor) -> dict[str, Tensor]:
+    """Colours are known of every second vehicle, types of all."""
+    return {"identity": labels, "colour": torch.where(labels % 2 == 0, labels % 3, -1), "type": labels % 2}
 
 
 @functools.cache
@@ -151,6 +159,7 @@ def test_any_loss_runs_in_float32_under_autocast(dtype: torch.dtype) -> None:
         ({"far": {"weight": 1.0}}, r"loss\.terms\.far has \['weight'\]; expected exactly the keys"),
         ({"far": term() | {"wieght": 2}}, r"wieght"),
         ({"far": 1.0}, r"loss\.terms\.far has float"),
+        ({"type": term()}, r"'type' is a name of torch's own.*another name"),
         ({"far": term(loss=3.0)}, r"loss\.terms\.far\.loss is a float; expected a module"),
     ],
 )
@@ -206,6 +215,41 @@ def test_terms_that_are_not_finite_are_named() -> None:
     values = {"id": torch.tensor(1.0), "far": torch.tensor(float("nan")), "total": torch.tensor(float("inf"))}
     assert non_finite_terms(values) == ["far", "total"]
     assert non_finite_terms({"id": torch.tensor(1.0)}) == []
+
+
+def attribute(target: str, loss: object = AttributeLoss) -> dict[str, object]:
+    return term(loss=functools.partial(loss, label_smoothing=0.1)) | {"target": target}
+
+
+def test_an_attribute_is_learned_from_the_pictures_that_have_it(output: ReIDOutput) -> None:
+    classes = {"identity": 2, "colour": 3, "type": 0}
+    loss = WeightedSum(
+        {"id": attribute("identity", IDLoss), "c": attribute("colour")}, classes=classes, embedding_dim=5
+    )
+    assert loss.losses["c"].classifier.weight.shape == (3, 5)
+    known = torch.tensor([2, -1, -1, 0])
+    values = loss(output, {"identity": LABELS, "colour": known})
+    logits = nn.functional.linear(output.embeddings, loss.losses["c"].classifier.weight)[[0, 3]]
+    expected = nn.functional.cross_entropy(logits, known[[0, 3]], label_smoothing=0.1)
+    torch.testing.assert_close(values["c"], expected.detach())
+    values = loss(output, {"identity": LABELS, "colour": torch.full((4,), -1)})
+    values["total"].backward()
+    assert values["c"] == 0 and values["total"] == values["id"]
+    assert loss.losses["c"].classifier.weight.grad.abs().sum() == 0  # and not None: DDP waits for every gradient
+
+
+@pytest.mark.parametrize(
+    ("target", "loss", "message"),
+    [
+        ("make", AttributeLoss, r"loss\.terms\.x\.target='make': expected one of identity, colour, type"),
+        ("type", AttributeLoss, r"target=type: there are 0 of it .* a column `type`"),
+        ("colour", IDLoss, r"loss\.terms\.x: IDLoss cannot learn colour.*AttributeLoss"),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_named(target: str, loss: object, message: str) -> None:
+    classes = {"identity": 2, "colour": 3, "type": 0}
+    with pytest.raises(ReIDError, match=message):
+        WeightedSum({"x": attribute(target, loss)}, classes=classes, embedding_dim=5)
 
 
 def test_a_weight_can_be_overridden() -> None:
@@ -264,7 +308,7 @@ def test_every_loss_config_holds_its_terms_and_trains_from_random_weights_withou
     before, steps, totals = rank_1(network), 40, []
     for step in range(steps):
         images, labels = draw(seen, 4)
-        total = loss(network(images), labels, progress=step / steps)["total"]
+        total = loss(network(images), targets_of(labels), progress=step / steps)["total"]
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -281,5 +325,5 @@ def test_no_loss_of_ours_waits_for_the_device(choice: str) -> None:
     with FakeTensorMode(), waits:
         loss = from_config(choice, *small(choice), num_identities=4, embedding_dim=8)
         features, labels = torch.randn(6, 8, requires_grad=True), torch.zeros(6, dtype=torch.long)
-        loss(ReIDOutput(features, features * 2.0), labels, progress=0.2)["total"].backward()
+        loss(ReIDOutput(features, features * 2.0), targets_of(labels), progress=0.2)["total"].backward()
         assert features.grad.shape == (6, 8)

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+TARGETS = ("identity", "camera", "viewpoint", "colour", "type")
+"""What a network can learn of a picture: fields of `VehicleImage`."""
+
 
 class Batch(NamedTuple):
     """B pictures with what is known of each.
@@ -16,14 +19,26 @@ class Batch(NamedTuple):
     """
 
     images: Tensor
-    labels: Tensor
-    """(B,) int64, position among the training identities; -1 in validation."""
     rows: Tensor
     """(B,) int64, position in the training pictures; in validation, in query + gallery."""
-    cameras: Tensor
-    """(B,) int64, position among the training cameras; -1: unknown, or not in training."""
-    viewpoints: Tensor
-    """(B,) int64, position among the training viewpoints; -1 likewise."""
+    targets: dict[str, Tensor]
+    """By each of `TARGETS` (B,) int64, position among the sorted names of the training pictures; -1: unknown, not in
+    training, or nothing that validation asks for."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(B,) identities."""
+        return self.targets["identity"]
+
+    @property
+    def cameras(self) -> Tensor:
+        """(B,) cameras."""
+        return self.targets["camera"]
+
+    @property
+    def viewpoints(self) -> Tensor:
+        """(B,) viewpoints."""
+        return self.targets["viewpoint"]
 
 
 class Draw(NamedTuple):
