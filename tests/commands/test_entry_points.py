@@ -222,22 +222,3 @@ def test_a_truncated_picture_is_named_or_skipped(run_command, fleet_root, tmp_pa
     assert skipped.returncode == 0, skipped.stderr
     assert picture.name in (tmp_path / "run/train.log").read_text()
     assert yaml.safe_load((tmp_path / "run/bundle/opts.yaml").read_text())["data"]["skipped pictures"] == 1
-
-
-def test_a_loss_of_ones_own_is_one_file_and_one_yaml(train, project, tmp_path, monkeypatch):
-    (tmp_path / "own_loss.py").write_text(
-        "from reid_lightning.losses.pairs import PairLoss\n\n"
-        "class Spread(PairLoss):\n"
-        "    def forward(self, embeddings, labels, memory=None):\n"
-        "        return (embeddings.norm(dim=1) - 1).square().mean()\n"
-    )
-    (tmp_path / "conf/loss").mkdir(parents=True)
-    values = yaml.safe_load((project / "conf/loss/triplet.yaml").read_text())  # docs/architecture.md: a copy of it
-    values["terms"] = {"spread": {"weight": 2.0, "input": "features", "loss": {"_target_": "own_loss.Spread"}}}
-    (tmp_path / "conf/loss/own.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.syspath_prepend(tmp_path)
-    finished = train("loss=own", f"hydra.searchpath=[file://{tmp_path / 'conf'}]", "hydra.run.dir=run")
-    assert finished.returncode == 0, finished.stderr
-    with (tmp_path / "run/logs/metrics.csv").open() as file:
-        logged = [float(row["train/spread"]) for row in csv.DictReader(file) if row["train/spread"]]
-    assert logged and all(math.isfinite(value) and value > 0 for value in logged)

@@ -1,33 +1,34 @@
-"""mAP, CMC and mINP on the validation pictures whenever the trainer validates."""
+"""What the embeddings of the validation pictures are worth, whenever the trainer validates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
 
 from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
-from reid_lightning.evaluation.metrics import RetrievalMetric
+from reid_lightning.evaluation.metrics import EmbeddingMetric, RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 
 
-class RetrievalMetrics(pl.Callback):
-    """Logs `val/mAP`, `val/mINP` and `val/rank-k`, and puts the metrics into every checkpoint.
+class ValidationMetric(pl.Callback):
+    """Logs the values of a metric as `val/<name>`.
 
     Args:
-        ranks: places of the CMC.
+        metric: makes an `EmbeddingMetric`, called with `RankingLabels`.
     """
 
-    def __init__(self, *, ranks: Sequence[int] = (1, 5, 10)) -> None:
-        self.ranks = tuple(ranks)
-        self.metric: RetrievalMetric | None = None
+    def __init__(self, metric: Callable[..., EmbeddingMetric]) -> None:
+        self.make_metric = metric
+        self.metric: EmbeddingMetric | None = None
         self._measured_at = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take identities and cameras from the data module."""
-        self.metric = RetrievalMetric(**ranking_labels(trainer.datamodule.divided.validation), ranks=self.ranks)
+        self.metric = self.make_metric(**ranking_labels(trainer.datamodule.divided.validation))
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the embeddings of the last validation."""
@@ -52,8 +53,19 @@ class RetrievalMetrics(pl.Callback):
             return
         values = self.metric.compute()
         self._measured_at = trainer.global_step
-        pl_module.log_dict({f"val/{name}": float(value) for name, value in values.items() if name != "mAP"})
-        pl_module.log("val/mAP", float(values["mAP"]), prog_bar=True)  # every rank computed the same numbers
+        for name, value in values.items():  # every rank computed the same numbers
+            pl_module.log(f"val/{name}", float(value), prog_bar=name == "mAP")
+
+
+class RetrievalMetrics(ValidationMetric):
+    """Logs `val/mAP`, `val/mINP` and `val/rank-k`, and puts the metrics into every checkpoint.
+
+    Args:
+        ranks: places of the CMC.
+    """
+
+    def __init__(self, *, ranks: Sequence[int] = (1, 5, 10)) -> None:
+        super().__init__(partial(RetrievalMetric, ranks=tuple(ranks)))
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
