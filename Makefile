@@ -41,7 +41,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/drills/damaged_inputs.py count=200 output=$(BENCH)
 
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: $(VENV)/.installed
 	$(BIN)/python -m hatchling build --target wheel

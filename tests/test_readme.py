@@ -11,7 +11,7 @@ from reid_lightning.ranking.files import read_embeddings
 
 
 def blocks(project):
-    texts = [(project / name).read_text() for name in ("README.md", "docs/protocols.md", "docs/search.md")]
+    texts = [path.read_text() for path in (project / "README.md", *sorted((project / "docs").rglob("*.md")))]
     return [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)]
 
 
@@ -36,7 +36,7 @@ def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, ca
 
 
 def test_every_link_in_the_docs_leads_to_a_file(project):
-    pages = [*project.glob("*.md"), *project.glob("docs/*.md"), *project.glob("benchmarks/*.md")]
+    pages = [*project.glob("*.md"), *(project / "docs").rglob("*.md"), *project.glob("benchmarks/*.md")]
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())]
     assert len(links) > 30
     lost = [f"{page.name}: {link}" for page, link in links if "://" not in link and not (page.parent / link).exists()]

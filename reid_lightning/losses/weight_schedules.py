@@ -15,7 +15,8 @@ class Ramp:
     Args:
         before: weight up to `begin`.
         after: weight from `end` on.
-        begin, end: shares of the optimiser steps, 0 <= begin <= end <= 1; with begin = end the weight jumps there.
+        begin: share of the optimiser steps at which it starts to go, 0 <= begin <= end <= 1.
+        end: share at which it has arrived; with begin = end the weight jumps there.
         shape: "linear", or "cosine" for half a cosine, which starts and ends gently.
     """
 

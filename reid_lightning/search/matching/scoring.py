@@ -43,8 +43,8 @@ def score_candidates(
         gallery: what `load_gallery_embeddings` gives with the same model.
         candidates: candidates, PIL pictures or arrays (height, width, 3) uint8 RGB. Mere pictures are frames of their
             own, by their place in the sequence.
-        model, input_size, device, batch_size, flip: as in `load_gallery_embeddings`.
-        top_k, expansion, rerank: as in `score_embeddings`.
+        model: like `input_size`, `device`, `batch_size` and `flip` as in `load_gallery_embeddings`.
+        top_k: like `expansion` and `rerank` as in `score_embeddings`.
 
     Raises:
         ReIDError: something is no picture, or the gallery was embedded by another model.

@@ -76,7 +76,8 @@ class TravelTimes:
             spread: of the logarithm of the time, where the table has none: 0.5 takes 0.6 to 1.65 times the usual time
                 for usual.
             cameras: names of the cameras of a square, in the order of its lines; None: as VeRi's, c001, c002, ...
-            early, late: see the class.
+            early: see the class.
+            late: see the class.
 
         Raises:
             ReIDError: the file is missing or is neither; the line is named.
