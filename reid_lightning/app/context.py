@@ -18,6 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from reid_lightning.bundle.bundle import OPTS_NAME
+from reid_lightning.bundle.embedder import Backend
 from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.commands.command_line import as_typed, read_words
 from reid_lightning.commands.config_mistakes import explained
@@ -164,5 +165,5 @@ def _settings(words: tuple[str, ...]) -> DictConfig:
 
 
 @st.cache_resource(show_spinner="Loading the model ...", max_entries=2)
-def _embedder(folder: str, changed: int, device: str, backend: str) -> Embedder:
+def _embedder(folder: str, changed: int, device: str, backend: Backend) -> Embedder:
     return load_reid_model(folder, device=device, backend=backend)

@@ -48,7 +48,7 @@ class Job:
         self.total: int | None = None
         self.note = ""
         self.result: Any = None
-        self.error: str | None = None
+        self.error = ""
         """What went wrong, for the user."""
         self._stop = threading.Event()
         context = get_script_run_ctx(suppress_warning=True)
@@ -91,8 +91,8 @@ class Job:
         except Cancelled:
             self.state = "cancelled"
         except Exception as error:
-            self.error = user_message(error)
-            if self.error is None:
+            self.error = user_message(error) or ""
+            if not self.error:
                 _log.exception("%s failed", self.title)
                 self.error = f"a fault of the program, {type(error).__name__}: the server's log says more."
             self.state = "failed"

@@ -24,14 +24,10 @@ def main() -> None:
     st.set_page_config(page_title="reid_lightning", page_icon=car_icon(), layout="wide")
     page = st.navigation(
         [
-            st.Page(
-                HERE / "screens/register.py",
-                title="Register",
-                icon=":material/add_a_photo:",
-                default=True,
-            ),
+            st.Page(HERE / "screens/register.py", title="Register", icon=":material/add_a_photo:", default=True),
             st.Page(HERE / "screens/search.py", title="Search", icon=":material/search:"),
             st.Page(HERE / "screens/gallery.py", title="Gallery", icon=":material/photo_library:"),
+            st.Page(HERE / "screens/vehicle.py", title="Vehicle", visibility="hidden"),
         ],
         position="top",
     )

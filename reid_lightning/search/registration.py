@@ -147,9 +147,7 @@ class Registrar:
         vehicle: str | None = None,
     ) -> Registered:
         """Save one vehicle, under `vehicle` or the name its plate gives it."""
-        sighting = sighting_of(
-            found, source, camera=camera, start=start, vehicle=vehicle, detector=self._finder.detector.name
-        )
+        sighting = sighting_of(found, source, camera=camera, start=start, vehicle=vehicle)
         is_new = self._gallery.add(sighting, [crop.picture for crop in found.crops])
         if self._index is not None:
             with suppress(NotInGalleryError):  # somebody has deleted it meanwhile
@@ -190,12 +188,11 @@ def _seen_in(found: FoundVehicle, source: Source) -> str:
 
 
 def sighting_of(
-    found: FoundVehicle, source: Source, *, camera: str, start: float | None, detector: str, vehicle: str | None = None
+    found: FoundVehicle, source: Source, *, camera: str, start: float | None, vehicle: str | None = None
 ) -> Sighting:
     """The record of a found vehicle. Its id follows from the bytes of what it was seen in, the camera and the track."""
-    fingerprint = _seen_in(found, source)
-    in_picture = found.frame is not None and found.frame.path is not None
-    number = [round(float(side)) for side in found.crops[0].box] if in_picture else found.track
+    fingerprint, picture = _seen_in(found, source), None if found.frame is None else found.frame.path
+    number = found.track if picture is None else [round(float(side)) for side in found.crops[0].box]
     key = f"{fingerprint}|{camera}|{number}"
     identifier = hashlib.sha256(key.encode()).hexdigest()[:16]
     plate = None if found.plate is None else found.plate.text
@@ -216,10 +213,10 @@ def sighting_of(
         vehicle=unknown_name(identifier) if name is None else folder_name(name),
         camera=camera,
         source=fingerprint,
-        source_name=source.name,
+        source_name=source.name if picture is None else picture.name,
         track=found.track,
         type=found.type,
-        detector=detector,
+        detector=found.detector,
         crops=crops,
         start=None if start is None else start + found.first,
         end=None if start is None else start + found.last,

@@ -182,6 +182,9 @@ def test_the_gallery_by_the_keyboard_alone(tab, two_vehicles):
     tab.press("KEYS10", key="Space")
     tab.page.get_by_role("heading", level=1, name="KEYS10").wait_for()
     every_button(tab, "All vehicles", "Rename", "Merge", "Delete vehicle", "Delete this sighting")
+    tab.go("Gallery")  # leads back
+    tab.press("KEYS10", key="Space")
+    tab.page.get_by_role("heading", level=1, name="KEYS10").wait_for()
     for label, confirm in (("Merge", "Merge"), ("Delete vehicle", "Delete it"), ("Delete this sighting", "Delete it")):
         tab.press(label)
         dialog(tab).wait_for()

@@ -80,7 +80,7 @@ def gone(number):
 
 def test_the_demo_leaves_a_model_a_gallery_and_a_clip_to_search_in(context, plan_with, tmp_path):
     job = ended(Job("demo", make_demo(context, plan_with())))
-    assert job.error is None and job.share == 1.0
+    assert not job.error and job.share == 1.0
     made = job.result
     assert made.vehicles == 1 and made.camera == "south" and made.clip.name == "south.mp4" and made.clip.is_file()
     (sighting,) = Gallery(tmp_path / "data/gallery").sightings()
@@ -214,7 +214,7 @@ def test_the_whole_demo_with_a_real_training(context, fleet_root, tmp_path):
     )
     traffic = TrafficSpec(vehicles=2, seconds=23.0, frames_per_second=8, width=640, height=360)
     job = Job("demo", make_demo(context, DemoPlan(traffic=traffic, training=training)))
-    assert job.wait(400) and job.error is None
+    assert job.wait(400) and not job.error
     assert 1 <= job.result.vehicles <= 3
     metrics = json.loads((job.result.bundle.parent / "metrics.json").read_text())
     assert metrics and (job.result.bundle.parent / "output.log").stat().st_size > 0

@@ -40,7 +40,7 @@ def test_a_stopped_one_ends_at_its_next_step():
     assert waiting.wait(20) and job.running
     job.cancel()
     going.set()
-    assert job.wait(20) and job.state == "cancelled" and job.error is None
+    assert job.wait(20) and job.state == "cancelled" and not job.error
 
 
 def test_mistakes_are_told_and_faults_are_logged(caplog):

@@ -125,15 +125,22 @@ def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(
-    ("detector", "pictures", "expected"),
-    [(BrightBoxes, "auto", True), (NeedsVideo, "auto", False), (NeedsVideo, "crops", True)],
+    ("detector", "pictures", "expected", "name"),
+    [
+        (BrightBoxes, "auto", True, "bright"),
+        (BrightBoxes, "crops", True, "none"),
+        (NeedsVideo, "auto", False, "none"),
+        (NeedsVideo, "crops", True, "none"),
+    ],
 )
 def test_models_confirm_and_so_does_whoever_says_that_pictures_are_crops(
-    tmp_path: Path, detector: type, pictures: str, expected: bool
+    tmp_path: Path, detector: type, pictures: str, expected: bool, name: str
 ) -> None:
     Image.fromarray(scene(red=(5, 5))).save(tmp_path / "a.png")
     finder = VehicleFinder(detector(), KnowsRed(), build_tracker=build_tracker, pictures=pictures)
-    with open_source(tmp_path / "a.png") as source:
+    with open_source(tmp_path) as source:
         [found] = finder.find(source)
         assert found.confirmed is expected
-        assert sighting_of(found, source, camera="n", start=None, detector="d").confirmed is expected
+        sighting = sighting_of(found, source, camera="n", start=None)
+        assert (sighting.confirmed, sighting.detector, sighting.source_name) == (expected, name, "a.png")
+    assert finder.counts.describe("registered", in_video=False) == "1 vehicle: 1 registered"

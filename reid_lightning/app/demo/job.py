@@ -30,6 +30,7 @@ from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.video.sources import open_source
+from reid_lightning.search.video.track_source import Step
 from reid_lightning.synthetic.traffic import CAMERAS, TrafficSpec
 
 PROJECT = CONFIG_DIR.parent
@@ -130,7 +131,7 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
     """What register.py does with the first camera's clip; returns how many vehicles, None where there were some."""
     if next(iter(context.gallery.sightings()), None) is not None:
         return None
-    settings, found = context.settings, set()
+    settings, found = context.settings, set[str]()
     job.step(done=_TRAINED, note="registering the first camera's vehicles")
     device = best_device(settings.device, backend="torch")
     embedder = load_reid_model(bundle, device=device)
@@ -139,7 +140,7 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
         open_source(clip, every=settings.every) as source,
     ):
 
-        def on_step(step) -> None:
+        def on_step(step: Step) -> None:
             share = 0.0 if not source.length else min(1.0, step.frame.number / source.length)
             note = f"registering the first camera's vehicles, {count(len(found), 'vehicle')} so far"
             job.step(done=round(_TRAINED + share * (_ALL - _TRAINED)), note=note)
@@ -200,7 +201,7 @@ def run_child(command: Sequence[str], *, log: Path, look: Callable[[], None]) ->
         raise ReIDError(f"{ended or f'it ended with status {child.returncode}'} (all that it said: {log})")
 
 
-def _stop(child: subprocess.Popen) -> None:
+def _stop(child: subprocess.Popen[bytes]) -> None:
     """End a child and the processes that it has started, if they still run."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:

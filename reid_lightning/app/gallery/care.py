@@ -154,7 +154,9 @@ def _model(context: AppContext, *, crops: int) -> None:
     if state.stored is None:
         st.write("The gallery has no vectors yet.")
     else:
-        st.write(f"Made with the model `{plain(state.stored)}`: {state.vectors:,} vectors of {state.dim:,} numbers.")
+        st.write(
+            f"Made with the model `{plain(state.stored)}`: {count(state.vectors, 'vector')} of {state.dim:,} numbers."
+        )
     (st.success if state.advice == "nothing" else st.warning)(plain(advice_text(state)))
     if state.present is not None and crops:
         _embed_buttons(context, advice=state.advice)
@@ -184,7 +186,7 @@ def _start_embedding(context: AppContext, *, again: bool) -> None:
 
 def _indexed(report: IndexReport) -> None:
     done = f"{report.embedded:,} embedded, {report.changed:,} changed, {report.removed:,} removed"
-    st.success(f"{report.total:,} vectors: {done}")
+    st.success(f"{count(report.total, 'vector')}: {done}")
     show_problems(report.problems, title="with pictures that were not embedded")
 
 
@@ -196,7 +198,7 @@ def _ended(key: str) -> Job | None:
     if current.running:
         show_progress(key)
     elif current.state == "failed":
-        show_error(current.error or "it failed.")
+        show_error(current.error)
     elif current.state == "cancelled":
         st.info(f"{current.title} was cancelled; what was done until then stays.")
     return current

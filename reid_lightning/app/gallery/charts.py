@@ -24,11 +24,9 @@ def timeline(sightings: Sequence[Sighting]) -> alt.LayerChart | None:
     for one in sightings:
         start, end = moment(one.start), moment(one.end)
         if start is not None:
-            camera = plain_text(one.camera) or NO_CAMERA
             last = end if end is not None and end >= start else start
-            rows.append(
-                {"camera": camera, "start": start, "end": last, "from": date(one.start), "until": date(one.end)}
-            )
+            times = {"start": start, "end": last, "from": date(one.start), "until": date(one.end)}
+            rows.append({"camera": plain_text(one.camera) or NO_CAMERA, **times})
     if not rows:
         return None
     table = pd.DataFrame(rows)
@@ -53,14 +51,10 @@ def bars(counts: Mapping[str, int], name: str) -> alt.Chart:
     table = pd.DataFrame({name: [plain_text(key) for key in counts], "sightings": list(counts.values())})
     label = alt.Axis(labelLimit=_LABEL)
     if name == "day":
-        few = {"size": 40} if len(table) <= _FEW else {}
-        x, y = (
-            alt.X("day:O", title=None, axis=alt.Axis(labelAngle=-45)),
-            alt.Y("sightings:Q", axis=alt.Axis(tickMinStep=1, format="d")),
-        )
-        return (
-            alt.Chart(table).mark_bar(**few).encode(x=x, y=y, tooltip=["day:N", "sightings:Q"]).properties(height=240)
-        )
+        bar = alt.Chart(table).mark_bar(size=40 if len(table) <= _FEW else alt.Undefined)
+        days = alt.X("day:O", title=None, axis=alt.Axis(labelAngle=-45))
+        numbers = alt.Y("sightings:Q", axis=alt.Axis(tickMinStep=1, format="d"))
+        return bar.encode(x=days, y=numbers, tooltip=["day:N", "sightings:Q"]).properties(height=240)
     y = alt.Y(f"{name}:N", sort="-x", title=None, axis=label)
     x = alt.X("sightings:Q", axis=alt.Axis(tickMinStep=1, format="d"))
     chart = alt.Chart(table).mark_bar().encode(x=x, y=y, tooltip=[f"{name}:N", "sightings:Q"])

@@ -27,10 +27,10 @@ _WIDTH = 170  # pixels of a card: two beside each other on a phone
 _MOST_BARS = 60
 
 
-def keep_filters() -> None:
-    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was filtered is
-    wanted again."""
-    keep_fields((TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE), under="gallery_kept")
+def keep_filters(*others: str) -> None:
+    """And `others`. Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what
+    was filtered is wanted again."""
+    keep_fields((TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE, *others), under="gallery_kept")
 
 
 def current_choice() -> Choice:
@@ -97,12 +97,16 @@ def _filters(vehicles: Sequence[VehicleEntry]) -> None:
     right.selectbox("Sort by", ORDERS, key=ORDER, on_change=_first_page)
     with st.expander("More filters: camera, type, time", icon=":material/filter_alt:"):
         left, right = st.columns(2)
-        names = {"format_func": lambda name: plain_text(name) or NO_CAMERA, "on_change": _first_page}
-        left.multiselect("Camera", cameras, key=CAMERAS, placeholder="Any", **names)
-        right.multiselect("Type", types, key=TYPES, placeholder="Any", **names)
-        times = {"step": 60, "format": "YYYY-MM-DD", "on_change": _first_page}
-        left.datetime_input("Seen since", None, key=SINCE, **times)
-        right.datetime_input("Seen until", None, key=UNTIL, **times)
+        for column, label, key, options in ((left, "Camera", CAMERAS, cameras), (right, "Type", TYPES, types)):
+            column.multiselect(
+                label, options, key=key, placeholder="Any", format_func=_camera_name, on_change=_first_page
+            )
+        for column, label, key in ((left, "Seen since", SINCE), (right, "Seen until", UNTIL)):
+            column.datetime_input(label, None, key=key, step=60, format="YYYY-MM-DD", on_change=_first_page)
+
+
+def _camera_name(name: str) -> str:
+    return plain_text(name) or NO_CAMERA
 
 
 def _card(vehicle: VehicleEntry) -> None:

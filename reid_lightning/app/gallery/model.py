@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reid_lightning.app.context import AppContext
+from reid_lightning.app.text import count
 from reid_lightning.bundle.bundle import OPTS_NAME, read_options
 
 Advice = Literal["nothing", "sync", "rebuild", "bundle"]
@@ -54,5 +55,5 @@ def advice_text(state: ModelState) -> str:
             "Start with the bundle that made them (bundle=<folder>), or embed the gallery again here."
         )
     if state.advice == "sync":
-        return f"There are {state.vectors:,} vectors for {state.crops:,} pictures: embed what is missing."
+        return f"{count(state.crops, 'picture')}, {count(state.vectors, 'vector')}: embed what is missing."
     return "Every picture is embedded by the present bundle's model." if state.crops else "Nothing is registered yet."

@@ -99,7 +99,7 @@ class Cards:
         """Those that shall be saved, in the order in which they were found."""
         return sorted((one for card in self.kept for one in card.vehicles), key=lambda one: one.track)
 
-    def names(self, source: Source, *, camera: str, start: float | None, detector: str) -> dict[int, str]:
+    def names(self, source: Source, *, camera: str, start: float | None) -> dict[int, str]:
         """What each track's vehicle shall be called, for `Registrar.keep`.
 
         Raises:
@@ -112,7 +112,7 @@ class Cards:
             except ReIDError as error:
                 raise ReIDError(f"card {card.number}: {error}") from error
             if name is None:  # called after its first track, all of them alike
-                first = sighting_of(card.vehicles[0], source, camera=camera, start=start, detector=detector)
+                first = sighting_of(card.vehicles[0], source, camera=camera, start=start)
                 name = unknown_name(first.id)
             names.update(dict.fromkeys((vehicle.track for vehicle in card.vehicles), name))
         return names

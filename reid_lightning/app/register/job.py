@@ -41,7 +41,8 @@ class Findings:
     finder: VehicleFinder
     again: bool = False
     """Found again though it was registered before; saving then replaces what was registered of it."""
-    source: Source | None = None
+    source: Source = field(init=False)
+    """Known as soon as it was opened."""
     known: bool = False
     """It was registered before."""
     vehicles: list[FoundVehicle] = field(default_factory=list)
@@ -129,7 +130,7 @@ def save_vehicles(context: AppContext, findings: Findings, cards: Cards) -> Call
     if not vehicles:
         raise ReIDError("every card is left out; keep one at least, or start over.")
     began = source.start if findings.start is None else findings.start
-    names = cards.names(source, camera=camera, start=began, detector=findings.finder.detector.name)
+    names = cards.names(source, camera=camera, start=began)
 
     def work(job: Job) -> Saved:
         job.step(done=0, total=len(vehicles), note="loading the model")
@@ -142,8 +143,9 @@ def save_vehicles(context: AppContext, findings: Findings, cards: Cards) -> Call
                     f"{source.name} was registered for camera {camera} meanwhile, by another tab or program. Save "
                     "again to replace what was registered."
                 )
-            named = {"camera": camera, "start": findings.start, "names": names, "replace": again}
-            for one in registrar.keep(vehicles, source, **named):
+            for one in registrar.keep(
+                vehicles, source, camera=camera, start=findings.start, names=names, replace=again
+            ):
                 saved.append(one)
                 if one.sighting.vehicle != names[one.found.track]:
                     kept_names.append(one.sighting.vehicle)

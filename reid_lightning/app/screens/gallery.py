@@ -9,7 +9,6 @@ from reid_lightning.app.gallery.care import export_and_import, model_and_repair,
 from reid_lightning.app.gallery.dialogs import VEHICLE, show_message
 from reid_lightning.app.gallery.list import keep_filters, show_statistics, vehicle_list
 from reid_lightning.app.gallery.overview import Overview, overview_of
-from reid_lightning.app.gallery.vehicle import vehicle_page
 from reid_lightning.app.text import plain
 
 VIEWS = ("Vehicles", "Statistics", "Export and import", "Model and repair")
@@ -17,15 +16,12 @@ VIEW = "gallery_view"
 
 
 def page() -> None:
-    """A vehicle, when the address names one, or all of them."""
-    keep_filters()
-    st.session_state[VIEW] = st.session_state.get(VIEW) or VIEWS[0]  # kept while a vehicle is looked at
+    """All vehicles; the one that the address names has a page of its own."""
+    keep_filters(VIEW)
+    st.session_state.setdefault(VIEW, VIEWS[0])
+    if (vehicle := st.query_params.get(VEHICLE)) is not None:
+        st.switch_page("screens/vehicle.py", query_params={VEHICLE: vehicle})
     context = app_context()
-    vehicle = st.query_params.get(VEHICLE)
-    if vehicle is not None:
-        show_message(context)
-        vehicle_page(context, vehicle)
-        return
     st.title("Gallery", anchor=False)
     show_message(context)
     with st.spinner("Reading the gallery ...", show_time=True):

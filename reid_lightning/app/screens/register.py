@@ -119,7 +119,7 @@ def _show_found(context: AppContext, finding: Job) -> None:
         name, camera = plain(findings.source.name), plain(findings.camera)
         st.info(f"{name} was registered for camera {camera} before: nothing to add.", icon=":material/inventory:")
         if st.button("Find its vehicles again", help="Saving then replaces what was registered of it."):
-            _find(context, replace(findings, again=True, source=None, known=False))
+            _find(context, replace(findings, again=True, known=False))
             st.rerun()
         _start_over(context, "Choose another source")
         return
@@ -127,7 +127,7 @@ def _show_found(context: AppContext, finding: Job) -> None:
         st.session_state.register_cards = Cards.of(findings.vehicles)
     cards: Cards = st.session_state.register_cards
     st.subheader(f"{count(len(cards.cards), 'vehicle')} in {plain(findings.source.name)}")
-    st.caption(plain(findings.finder.counts.describe("found")))
+    st.caption(plain(findings.finder.counts.describe("found", in_video=findings.source.kind in ("video", "stream"))))
     if findings.source.warning:
         st.warning(plain(findings.source.warning))
     if findings.again:

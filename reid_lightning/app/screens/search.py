@@ -71,7 +71,7 @@ def _start(context: AppContext, embedder: Embedder, asked: Asked) -> None:
         raise ReIDError("files were uploaded and a source was named; choose one of them.")
     if not (asked.files or asked.named or asked.wanted):
         raise ReIDError("nothing to search in; upload a video or pictures, or name a file, folder or address.")
-    space, kept = uploads(context), []
+    space, kept = uploads(context), list[Path]()
 
     def clean_up() -> None:
         for path in kept:
@@ -136,7 +136,7 @@ def _show_running() -> None:
 def _show_ended(current: Job, run: SearchRun) -> None:
     """All that was found, and the files."""
     if current.state == "failed":
-        show_error(current.error or "")
+        show_error(current.error)
         return
     if current.state == "cancelled":
         st.warning("Stopped. This is what was found until then.", icon=":material/stop_circle:")

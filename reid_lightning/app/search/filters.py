@@ -28,7 +28,8 @@ def offered(parts: Iterable[list[VectorRecord]]) -> Offered:
     for record in (record for part in parts for record in part):
         cameras.add(record.camera)
         types.add(record.type)
-        if moment(record.time) is not None:
-            first = record.time if first is None else min(first, record.time)
-            last = record.time if last is None else max(last, record.time)
+        time = record.time
+        if time is not None and moment(time) is not None:
+            first = time if first is None else min(first, time)
+            last = time if last is None else max(last, time)
     return Offered(tuple(sorted(cameras - {""})), tuple(sorted(types)), first, last)

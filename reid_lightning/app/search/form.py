@@ -166,13 +166,12 @@ def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
         st.caption("The registered pictures have no time to filter by.")
     else:
         first, last = _day(known.first), _day(known.last) + timedelta(days=1)
-        days = {"min_value": first, "max_value": last, "value": None}
         for key in ("search_since", "search_until"):
             kept = st.session_state.get(key)
             if kept is not None and not first <= kept <= last:  # of what is no longer registered
                 st.session_state[key] = None
-        since = left.datetime_input("Registered since", key="search_since", **days)
-        until = right.datetime_input("Registered before", key="search_until", **days)
+        since = left.datetime_input("Registered since", None, first, last, key="search_since")
+        until = right.datetime_input("Registered before", None, first, last, key="search_until")
     return Filter(
         vehicles=None if vehicle is None else (vehicle,),
         cameras=tuple(cameras) or None,

@@ -50,7 +50,7 @@ def score_table(histogram: CompactHistogram) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def score_chart(histogram: CompactHistogram, min_score: float) -> alt.LayerChart:
+def score_chart(histogram: CompactHistogram, min_score: float) -> alt.LayerChart | alt.FacetChart:
     """Both kinds of pairs over each other, as shares, and `min_score` as a line."""
     table = score_table(histogram)
     bars = (

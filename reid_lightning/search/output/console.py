@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from reid_lightning.atomic import replacing
 from reid_lightning.drawing.fonts import plain_text
-from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written, titled
+from reid_lightning.drawing.tables import Name, count, middle_shortened, new_table, print_written, titled
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.output.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
@@ -114,7 +114,7 @@ class RegisteredFiles:
                 say(f"and {len(self._sightings) - _ROWS:,} more")
         last = self._sources[-1]
         if not last["known"]:
-            say(f"{source.name}, {counts.describe('registered')}")
+            say(f"{source.name}, {counts.describe('registered', in_video=_has_time(source))}")
             last["tracks"] = asdict(counts)
         last["warning"] = source.warning
         print_warning(source)
@@ -143,7 +143,7 @@ class RegisteredFiles:
         )
 
     def _counted(self) -> str:
-        vehicles = f"{len(self._vehicles):,} vehicle{'' if len(self._vehicles) == 1 else 's'}"
+        vehicles = count(len(self._vehicles), "vehicle")
         return vehicles if self._all == len(self._vehicles) else f"{self._all:,} sightings of {vehicles}"
 
 

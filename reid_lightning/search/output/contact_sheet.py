@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +159,9 @@ def _draw(
     if columns < 1 or limit < 1:
         raise ReIDError(f"columns is {columns} and limit {limit}; expected 1 or more of both.")
     pictures = max((len(cell.pictures) for cell in cells), default=2)
-    captions = max((len(cell.lines) for cell in cells), default=2)
-    width, height = pictures * (side + 2) - 2 + 2 * FRAME, side + 2 * FRAME + captions * LINE
+    width = pictures * (side + 2) - 2 + 2 * FRAME
+    cells = [replace(cell, lines=_lines(cell, width)) for cell in cells]
+    height = side + 2 * FRAME + max((len(cell.lines) for cell in cells), default=2) * LINE
     rows = max(1, math.ceil(len(cells) / columns))
     columns = max(1, min(columns, len(cells)))
     whole = GAP + max(columns * (width + 2 * GAP), 2 * (2 * CELL + 2 * FRAME + 2 + 2 * GAP))
@@ -175,6 +176,12 @@ def _draw(
         corner = GAP + number % columns * (width + 2 * GAP), header + GAP + number // columns * (height + 2 * GAP)
         _draw_cell(canvas, corner, width, cell, side)
     return save_picture(canvas, Path(path))
+
+
+def _lines(cell: _Cell, width: int) -> tuple[str, ...]:
+    """Broken between words where a line is wider than its pictures."""
+    parts = (broken(plain_text(line), font_for(line, _SMALL), width) or [""] for line in cell.lines)
+    return tuple(line for part in parts for line in part)
 
 
 def _draw_cell(canvas: Image.Image, corner: tuple[int, int], width: int, cell: _Cell, side: int) -> None:

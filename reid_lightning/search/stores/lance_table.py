@@ -61,10 +61,8 @@ class LanceTable:
             known = 0 if self.folder is None else self.folder.newest_version()
             table = self._newest(make)
             if table.version < known and self._opened == identity:
-                self._table, behind = (
-                    None,
-                    behind + 1,
-                )  # open it again: a commit, or another table, may have come
+                self._table = None  # opened again: a commit, or another table, may have come between
+                behind += 1
                 if behind < _LOOKS:
                     continue
                 raise damaged(

@@ -65,8 +65,7 @@ def follow(
             f"pictures=scenes: the {detector.name} detector compares the frames of a video and finds nothing in a "
             "picture. Choose detector=yolox or detector=torchvision, or pictures=crops if each shows one vehicle."
         )
-    detects = pictures == "scenes" or (pictures == "auto" and detector.works_on_pictures)
-    track = 0
+    detects, track = detects_in_pictures(detector, pictures), 0
     for frame in source:
         found = detector.detect(frame.picture) if detects else Detections.none()
         if not detects or (whole_if_none and pictures == "auto" and len(found) == 0):
@@ -77,6 +76,11 @@ def follow(
         )
         track += len(found)
         yield Step(frame, boxes, tuple(box.track for box in boxes))
+
+
+def detects_in_pictures(detector: Detector, pictures: Pictures) -> bool:
+    """Whether vehicles are looked for in pictures; else each picture is one."""
+    return pictures == "scenes" or (pictures == "auto" and detector.works_on_pictures)
 
 
 def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..., VehicleTracker]) -> Iterator[Step]:

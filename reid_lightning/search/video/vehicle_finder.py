@@ -9,13 +9,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from reid_lightning.drawing.tables import count
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import PlateReader, PlateVote, vote
 from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
 from reid_lightning.search.video.best_crops import BestCrops, KeptCrop
 from reid_lightning.search.video.detectors import Detector
 from reid_lightning.search.video.sources import Source
-from reid_lightning.search.video.track_source import Pictures, Step, follow
+from reid_lightning.search.video.track_source import Pictures, Step, detects_in_pictures, follow
 from reid_lightning.search.video.tracking import VehicleTracker
 
 WORTH_KEEPING = 0.5
@@ -39,6 +40,8 @@ class FoundVehicle:
     plate: PlateVote | None
     frame: Frame | None = None
     confirmed: bool = True
+    detector: str = ""
+    """By which it was found; "none": the picture is the vehicle, and nothing was detected in it."""
 
 
 @dataclass
@@ -55,15 +58,15 @@ class TrackCounts:
     moved: int = 0
     """Seen while the camera moved, by a detector that needs a fixed one."""
 
-    def describe(self, found: str) -> str:
-        """`28 tracks: 23 registered, 5 left out: 3 too short, 2 poor pictures`; `found` is the word for those found."""
+    def describe(self, found: str, *, in_video: bool = True) -> str:
+        """`28 tracks: 23 registered, 5 left out: 3 too short, 2 poor pictures`; `found` is the word for those found; in
+        pictures the tracks are `vehicles`."""
         reasons = (
             *((self.small, "too small"), (self.short, "too short"), (self.poor, "poor pictures")),
             (self.moved, "while the camera moved"),
         )
         left = sum(number for number, _ in reasons)
-        tracks = self.found + left
-        said = f"{tracks:,} track{'' if tracks == 1 else 's'}: {self.found:,} {found}"
+        said = f"{count(self.found + left, 'track' if in_video else 'vehicle')}: {self.found:,} {found}"
         if left:
             said += f", {left:,} left out: {', '.join(f'{number:,} {why}' for number, why in reasons if number)}"
         return said
@@ -170,5 +173,14 @@ class VehicleFinder:
         readings = [self._plate_reader.read(crop.picture) for crop in crops]
         plate = vote(readings, patterns=self._plate_reader.patterns, min_confidence=self._min_plate_confidence)
         kind = max(sorted(known), key=lambda name: known[name])
-        confirmed = self.detector.knows_vehicles or (frame is not None and self._pictures == "crops")
-        return FoundVehicle(track, kind, tuple(crops), grown.first, grown.last, grown.frames, plate, frame, confirmed)
+        detected = frame is None or detects_in_pictures(self.detector, self._pictures)
+        return FoundVehicle(
+            track,
+            kind,
+            tuple(crops),
+            *(grown.first, grown.last, grown.frames),
+            plate,
+            frame,
+            confirmed=self.detector.knows_vehicles or (frame is not None and self._pictures == "crops"),
+            detector=self.detector.name if detected else "none",
+        )
