@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -117,6 +118,14 @@ def test_the_ground_is_six_small_files():
     assert flat == GROUND
     outside = {room.split(".")[0] for module in GROUND for room in OWN[module]} - GROUND
     assert not outside, "the ground stands on nothing"
+
+
+def test_the_table_of_the_rooms_has_them_in_the_order_of_their_imports():
+    table = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8").split("What flows")[0]
+    order = re.findall(r"^\| `(\w+)/` \|", table, flags=re.MULTILINE)
+    graph = {room: targets - GROUND for room, targets in rooms(1).items() if room not in {*GROUND, ""}}
+    assert sorted(order) == sorted(graph)
+    assert [(room, target) for room in order for target in graph[room] if order.index(target) > order.index(room)] == []
 
 
 def test_no_file_is_part_of_a_circle():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from reid_lightning.data.packed_picture import PackedPicture
@@ -27,6 +27,9 @@ class VehicleImage:
     type: str | None = None
     viewpoint: str | None = None
 
+
+NAMES = tuple(field.name for field in fields(VehicleImage))[1:]
+"""What can be known of a picture, as tables, patterns of file names and losses call it."""
 
 Split = tuple[VehicleImage, ...]
 

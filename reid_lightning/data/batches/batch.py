@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-TARGETS = ("identity", "camera", "viewpoint", "colour", "type")
-"""What a network can learn of a picture: fields of `VehicleImage`."""
+from reid_lightning.data.records import NAMES
+
+TARGETS = tuple(name for name in NAMES if name != "track")
+"""What a network can learn of a picture."""
 
 
 class Batch(NamedTuple):

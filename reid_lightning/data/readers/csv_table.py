@@ -14,13 +14,13 @@ from typing import Literal
 
 from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
-from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.records import NAMES, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, stored_path
 
 REQUIRED = ("path", "identity")
-OPTIONAL = ("camera", "track", "split", "colour", "type", "viewpoint")
+OPTIONAL = (*NAMES[1:], "split")
 
 
 def read_csv(
@@ -64,7 +64,7 @@ def read_csv(
         if splits and (split is None) != (splits[-1] is None):
             raise ReIDError(f"{path}, line {number}: a split is given for some pictures only; give all or none.")
         splits.append(split)
-        known = {name: row[name] for name in ("camera", "track", "colour", "type", "viewpoint")}
+        known = {name: row[name] for name in NAMES[1:]}
         images.append(VehicleImage(stored_path(folder, picture), identity, **known))
     if not images:
         raise ReIDError(f"{path} has a header but no pictures; expected one line for each.")

@@ -24,12 +24,12 @@ from typing import Literal
 from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pictures
 from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
-from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.data.records import NAMES, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
 from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
 
-GROUPS = ("identity", "camera", "track", "split", "colour", "type", "viewpoint")
+GROUPS = (*NAMES, "split")
 """Names a pattern's groups may have; identity is required."""
 
 _logger = logging.getLogger(__name__)
