@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -52,9 +52,7 @@ def save_picture(picture: Image.Image, path: Path, **options: Any) -> Path:
 
     content = io.BytesIO()  # on a full disk Pillow itself leaves a cut JPEG and says nothing
     picture.save(content, format=registered_extensions()[path.suffix.lower()], **options)
-    with replacing(path) as unfinished:
-        unfinished.write_bytes(content.getvalue())
-    return path
+    return write_atomically(path, content.getvalue())
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -90,10 +88,10 @@ def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
         )
 
 
-def write_atomically(path: Path, text: str) -> Path:
-    """Write `text` into a file that appears whole or not at all."""
+def write_atomically(path: Path, content: str | bytes) -> Path:
+    """Write text, in UTF-8, or bytes into a file that appears whole or not at all."""
     with replacing(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
@@ -112,8 +110,7 @@ def staged(folder: Path, contents: Sequence[bytes]) -> Iterator[list[Path]]:
         for path, content in zip(files, contents, strict=True):
             with path.open("xb") as file:
                 file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+                flush(file)
         yield files
     finally:
         for path in files:
@@ -138,6 +135,12 @@ def link(source: Path, target: Path) -> None:
 def hidden_beside(path: Path) -> Path:
     """A name that no reader looks at and no other writer uses."""
     return path.with_name(f".{uuid.uuid4().hex}{UNFINISHED}")
+
+
+def flush(file: BinaryIO) -> None:
+    """Make what is in an open file last."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def flush_folder(folder: Path) -> None:

@@ -22,7 +22,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from reid_lightning.atomic import exchange, is_alive, replacing
+from reid_lightning.atomic import exchange, is_alive, write_atomically
 from reid_lightning.bundle.model_card import model_card
 from reid_lightning.bundle.weights import RECORD, build_with, read_weights
 from reid_lightning.data.images.preprocessing import Preprocessing
@@ -265,10 +265,8 @@ _ReadableDumper.add_representer(tuple, _ReadableDumper.sequence)
 
 
 def _write_options(folder: Path, options: BundleOptions) -> None:
-    with replacing(folder / CARD_NAME) as unfinished:
-        unfinished.write_text(model_card(options.as_dict()), encoding="utf-8")
-    with replacing(folder / OPTS_NAME) as unfinished:
-        unfinished.write_text(yaml.dump(options.as_dict(), Dumper=_ReadableDumper, sort_keys=False), encoding="utf-8")
+    write_atomically(folder / CARD_NAME, model_card(options.as_dict()))
+    write_atomically(folder / OPTS_NAME, yaml.dump(options.as_dict(), Dumper=_ReadableDumper, sort_keys=False))
 
 
 def _options(values: Any, *, where: str) -> BundleOptions:

@@ -19,7 +19,7 @@ from reid_lightning.bundle import bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.models import ReIDModel
-from reid_lightning.untrusted.checksums import UNSEALED, seal_onnx
+from reid_lightning.untrusted.checksums import write_checksum
 
 FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": "model.onnx", "pt2": "model.pt2"}
 BATCH_SIZES = (1, 2, 5)
@@ -63,8 +63,8 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     Input `images`: preprocessed pictures (batch, 3, height, width) float32. Output `embeddings`: (batch, dim) float32,
     L2-normalised: consumers must not normalise pictures or embeddings a second time. `model.onnx` has another output,
     `raw_embeddings`: the same before they are normalised. Both files carry `fingerprint` (that of the bundle) and
-    `preprocessing` (JSON), as metadata of the ONNX model, which has its own `sha256` there too, and as extra files of
-    the .pt2 archive.
+    `preprocessing` (JSON), as metadata of the ONNX model and as extra files of the .pt2 archive. Beside each is its
+    checksum, `model.onnx.sha256`.
 
     Returns:
         The largest absolute difference to eager over batches of 1, 2 and 5.
@@ -90,6 +90,7 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
                 f"{FILE_NAMES[kind]} differs from eager by {difference:.2g}; at most {TOLERANCE:g} is accepted, so the "
                 "file was not kept."
             )
+    write_checksum(folder / FILE_NAMES[kind])
     return difference
 
 
@@ -120,9 +121,8 @@ def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: dict[str, 
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         verbose=False,
     )
-    program.model.metadata_props.update(metadata | UNSEALED)
+    program.model.metadata_props.update(metadata)
     program.save(path, external_data=False)
-    seal_onnx(path)
 
 
 def _reload_onnx(path: Path) -> Callable[[Tensor], Tensor]:

@@ -26,7 +26,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from reid_lightning.atomic import is_alive, replacing
+from reid_lightning.atomic import is_alive, write_atomically
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.redaction import without_password
@@ -121,8 +121,7 @@ def hold(folder: Path) -> None:
             f"{folder} is in use by another run, or one that was killed: {left}; from here it cannot be told. If it is "
             f"gone, remove {folder / HOLDER}; else give this one a folder of its own: hydra.run.dir=<folder>."
         )
-    with replacing(folder / HOLDER) as unfinished:
-        unfinished.write_text(json.dumps(asdict(Holder.here()), indent=2) + "\n", encoding="utf-8")
+    write_atomically(folder / HOLDER, json.dumps(asdict(Holder.here()), indent=2) + "\n")
     _locks[folder] = lock
     os.environ[_HELD] = os.pathsep.join([*_held(), os.fspath(folder.resolve())])
 

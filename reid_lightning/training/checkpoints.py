@@ -22,7 +22,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
-from reid_lightning.atomic import is_alive
+from reid_lightning.atomic import flush, flush_folder, is_alive
 
 LAST_NAME = "last.ckpt"
 
@@ -59,7 +59,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        flush_folder(path.parent)
         if (saved := OF_SLURM.fullmatch(path.name)) is not None:
             for other in path.parent.glob("hpc_ckpt_*.ckpt"):
                 number = OF_SLURM.fullmatch(other.name)
@@ -93,8 +93,7 @@ def _write(checkpoint: dict[str, Any], path: Path, *, name: Path) -> None:
     try:
         with path.open("wb") as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
     except RuntimeError as error:  # torch hides what the file system said
         cause = error.__context__
         if isinstance(cause, OSError):
@@ -114,19 +113,6 @@ def _keep(path: Path) -> None:
         return
     second_name.replace(previous_of(path))
     second_name.unlink(missing_ok=True)  # renaming does nothing when both are one file
-
-
-def _sync_folder(folder: Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # not every system can open a folder
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        return
-    finally:
-        os.close(descriptor)
 
 
 def checkpoint_bytes(module: nn.Module, *, averaged: bool = False) -> int:

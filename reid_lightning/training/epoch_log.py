@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import flush, write_atomically
 
 NAME = "metrics.csv"
 
@@ -90,13 +89,12 @@ class CSVLog(Logger):
         """Force what is written to the disk."""
         if self.path.exists():
             with self.path.open("rb") as file:
-                os.fsync(file.fileno())
+                flush(file)
 
     def _rewrite(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as unfinished:
-            lines = [_line(columns), *(_line(row.get(column, "") for column in columns) for row in rows)]
-            unfinished.write_text("".join(lines), encoding="utf-8", newline="")
+        lines = [_line(columns), *(_line(row.get(column, "") for column in columns) for row in rows)]
+        write_atomically(self.path, "".join(lines))
         self._columns = list(columns)
 
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, distributed
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import write_atomically
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses.weighted_sum import TOTAL, non_finite_terms
 from reid_lightning.untrusted.names import readable
@@ -49,8 +49,7 @@ def non_finite_error(
     if not bad:
         return ReIDError(f"the loss was not finite on another rank at step {step}; its message names the pictures.")
     shown = ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
-    with replacing(folder / LIST_NAME) as unfinished:
-        unfinished.write_text("".join(f"{readable(str(picture))}\n" for picture in pictures), encoding="utf-8")
+    write_atomically(folder / LIST_NAME, "".join(f"{readable(str(picture))}\n" for picture in pictures))
     names = ", ".join(str(path) for path in pictures[:_NAMED]) + (", ..." if len(pictures) > _NAMED else "")
     pictures_or_settings = "look at these pictures and at the term's settings (margin, gamma, scale)"
     rates = "lower optimizer.lr, lengthen scheduler.warmup or set trainer.gradient_clip_val"

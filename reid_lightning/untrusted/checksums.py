@@ -8,6 +8,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from reid_lightning.atomic import write_atomically
+
 _DAMAGE = (
     EOFError,
     NotImplementedError,
@@ -20,9 +22,8 @@ _DAMAGE = (
     zlib.error,
 )  # all of these come out of zipfile on damaged bytes
 
+_DIGITS = 64
 _SEAL = b"sha256\x12\x40"  # a pair of an ONNX file's metadata, as protobuf writes it: the key, then 64 bytes of value
-UNSEALED = {"sha256": "0" * 64}
-"""What `seal_onnx` needs among the metadata of an ONNX model."""
 
 
 def damage(path: Path) -> str | None:
@@ -51,31 +52,25 @@ def damage(path: Path) -> str | None:
     return None if changed is None else f"its bytes have changed, in {changed}"
 
 
-def seal_onnx(path: Path) -> None:
-    """Write into an ONNX file, whose metadata hold `UNSEALED`, the SHA-256 of all that it holds otherwise."""
-    content, seal = _unsealed(path)
-    if seal is None:
-        raise ValueError(f"{path} has no place for a checksum among its metadata")
-    start = content.rindex(_SEAL) + len(_SEAL)
-    content[start : start + 64] = hashlib.sha256(content).hexdigest().encode()
-    path.write_bytes(content)
+def write_checksum(path: Path) -> None:
+    """Write the SHA-256 of a file beside it, as `sha256sum --check` reads it."""
+    write_atomically(_beside(path), f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n")
 
 
 def onnx_damage(path: Path) -> str | None:
-    """What is wrong with the bytes of an ONNX file that `seal_onnx` has sealed, or None."""
-    content, seal = _unsealed(path)
-    if seal is None:
-        return f"no checksum in its {len(content):,} bytes"
-    return None if hashlib.sha256(content).hexdigest().encode() == seal else "its bytes have changed"
-
-
-def _unsealed(path: Path) -> tuple[bytearray, bytes | None]:
-    """The bytes of a file with zeros for its checksum, and the checksum, if there is one."""
+    """What is wrong with the bytes of an ONNX file, or None: with a checksum beside it, or within, where earlier
+    versions wrote it."""
     content = bytearray(path.read_bytes())
-    place = content.rfind(_SEAL)
-    if place < 0:
-        return content, None
-    start = place + len(_SEAL)
-    seal = bytes(content[start : start + 64])
-    content[start : start + 64] = b"0" * 64
-    return content, seal
+    if _beside(path).is_file():
+        with _beside(path).open("rb") as file:
+            expected = file.read(_DIGITS)
+    elif (place := content.rfind(_SEAL)) >= 0:  # of all the rest, with zeros in its own place
+        within = slice(place + len(_SEAL), place + len(_SEAL) + _DIGITS)
+        expected, content[within] = bytes(content[within]), b"0" * _DIGITS
+    else:
+        return f"no checksum, neither beside nor in its {len(content):,} bytes"
+    return None if hashlib.sha256(content).hexdigest().encode() == expected else "its bytes have changed"
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")

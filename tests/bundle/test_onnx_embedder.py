@@ -1,5 +1,6 @@
 """The ONNX Runtime backend: the numbers of torch, and no file that belongs to another bundle."""
 
+import hashlib
 import shutil
 import sys
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.untrusted import checksums as damage
+from reid_lightning.untrusted import checksums
 
 PREPROCESSING = Preprocessing(48, 32)
 
@@ -97,14 +98,41 @@ def test_a_missing_file_and_a_missing_package_say_what_to_do(copied, monkeypatch
         OnnxEmbedder(copied / "nowhere")
 
 
+def seal(file):
+    """Its checksum among its metadata, as it was written before it had a place beside the file."""
+    (file.parent / "model.onnx.sha256").unlink()
+    model = onnx.load(file)
+    model.metadata_props.add(key="sha256", value="0" * 64)
+    onnx.save(model, file)
+    content = file.read_bytes()
+    zeros = b"sha256\x12\x40" + b"0" * 64
+    assert content.count(zeros) == 1
+    file.write_bytes(content.replace(zeros, zeros[:8] + hashlib.sha256(content).hexdigest().encode()))
+
+
+def test_the_checksum_is_as_the_usual_tool_reads_it(copied):
+    (digest, name) = (copied / "model.onnx.sha256").read_text().split()
+    assert name == "model.onnx" and digest == hashlib.sha256((copied / name).read_bytes()).hexdigest()
+
+
+def test_a_file_with_its_checksum_within_is_read_as_before(copied, pictures):
+    expected = OnnxEmbedder(copied).embed(pictures)
+    seal(copied / "model.onnx")
+    torch.testing.assert_close(OnnxEmbedder(copied).embed(pictures), expected)
+
+
 @pytest.mark.parametrize("change", ["cut", "flipped", "emptied", "unsealed"])
-def test_a_damaged_file_is_named(copied, change):
+@pytest.mark.parametrize("within", [False, True], ids=["beside", "within"])
+def test_a_damaged_file_is_named(copied, change, within):
     file = copied / "model.onnx"
+    if within:
+        seal(file)
     content = bytearray(file.read_bytes())
     if change == "flipped":
         content[len(content) // 2] ^= 1  # one bit of one weight, which would give other numbers
     elif change == "unsealed":
         content = content.replace(b"sha256", b"sha255")
+        (copied / "model.onnx.sha256").unlink(missing_ok=True)
     else:
         content = content[: 5000 if change == "cut" else 0]
     file.write_bytes(content)
@@ -113,13 +141,10 @@ def test_a_damaged_file_is_named(copied, change):
 
 
 def test_a_file_that_another_tool_has_written_is_no_model(copied):
-    (copied / "model.onnx").write_bytes(b"\x0a\x06sha256\x12\x40" + b"0" * 64)
-    damage.seal_onnx(copied / "model.onnx")
+    (copied / "model.onnx").write_bytes(b"no metadata")
+    checksums.write_checksum(copied / "model.onnx")
     with pytest.raises(ReIDError, match="not a readable ONNX model"):
         OnnxEmbedder(copied)
-    (copied / "model.onnx").write_bytes(b"no metadata")
-    with pytest.raises(ValueError, match="no place for a checksum"):
-        damage.seal_onnx(copied / "model.onnx")
 
 
 def test_a_model_that_fails_or_gives_no_number_is_named(copied, pictures, monkeypatch):
@@ -153,9 +178,8 @@ def test_a_file_that_does_not_say_where_it_is_from_is_refused(copied):
     model = onnx.load(copied / "model.onnx")
     assert {entry.key for entry in model.metadata_props} >= {"fingerprint", "preprocessing"}
     del model.metadata_props[:]
-    model.metadata_props.add(key="sha256", value="0" * 64)
     onnx.save(model, copied / "model.onnx")
-    damage.seal_onnx(copied / "model.onnx")
+    checksums.write_checksum(copied / "model.onnx")
     with pytest.raises(ReIDError, match="does not say which bundle"):
         OnnxEmbedder(copied)
 

@@ -229,7 +229,7 @@ def assert_equal(first, second, where=""):
         assert first.keys() == second.keys(), where
         for key in first:
             assert_equal(first[key], second[key], f"{where}.{key}")
-    elif isinstance(first, list):
+    elif isinstance(first, list | tuple):
         assert len(first) == len(second), where
         for number, pair in enumerate(zip(first, second, strict=True)):
             assert_equal(*pair, f"{where}[{number}]")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from reid_lightning.atomic import flush
 from reid_lightning.data.packed_picture import PackedPicture
 
 _BLOCK = tarfile.BLOCKSIZE  # 512 bytes, in multiples of which a tar file is written
@@ -82,8 +82,7 @@ class TarShards:
             return
         self._write(bytes(2 * _BLOCK))  # the end of a tar file
         with self._file as file:
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         self.sizes[self._name], self.sums[self._name] = self._position, self._digest.hexdigest()
         self._file = None
 

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import write_atomically
 from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.data.shards.index import INDEX, NAMES, SPLITS, save_index
@@ -135,8 +135,7 @@ def _write_all(dataset: VehicleDataset, images: list[_Stored], folder: Path, *, 
             )
     save_index(_repacked(dataset, packed), folder, sizes=shards.sizes)
     sums = {**shards.sums, INDEX: hashlib.sha256((folder / INDEX).read_bytes()).hexdigest()}
-    with replacing(folder / SUMS) as unfinished:
-        unfinished.write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), encoding="ascii")
+    write_atomically(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
 
 
 def _key(image: VehicleImage, number: int) -> str:

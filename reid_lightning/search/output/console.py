@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.drawing.tables import Name, count, middle_shortened, new_table, print_written, titled
 from reid_lightning.search.matching.threshold import Threshold
@@ -121,8 +121,7 @@ class RegisteredFiles:
 
     def write(self) -> None:
         """Write both files, and say what is where now."""
-        with replacing(self._folder / "registered.json") as unfinished:
-            unfinished.write_text(json.dumps(self._sources, indent=2) + "\n", encoding="utf-8")
+        write_atomically(self._folder / "registered.json", json.dumps(self._sources, indent=2) + "\n")
         if self._pictures:
             shown = "" if self._all == len(self._pictures) else f"The first {len(self._pictures):,} of them."
             explained = "Each with its best picture, the plate that was read (and how sure that is), camera and time."

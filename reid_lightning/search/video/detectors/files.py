@@ -15,7 +15,7 @@ from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from reid_lightning.atomic import replacing
+from reid_lightning.atomic import write_atomically
 from reid_lightning.errors import ReIDError
 
 _WAIT, _ALL_SECONDS = 15.0, 120.0  # for an answer, and for all of it
@@ -84,8 +84,7 @@ def fetch(known: KnownFile, folder: Path | None = None, *, address: str | None =
     _check(known, content, address or known.address, "Nothing was kept.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as unfinished:
-            unfinished.write_bytes(content)
+        write_atomically(path, content)
     except OSError as error:
         raise ReIDError(f"{path} cannot be written: {error.strerror or error}.") from error
     return path
