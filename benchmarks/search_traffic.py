@@ -25,8 +25,9 @@ from traffic_judge import Tally, judge_registration, judge_search, owners
 from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.track_decisions import TrackDecision
-from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.records import Match
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.settings import threshold_of

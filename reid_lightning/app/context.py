@@ -27,7 +27,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.gallery.optional_index import OptionalIndex
-from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.search_options import SearchOptions
+from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.registration import Registrar
 from reid_lightning.search.settings import settings_of
 from reid_lightning.search.stores.base import NoVectorsError

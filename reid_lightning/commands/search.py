@@ -12,7 +12,8 @@ from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.search_options import SearchOptions
+from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.output.console import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.output.search_files import SearchFiles
 from reid_lightning.search.settings import camera_of, name_of, seconds_since_1970, threshold_of, where_of

@@ -13,38 +13,21 @@ import pytest
 import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
+from toy_calibration import calibration
+from toy_clips import scene, write_clip
 
 from reid_lightning.app import uploads
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
-from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.plates.names import unknown_name
 from reid_lightning.search.records import Crop, Sighting
 
 PROJECT = Path(__file__).parents[2]
-
-from toy_clips import scene, write_clip  # noqa: E402
-
 HOSTILE = "**[x](javascript:1)** <img src=x onerror=alert(1)>"
-CALIBRATION = Calibration(
-    threshold=0.83,
-    similarity=True,
-    false_match_rate=0.01,
-    measured_false_match_rate=0.01,
-    true_match_rate=0.75,
-    queries_with_false_match=0.5,
-    same_pairs=400,
-    different_pairs=2000,
-    queries=40,
-    gallery=60,
-    metric="cosine",
-    junk="none",
-    protocol="image to image",
-    histogram={"low": 0.0, "high": 1.0, "same": [0, 0, 100, 300], "different": [1500, 480, 0, 20]},
-).as_dict()
+CALIBRATION = calibration(0.83, (0, 0, 100, 300), (1500, 480, 0, 20)).as_dict()
 
 
 def make_bundle(folder, *, seed=0, calibration=None):

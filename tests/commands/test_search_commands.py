@@ -7,30 +7,15 @@ import shutil
 import av
 import pytest
 from PIL import Image
+from toy_calibration import calibration
 from toy_clips import scene, write_clip
 
 from reid_lightning import atomic
 from reid_lightning.bundle.bundle import store_calibration
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search.gallery import Gallery
 
-CALIBRATION = Calibration(
-    threshold=0.94,
-    similarity=True,
-    false_match_rate=0.01,
-    measured_false_match_rate=0.009,
-    true_match_rate=0.5,
-    queries_with_false_match=0.2,
-    same_pairs=100,
-    different_pairs=1000,
-    queries=20,
-    gallery=55,
-    metric="cosine",
-    junk="none",
-    protocol="image to image",
-    histogram=CompactHistogram(0.0, 1.0, (0, 0, 0, 10, 90), (300, 200, 200, 290, 10)),
-)
+CALIBRATION = calibration(0.94, (0, 0, 0, 10, 90), (300, 200, 200, 290, 10))
 FAST = ["plate_reader=none", "detector.warm_up=3"]
 
 

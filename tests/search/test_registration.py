@@ -13,8 +13,9 @@ from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
-from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.plates import unknown_name
 from reid_lightning.search.records import Filter
 from reid_lightning.search.registration import Registrar

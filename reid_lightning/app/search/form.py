@@ -17,8 +17,8 @@ from reid_lightning.app.widgets import keep_fields
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search import Embedder
 from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.threshold import Threshold
-from reid_lightning.search.matching.vehicle_search import SearchOptions
 from reid_lightning.search.records import Filter
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"

@@ -17,8 +17,8 @@ from reid_lightning.app.uploads import check_pictures
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder
 from reid_lightning.search.matching.scoring import filter_matches
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.track_decisions import TrackDecision
-from reid_lightning.search.matching.vehicle_search import SearchOptions
 from reid_lightning.search.output.search_files import SearchFiles
 from reid_lightning.search.records import Match, time_code
 from reid_lightning.search.video.sources import Source, open_source

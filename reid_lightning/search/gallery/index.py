@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.changes import Restored
+from reid_lightning.search.gallery.crop_embedding import BATCH, Crops, Embed, OnProgress, parts, records_of
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
@@ -23,13 +21,7 @@ from reid_lightning.search.stores.base import VectorStore, read_whole
 
 _logger = logging.getLogger(__name__)
 
-Embed = Callable[[Sequence[Image.Image]], np.ndarray]
-"""Pictures to vectors (N, dim) of length 1."""
-OnProgress = Callable[[int, int], None]
-"""Is called with the crops that are done, and all of them."""
-
 _LOOKS_AGAIN = 2  # of a sync that was overtaken by others, who may go on for ever
-_BATCH = 256  # crops embedded and stored at a time
 _MOVED = 4096  # records
 
 
@@ -64,7 +56,7 @@ class GalleryIndex:
     def __init__(self, gallery: Gallery, store: VectorStore, embed: Embed | None = None) -> None:
         self.gallery = gallery
         self.store = store
-        self._embed = embed
+        self._crops = Crops(gallery, embed)
 
     def add(self, sighting: Sighting, vectors: np.ndarray | None = None) -> bool:
         """Store the vectors of a sighting that `Gallery.add` has kept, wherever it is now.
@@ -90,10 +82,10 @@ class GalleryIndex:
         if all(record.id in known for record in records):
             return False
         if vectors is None:
-            pictures = self._pictures(stored)
+            pictures = self._crops.pictures_of(stored)
             if pictures is None:
                 return False
-            vectors = self._embedded(pictures)
+            vectors = self._crops.embedded(pictures)
         return any(self._settle(records, vectors).values())
 
     def sync(self, *, on_progress: OnProgress | None = None) -> IndexReport:
@@ -119,20 +111,20 @@ class GalleryIndex:
         problems: list[str] = []
         wanted: dict[str, VectorRecord] = {}
         missing: list[tuple[VectorRecord, Path]] = []
-        for record, path in self._crops(problems):  # after the store: whoever adds now is on disk before he is there
+        for record, path in self._crops.all(problems):  # after the store: whoever adds is on the disk first
             wanted[record.id] = record
             if record.id not in indexed:
                 missing.append((record, path))
         changed = {record.vehicle for record in indexed.values() if wanted.get(record.id, record) != record}
         unseen = [record for record in indexed.values() if record.id not in wanted]
         removed, overtaken = 0, list[VectorRecord]()
-        for part in _parts(unseen, _MOVED):  # what is damaged, or was moved while we read, is there nevertheless
+        for part in parts(unseen, _MOVED):  # what is damaged, or was moved while we read, is there nevertheless
             after = self._settle(part, None, stored=part)
             removed += sum(record is None for record in after.values())
             changed |= {record.vehicle for record in part if after[record.id] not in (None, record)}
-        moved = sum(self._follow(vehicles) for vehicles in _parts(sorted(changed), _BATCH))
+        moved = sum(self._follow(vehicles) for vehicles in parts(sorted(changed), BATCH))
         embedded = 0
-        for records, vectors in self._embed_all(missing, problems, on_progress, overtaken):
+        for records, vectors in self._crops.embed_all(missing, problems, on_progress, overtaken):
             after = self._settle(records, vectors)
             embedded += sum(record is not None for record in after.values())
             overtaken += [record for record in records if after[record.id] != record]
@@ -143,8 +135,8 @@ class GalleryIndex:
         """Embed everything again; searches see the old vectors until all are there. Works on a store of another model
         that was opened with `any_model=True`."""
         problems: list[str] = []
-        crops = list(self._crops(problems))
-        self.store.replace(self._embed_all(crops, problems, on_progress, []))
+        crops = list(self._crops.all(problems))
+        self.store.replace(self._crops.embed_all(crops, problems, on_progress, []))
         later = self.sync()  # what others registered meanwhile
         return replace(later, embedded=later.total, problems=tuple(dict.fromkeys([*problems, *later.problems])))
 
@@ -266,72 +258,7 @@ class GalleryIndex:
             for record in records
         }
 
-    def _crops(self, problems: list[str]) -> Iterator[tuple[VectorRecord, Path]]:
-        for sighting in self.gallery.sightings(on_problem=problems.append):
-            yield from zip(records_of(sighting), self.gallery.crop_paths(sighting), strict=True)
-
-    def _embed_all(
-        self,
-        crops: Sequence[tuple[VectorRecord, Path]],
-        problems: list[str],
-        on_progress: OnProgress | None,
-        overtaken: list[VectorRecord],
-    ) -> Iterable[tuple[list[VectorRecord], np.ndarray]]:
-        """Crops that cannot be read become problems, or `overtaken` where they were moved or deleted meanwhile."""
-        done = 0
-        for part in _parts(crops, _BATCH):
-            records, pictures = [], []
-            for record, path in part:
-                try:
-                    pictures.append(load_image(path))
-                    records.append(record)
-                except ReIDError as error:
-                    if path.exists():
-                        problems.append(str(error))
-                    else:
-                        overtaken.append(record)
-            if records:
-                yield records, self._embedded(pictures)
-            done += len(part)
-            if on_progress is not None:
-                on_progress(done, len(crops))
-
-    def _pictures(self, sighting: Sighting) -> list[Image.Image] | None:
-        """The crops of a sighting, wherever they are by now; None: it was deleted meanwhile."""
-        again = False
-        while True:
-            try:
-                return [load_image(path) for path in self.gallery.crop_paths(sighting)]
-            except ReIDError:
-                now = self.gallery.find(sighting.id)
-                if now is None:
-                    return None
-                if now == sighting and again:  # it has not moved, it is damaged
-                    raise
-                again, sighting = now == sighting, now
-
-    def _embedded(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        if self._embed is None:
-            raise ReIDError("Crops are without vectors, and there is no model to embed them with; give a bundle.")
-        return np.asarray(self._embed(pictures), dtype=np.float32)
-
-
-def records_of(sighting: Sighting) -> list[VectorRecord]:
-    """What the store keeps of a sighting as the gallery gives it: one record for each crop, in their order. Its time is
-    when the vehicle came into view."""
-    return [
-        VectorRecord(
-            f"{sighting.id}-{number}", sighting.id, sighting.vehicle, sighting.camera, sighting.type, sighting.start
-        )
-        for number in range(len(sighting.crops))
-    ]
-
 
 def _moved(record: VectorRecord, vehicle: str, sighting: str) -> VectorRecord:
     number = record.id.rpartition("-")[2]
     return replace(record, id=f"{sighting}-{number}", sighting=sighting, vehicle=vehicle)
-
-
-def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

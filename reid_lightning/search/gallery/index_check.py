@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from reid_lightning.search.gallery.index import records_of
+from reid_lightning.search.gallery.crop_embedding import records_of
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.stores.base import VectorStore
 

@@ -19,24 +19,22 @@ from reid_lightning.search.stores.base import (
     SCAN_ROWS,
     StoreError,
     again,
-    best_first,
     check_batch,
     check_filter,
     check_search,
     settle_model,
 )
-from reid_lightning.search.stores.exact import ExactVectors, to_records
+from reid_lightning.search.stores.exact import to_records
 from reid_lightning.search.stores.lance_errors import damaged, is_engine_error, without_panics_shown
 from reid_lightning.search.stores.lance_rows import (
     FIELDS,
     clause_of,
-    have_length_1,
     model_of,
     one_of,
     schema_of,
     to_table,
-    vectors_of,
 )
+from reid_lightning.search.stores.lance_search import PARTITION_ROWS, LanceSearch, has_index
 from reid_lightning.search.stores.lance_table import LanceTable
 
 with extra("search"):
@@ -47,9 +45,6 @@ with extra("search"):
 
 _TIDY_EVERY = 64  # writes of this process: each leaves a small file and a version
 _KEEP_VERSIONS = timedelta(minutes=10)  # other processes may still read them
-_PARTITION_ROWS = 4096  # of the index; it holds a byte a number: product codes take minutes to train on float16
-_REFINE = 10  # times top_k candidates are compared again by their full vectors
-_SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
 
 T = TypeVar("T")
 
@@ -69,8 +64,8 @@ class LanceStore:
     ) -> None:
         self._uri, self._exact_up_to, self._any_model = uri, exact_up_to, any_model
         self._at = LanceTable(uri, name, checked_up_to=exact_up_to)
+        self._search = LanceSearch(uri, exact_up_to)
         self._writes = 0
-        self._copy: tuple[object, ExactVectors] | None = None  # of a version
         self._make = schema_of(*model) if create and model is not None else None
         if model is not None:
             self.fingerprint, self.dim = model
@@ -135,12 +130,7 @@ class LanceStore:
 
         def find(table: Table) -> list[list[Hit]]:
             self._at.require_complete()
-            if table.count_rows() <= self._exact_up_to:
-                return self._in_memory(table).search(vectors, top_k=top_k, where=where)
-            clause = clause_of(where)
-            if clause is not None and table.count_rows(clause) <= self._exact_up_to:
-                return self._load(table, clause).search(vectors, top_k=top_k, where=Filter())
-            return [self._search_files(table, vector, top_k, clause) for vector in vectors]
+            return self._search.find(table, self._at.version, vectors, top_k=top_k, where=where)
 
         return self._read(find)
 
@@ -162,7 +152,7 @@ class LanceStore:
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
         """See `VectorStore`."""
         for table in self._batches(where, [*FIELDS, "vector"]):
-            yield to_records(table), self._vectors(table).astype(np.float32)
+            yield to_records(table), self._search.vectors(table).astype(np.float32)
 
     def require_complete(self) -> None:
         """See `VectorStore`."""
@@ -182,7 +172,7 @@ class LanceStore:
                     probe = vectors[0]
                 self.require_complete()
                 if self.count():
-                    self._read(lambda table: self._search_files(table, probe, 1, None))
+                    self._read(lambda table: self._search.in_files(table, probe, 1, None))
         except ReIDError as error:
             return [str(error)]
         return []
@@ -193,12 +183,12 @@ class LanceStore:
             self._writes = 0
             table.optimize(cleanup_older_than=_KEEP_VERSIONS)
             large = table.count_rows() > self._exact_up_to
-            new = large and not _has_index(table)
+            new = large and not has_index(table)
         if new:
             with self._at.errors("indexed"), self._at.whole():
                 table = self._latest()
                 table.create_scalar_index("id", replace=True)
-                partitions = max(1, table.count_rows() // _PARTITION_ROWS)
+                partitions = max(1, table.count_rows() // PARTITION_ROWS)
                 table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
                 with self._locked():
                     self._latest()
@@ -223,7 +213,7 @@ class LanceStore:
 
     def close(self) -> None:
         """See `VectorStore`."""
-        self._copy = None
+        self._search.forget()
 
     def _latest(self) -> Table:
         """The newest version, if it is still of our model."""
@@ -252,42 +242,6 @@ class LanceStore:
             for batch in reader:
                 if batch.num_rows:
                     yield pa.Table.from_batches([batch])
-
-    def _in_memory(self, table: Table) -> ExactVectors:
-        version = self._at.version
-        if self._copy is None or self._copy[0] != version:
-            self._copy = version, self._load(table, None)
-        return self._copy[1]
-
-    def _load(self, table: Table, clause: str | None) -> ExactVectors:
-        query = table.search().select([*FIELDS, "vector"])
-        rows = (query if clause is None else query.where(clause)).to_arrow()
-        return ExactVectors(rows.select(FIELDS), self._vectors(rows))
-
-    def _vectors(self, rows: pa.Table) -> np.ndarray:
-        vectors = vectors_of(rows, self.dim)
-        if not have_length_1(vectors):
-            raise damaged(f"The vector store {self._uri} cannot be read: it holds vectors that are not of length 1.")
-        return vectors
-
-    def _search_files(self, table: Table, vector: np.ndarray, top_k: int, clause: str | None) -> list[Hit]:
-        limit = top_k + _SPARE
-        while True:
-            query = table.search(vector, vector_column_name="vector").distance_type("cosine")  # type: ignore[attr-defined]
-            if clause is None and _has_index(table):
-                # All partitions: a sixth of them held .8 of the answers, and reading the small codes takes little
-                # beside comparing the best again by their full vectors.
-                partitions = table.count_rows() // _PARTITION_ROWS + 1
-                query = query.nprobes(partitions).refine_factor(_REFINE)
-            else:
-                query = query.bypass_vector_index()
-            if clause is not None:
-                query = query.where(clause, prefilter=True)
-            found = query.select([*FIELDS, "_distance"]).limit(limit).to_arrow()
-            scores = (1 - found["_distance"].to_numpy()).tolist()
-            if len(scores) < limit or scores[top_k - 1] != scores[-1]:
-                return best_first([Hit(*pair) for pair in zip(to_records(found), scores, strict=True)], top_k)
-            limit *= 4  # as good as the last one may be more, of which those with the first ids come
 
     def _write(self, action: Callable[[Table], object]) -> None:
         """Once more where another process, on a file system that we cannot lock, has replaced all meanwhile."""
@@ -328,10 +282,6 @@ class LanceStore:
                 table = self._at.overwrite(schema.empty_table().to_reader())
                 self._at.note()
         return table
-
-
-def _has_index(table: Table) -> bool:
-    return any("vector" in index.columns for index in table.list_indices())
 
 
 def _rows(table: Table, schema: pa.Schema) -> pa.RecordBatchReader:

@@ -79,12 +79,12 @@ def have_length_1(vectors: np.ndarray) -> bool:
     return bool((np.abs(lengths - 1) <= _LENGTH_TOLERANCE).all())
 
 
-def vectors_of(table: pa.Table, dim: int) -> np.ndarray:
+def vectors_of(table: pa.Table) -> np.ndarray:
     """The vectors (N, dim) float16 of a table."""
+    dim = table.schema.field("vector").type.list_size
     if not len(table):
         return np.empty((0, dim), np.float16)
-    column = table["vector"].combine_chunks()
-    numbers: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return numbers.reshape(-1, dim)
 
 

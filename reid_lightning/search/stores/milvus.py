@@ -5,13 +5,10 @@ The name is an alias of the collection that holds the vectors, so that a rebuilt
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -24,7 +21,6 @@ from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
     SCAN_ROWS,
-    StoreError,
     best_first,
     check_batch,
     check_filter,
@@ -33,32 +29,33 @@ from reid_lightning.search.stores.base import (
     no_vectors,
     settle_model,
 )
+from reid_lightning.search.stores.milvus_collection import (
+    CLUSTERS,
+    CONSISTENCY,
+    PATIENT_SECONDS,
+    SECONDS,
+    MilvusCollections,
+    check_collection_name,
+    milvus_errors,
+)
 from reid_lightning.search.stores.milvus_rows import FIELDS, expression_of, lets_nothing_through, to_record, to_row
 
 with extra("milvus"):
     import grpc
-    from pymilvus import DataType, MilvusClient, MilvusException
+    from pymilvus import MilvusClient, MilvusException
 
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # what it logs is raised as well
 
-_LONGEST = 4096  # bytes: texts of 1,024 are at most three times as long when quoted
-_CLUSTERS = 1024  # of the index of each segment
 _PROBES = 64  # clusters a search without filter looks into; with one: all, because few of their vectors may count
-_CONSISTENCY = "Strong"  # what was acknowledged is found
 _NUMBERS = 1 << 20  # of vectors in one message
 _QUERIES = 64
 _MOST_HITS = 16384
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
-_SECONDS = 5.0  # until a server counts as gone
-_PATIENT_SECONDS = 60.0
 _INDEX_SECONDS = 3600.0
+
+
 _NOT_FOUND = (4, 100)
-_ADVICE = (
-    (r"auth|permission|denied|credential|token|password", "Is the token right (stores.token, --token, MILVUS_TOKEN)?"),
-    (r"quota|memory|disk|no space|rate limit", "The server has no room left for it: give it some."),
-    (r"not loaded|channel|segment|corrupt|checksum", "If its data are damaged, `rebuild` makes the collection again."),
-)
 
 
 class MilvusStore:
@@ -75,21 +72,22 @@ class MilvusStore:
         create: bool,
         token: str | None = None,
     ) -> None:
-        _check_name(name)
+        check_collection_name(name)
         self._uri = without_password(uri)  # for messages
         self._name, self._exact_up_to, self._any_model = name, exact_up_to, any_model
-        with self._errors("reached"):
+        with milvus_errors(self._uri, "reached"):
             address = uri.replace("milvus://", "http://", 1)
-            self._client = MilvusClient(uri=address, token=token or "", timeout=_SECONDS)
-            collection = self._collection()
+            self._client = MilvusClient(uri=address, token=token or "", timeout=SECONDS)
+            self._collections = MilvusCollections(self._client, name, self._uri)
+            collection = self._collections.present()
             if collection is None:
                 if not create or model is None:
                     raise no_vectors(self._uri, name)
-                new = self._create(*model)
-                collection = new if self._take_name(new) else self._collection()
+                new = self._collections.create(*model)
+                collection = new if self._collections.take_name(new) else self._collections.present()
                 if collection is None:  # somebody else has made one, and dropped it again
                     raise no_vectors(self._uri, name)
-            self._current, stored = collection, self._model_of(collection)
+            self._current, stored = collection, self._collections.model_of(collection)
             if create and model is not None and not any_model and stored != model and self.count() == 0:
                 self.fingerprint, self.dim = stored = model
                 self.replace(())
@@ -105,31 +103,31 @@ class MilvusStore:
         quoted = [quote(one, safe="") for one in ids]
         for start in range(0, len(quoted), SCAN_ROWS):
             part = quoted[start : start + SCAN_ROWS]
-            self._call("written", partial(self._client.delete, ids=part, timeout=_PATIENT_SECONDS))
+            self._call("written", partial(self._client.delete, ids=part, timeout=PATIENT_SECONDS))
 
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
         """See `VectorStore`. Whatever others write before the end goes."""
-        with self._errors("written"):
-            old = self._collection()
-            for unfinished in self._client.list_collections(timeout=_SECONDS):
+        with milvus_errors(self._uri, "written"):
+            old = self._collections.present()
+            for unfinished in self._client.list_collections(timeout=SECONDS):
                 if unfinished.startswith(f"{self._name}_") and unfinished != old:
-                    self._client.drop_collection(unfinished, timeout=_SECONDS)
-            new = self._create(self.fingerprint, self.dim)
+                    self._client.drop_collection(unfinished, timeout=SECONDS)
+            new = self._collections.create(self.fingerprint, self.dim)
         try:
             for records, vectors in batches:
-                with self._errors("written"):
+                with milvus_errors(self._uri, "written"):
                     self._write(new, *check_batch(records, vectors, dim=self.dim))
-            with self._errors("written"):
-                if not self._take_name(new):
-                    self._client.alter_alias(new, self._name, timeout=_SECONDS)
+            with milvus_errors(self._uri, "written"):
+                if not self._collections.take_name(new):
+                    self._client.alter_alias(new, self._name, timeout=SECONDS)
         except BaseException:
             with suppress(MilvusException, grpc.RpcError):
-                self._client.drop_collection(new, timeout=_SECONDS)
+                self._client.drop_collection(new, timeout=SECONDS)
             raise
         self._current, self._any_model = new, False
         if old is not None:
-            with self._errors("written"):
-                self._client.drop_collection(old, timeout=_SECONDS)
+            with milvus_errors(self._uri, "written"):
+                self._client.drop_collection(old, timeout=SECONDS)
 
     def search(self, vectors: np.ndarray, *, top_k: int, where: Filter = EVERYTHING) -> list[list[Hit]]:
         """See `VectorStore`."""
@@ -143,9 +141,9 @@ class MilvusStore:
             "filter": expression_of(where),
             "limit": min(top_k + _SPARE, _MOST_HITS),
             "output_fields": FIELDS,
-            "search_params": {"metric_type": "COSINE", "params": {"nprobe": _CLUSTERS if few else _PROBES}},
-            "consistency_level": _CONSISTENCY,
-            "timeout": _PATIENT_SECONDS,
+            "search_params": {"metric_type": "COSINE", "params": {"nprobe": CLUSTERS if few else _PROBES}},
+            "consistency_level": CONSISTENCY,
+            "timeout": PATIENT_SECONDS,
         }
         found: list[list[Hit]] = []
         for start in range(0, len(vectors), _QUERIES):
@@ -162,8 +160,8 @@ class MilvusStore:
         check_filter(where)
         if lets_nothing_through(where):
             return 0
-        options = {"filter": expression_of(where), "output_fields": ["count(*)"], "consistency_level": _CONSISTENCY}
-        answer = self._call("read", lambda name: self._client.query(name, timeout=_PATIENT_SECONDS, **options))
+        options = {"filter": expression_of(where), "output_fields": ["count(*)"], "consistency_level": CONSISTENCY}
+        answer = self._call("read", lambda name: self._client.query(name, timeout=PATIENT_SECONDS, **options))
         return int(answer[0]["count(*)"])
 
     def records(self, where: Filter = EVERYTHING) -> Iterator[list[VectorRecord]]:
@@ -202,7 +200,7 @@ class MilvusStore:
         self._call("indexed", lambda name: self._client.flush(name, timeout=_INDEX_SECONDS))
         deadline = time.monotonic() + _INDEX_SECONDS
         while time.monotonic() < deadline:
-            state = self._call("indexed", lambda name: self._client.describe_index(name, "vector", timeout=_SECONDS))
+            state = self._call("indexed", lambda name: self._client.describe_index(name, "vector", timeout=SECONDS))
             rows, indexed = int(state.get("total_rows", 0)), int(state.get("indexed_rows", 0))
             if int(state.get("pending_index_rows", 0)) == 0 or indexed >= rows > 0:
                 return
@@ -214,11 +212,11 @@ class MilvusStore:
 
     def drop(self) -> None:
         """See `VectorStore`."""
-        with self._errors("dropped"):
-            collection = self._collection()
+        with milvus_errors(self._uri, "dropped"):
+            collection = self._collections.present()
             if collection is not None:
-                self._client.drop_alias(self._name, timeout=_SECONDS)
-                self._client.drop_collection(collection, timeout=_SECONDS)
+                self._client.drop_alias(self._name, timeout=SECONDS)
+                self._client.drop_collection(collection, timeout=SECONDS)
 
     def close(self) -> None:
         """See `VectorStore`."""
@@ -226,70 +224,23 @@ class MilvusStore:
 
     def _in_index(self) -> int:
         """How many vectors are in segments that are finished and may have an index; the others are few."""
-        state = self._call("read", lambda name: self._client.get_collection_stats(name, timeout=_SECONDS))
+        state = self._call("read", lambda name: self._client.get_collection_stats(name, timeout=SECONDS))
         return int(state["row_count"])
-
-    def _collection(self) -> str | None:
-        """What the name stands for at present."""
-        try:
-            collection: str = self._client.describe_alias(self._name, timeout=_SECONDS)["collection_name"]
-            return collection
-        except MilvusException as error:
-            if "not found" in str(error) or "not exist" in str(error):
-                return None
-            raise
-
-    def _create(self, fingerprint: str, dim: int) -> str:
-        """A new collection, ready to be searched, and its own name."""
-        collection = f"{self._name}_{uuid.uuid4().hex[:12]}"
-        schema = MilvusClient.create_schema(
-            auto_id=False, enable_dynamic_field=False, description=json.dumps({"format": 1, "fingerprint": fingerprint})
-        )
-        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=_LONGEST)
-        for name in FIELDS[1:-1]:
-            schema.add_field(name, DataType.VARCHAR, max_length=_LONGEST)
-        schema.add_field("time", DataType.DOUBLE)
-        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
-        index = self._client.prepare_index_params()
-        index.add_index("vector", index_type="IVF_FLAT", metric_type="COSINE", params={"nlist": _CLUSTERS})
-        self._client.create_collection(
-            collection, schema=schema, index_params=index, consistency_level=_CONSISTENCY, timeout=_PATIENT_SECONDS
-        )
-        return collection
-
-    def _take_name(self, collection: str) -> bool:
-        """Whether the name was free; if another process has taken it meanwhile, the collection goes again."""
-        if self._collection() is None:
-            with suppress(MilvusException):
-                self._client.create_alias(collection, self._name, timeout=_SECONDS)
-                return True
-            self._client.drop_collection(collection, timeout=_SECONDS)
-        return False
-
-    def _model_of(self, collection: str) -> tuple[str, int]:
-        known = self._client.describe_collection(collection, timeout=_SECONDS)
-        try:
-            dim = next(field["params"]["dim"] for field in known["fields"] if field["name"] == "vector")
-            return str(json.loads(known["description"])["fingerprint"]), int(dim)
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise StoreError(
-                f"The collection {collection} at {self._uri} was not made by this program; give another name."
-            ) from error
 
     def _write(self, collection: str, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
         size = max(1, _NUMBERS // self.dim)
         for start in range(0, len(records), size):
             pairs = zip(records[start : start + size], vectors[start : start + size], strict=True)
             rows = [{**to_row(record), "vector": vector} for record, vector in pairs]
-            self._client.upsert(collection, rows, timeout=_PATIENT_SECONDS)
+            self._client.upsert(collection, rows, timeout=PATIENT_SECONDS)
 
     def _rows(self, where: Filter, fields: list[str]) -> Iterator[list[dict[str, Any]]]:
         check_filter(where)
         if lets_nothing_through(where):
             return
         size = min(SCAN_ROWS, max(1, _NUMBERS // self.dim))
-        options = {"filter": expression_of(where), "output_fields": fields, "consistency_level": _CONSISTENCY}
-        few = self._call("read", lambda name: self._client.query(name, limit=size, timeout=_PATIENT_SECONDS, **options))
+        options = {"filter": expression_of(where), "output_fields": fields, "consistency_level": CONSISTENCY}
+        few = self._call("read", lambda name: self._client.query(name, limit=size, timeout=PATIENT_SECONDS, **options))
         if len(few) < size:
             if few:
                 yield list(few)
@@ -297,7 +248,7 @@ class MilvusStore:
         iterator = self._call("read", lambda name: self._client.query_iterator(name, batch_size=size, **options))
         try:
             while True:
-                with self._errors("read"):
+                with milvus_errors(self._uri, "read"):
                     rows = iterator.next()
                 if not rows:
                     return
@@ -307,7 +258,7 @@ class MilvusStore:
 
     def _call(self, done: str, action: Callable[[str], Any]) -> Any:
         """Do something with the present collection, again if it is replaced meanwhile."""
-        with self._errors(done):
+        with milvus_errors(self._uri, done):
             collection = self._settled()
             try:
                 return action(collection)
@@ -318,40 +269,11 @@ class MilvusStore:
 
     def _settled(self) -> str:
         """The present collection, which is still of our model."""
-        collection = self._collection()
+        collection = self._collections.present()
         if collection is None:
             raise ReIDError(f"The vector store {self._name} at {self._uri} was dropped; open it again.")
         if collection != self._current:
             model = self.fingerprint, self.dim
-            settle_model(self._uri, self._model_of(collection), model, any_model=self._any_model)
+            settle_model(self._uri, self._collections.model_of(collection), model, any_model=self._any_model)
             self._current = collection
         return collection
-
-    @contextmanager
-    def _errors(self, done: str) -> Iterator[None]:
-        try:
-            yield
-        except ReIDError:
-            raise
-        except Exception as error:  # its client raises whatever it stumbles over in an answer
-            reason = without_password(str(getattr(error, "message", "") or error).strip() or type(error).__name__)
-            raise StoreError(
-                f"The vector store {self._uri} cannot be {done}: {reason.splitlines()[0][:300].rstrip('. ')}. "
-                f"{_advice(reason)}"
-            ) from error
-
-
-def _advice(reason: str) -> str:
-    """What a user can do, by what the server or its client says."""
-    for words, advice in _ADVICE:
-        if re.search(words, reason, re.IGNORECASE):
-            return advice
-    return "Is the server up, and is this its address?"
-
-
-def _check_name(name: str) -> None:
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,239}", name):
-        raise ReIDError(
-            f"The collection of the vectors (stores.name, --name) is {name!r}; expected a name of letters, digits and "
-            "underscores that does not begin with a digit."
-        )

@@ -4,32 +4,17 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from toy_calibration import calibration
 
 from reid_lightning.ranking import KReciprocal
-from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.search import TravelTimes
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.threshold import Threshold, share_in_words
 from reid_lightning.search.matching.travel_times import TravelTime
-from reid_lightning.search.matching.vehicle_search import SearchOptions
 
 # 10 bins of .1 from 0: of 1,000 different pairs 40 score .6 or more, 1 from .9 on
 DIFFERENT = (300, 200, 200, 160, 60, 40, 30, 6, 3, 1)
-CALIBRATED = Calibration(
-    threshold=0.9382,
-    similarity=True,
-    false_match_rate=0.001,
-    measured_false_match_rate=0.0009,
-    true_match_rate=0.4,
-    queries_with_false_match=0.2,
-    same_pairs=10,
-    different_pairs=1000,
-    queries=20,
-    gallery=50,
-    metric="cosine",
-    junk="none",
-    protocol="image to image",
-    histogram=CompactHistogram(0.0, 1.0, (0, 0, 0, 0, 0, 0, 1, 2, 3, 4), DIFFERENT),
-)
+CALIBRATED = calibration(0.9382, (0, 0, 0, 0, 0, 0, 1, 2, 3, 4), DIFFERENT, false_match_rate=0.001)
 
 
 def test_the_score_used_stands_beside_the_calibrated_one():

@@ -10,9 +10,10 @@ from toy_clips import BLUE, RED, BrightBoxes, build_tracker, car_and_truck, shar
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search.matching import vehicle_hits
+from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 from reid_lightning.search.matching.vehicle_hits import VehicleHits
-from reid_lightning.search.matching.vehicle_search import SearchOptions, VehicleSearch
+from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.video.sources import open_source
 
