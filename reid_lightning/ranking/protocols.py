@@ -176,11 +176,8 @@ class ImageToImage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageToTrack:
-    """Every query picture against every gallery track; its CMC at 1 and 5 are VeRi-776's HIT@1 and HIT@5.
-
-    `metric` is "med", "mcd" or "rscr" (arXiv 1910.09458, section 3); the other arguments are as in `ImageToImage`.
-    """
+class _OfTracks:
+    """What the protocols of tracks have in common. Index files name pictures, so they do not apply."""
 
     metric: TrackMetric = "mcd"
     ap: APDefinition = "step"
@@ -192,12 +189,20 @@ class ImageToTrack:
     def __post_init__(self) -> None:
         _check(self, metric=get_args(TrackMetric), junk=("camera", "none"))
 
+
+@dataclass(frozen=True, kw_only=True)
+class ImageToTrack(_OfTracks):
+    """Every query picture against every gallery track; its CMC at 1 and 5 are VeRi-776's HIT@1 and HIT@5.
+
+    `metric` is "med", "mcd" or "rscr" (arXiv 1910.09458, section 3); the other arguments are as in `ImageToImage`.
+    """
+
     def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
-        """The gallery needs tracks; index files name pictures, so they do not apply."""
+        """The gallery needs tracks."""
         _camera_rule(self.junk, query.cameras, gallery.by_track().cameras)
 
     def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
-        """Index files name pictures, so they do not apply."""
+        """As `EvaluationProtocol.rank`."""
         tracks = gallery.by_track()
         rules = _camera_rule(self.junk, query.cameras, tracks.cameras)
         singles = query.embeddings.split(1)
@@ -208,7 +213,7 @@ class ImageToTrack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackToTrack:
+class TrackToTrack(_OfTracks):
     """Every query track against every gallery track (arXiv 1910.09458, section 3). A query track takes in the gallery's
     pictures of it, see `whole_query_tracks`.
 
@@ -221,25 +226,19 @@ class TrackToTrack:
     The other arguments are as in `ImageToImage`.
     """
 
-    metric: TrackMetric = "mcd"
     aggregation: Aggregation = "mean50"
     variant: Variant = "paper"
-    ap: APDefinition = "step"
-    junk: Literal["camera", "none"] = "camera"
-    ranks: Sequence[int] = (1, 5, 10)
-    top_k: int | None = None
-    absolute: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        choices = {"metric": get_args(TrackMetric), "aggregation": get_args(Aggregation), "variant": get_args(Variant)}
-        _check(self, **choices, junk=("camera", "none"))
+        super().__post_init__()
+        _check(self, aggregation=get_args(Aggregation), variant=get_args(Variant))
 
     def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
-        """Both sides need tracks; index files name pictures, so they do not apply."""
+        """Both sides need tracks."""
         _camera_rule(self.junk, query.by_track().cameras, gallery.by_track().cameras)
 
     def rank(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> Ranking:
-        """Index files name pictures, so they do not apply."""
+        """As `EvaluationProtocol.rank`."""
         _camera_rule(self.junk, query.cameras, gallery.cameras)
         queries, tracks = whole_query_tracks(query, gallery).by_track(), gallery.by_track()
         rules = _camera_rule(self.junk, queries.cameras, tracks.cameras)

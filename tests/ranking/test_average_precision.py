@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal, evaluate_distances, evaluate_retrieval, problem, rank_gallery
 from reid_lightning.ranking import ranks as places
+from reid_lightning.ranking.result import named_shares
 
 
 def slow_query(scores, right, junk, ap):
@@ -237,7 +240,9 @@ def test_confidence_intervals_surround_the_values_and_draw_vehicles():
     names = {"query_ids": [row % 6 for row in range(60)], "gallery_ids": [row % 6 for row in range(200)]}
     result = evaluate_distances(distances, **names)
     intervals = result.confidence_intervals()
-    assert set(intervals) == {"mAP", "mINP", "rank-1", "rank-5", "rank-10"}
+    assert list(intervals) == list(result.values()) == ["mAP", "rank-1", "rank-5", "rank-10", "mINP"]
+    assert result.values() == named_shares(json.loads(json.dumps(result.as_dict())))
+    assert result.values() == pytest.approx({name: column.mean() for name, column in result.per_query().items()})
     assert intervals["mAP"][0] < result.mAP < intervals["mAP"][1]
     assert result.confidence_intervals() == intervals
     narrower = result.confidence_intervals(level=0.5)["mAP"]

@@ -176,8 +176,11 @@ def _dataset(
     sets = []
     for position, name in enumerate(_checked_texts(names)):
         train, query, gallery, validation = (
-            tuple(pictures[row] for row in _whole(arrays[key], below=len(pictures)).tolist()) if key in arrays else ()
-            for key in (f"{position}_{split}" for split in SPLITS)
+            tuple(pictures[row] for row in _whole(rows, below=len(pictures)).tolist())
+            for rows in (
+                *(arrays[f"{position}_{split}"] for split in SPLITS[:-1]),
+                arrays.get(f"{position}_validation", np.zeros(0, np.int64)),
+            )
         )
         sets.append(
             VehicleDataset(
