@@ -10,9 +10,7 @@ standard error is read: a panic of the engine that reaches the terminal is a fau
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import multiprocessing
 import os
 import random
@@ -21,8 +19,6 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,11 +32,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from benchmarks.common import report
+from benchmarks.drills.index_damages import WHOLE, damage
+from benchmarks.drills.index_judge import Fault, check_after, nothing_shown, one_line, run, searched
 from benchmarks.drills.jobs import digests
 from reid_lightning.bundle.bundle import save_bundle
 from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.bundle.loading import load_reid_model
-from reid_lightning.commands.gallery import main as command
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
@@ -49,9 +46,6 @@ from reid_lightning.search.records import Crop, Sighting
 
 SECONDS = 120.0
 VEHICLES = 10
-KINDS = ("flip", "flips", "cut", "empty", "remove", "folder", "swap", "older")
-PARTS = ("newest manifest", "manifest", "transaction", "data", "deletion", "vector index", "hint", "note")
-WHOLE = ("table emptied", "table gone", "table a file", "table a link", "index gone", "index a file", "index put back")
 OUTCOMES = ("right", "told", "named by check only", "fault")
 
 
@@ -112,96 +106,6 @@ def add(gallery: Gallery, number: int, index: GalleryIndex | None) -> None:
             index.add(one)
 
 
-def damage(root: Path, chance: random.Random) -> str:
-    """Damage the index of a gallery; returns what was done."""
-    table, older = root / ".index" / "vehicles.lance", root.with_name(f"{root.name}.older")
-    if chance.random() < 0.2:
-        what = chance.choice(WHOLE)
-        place = table if what.startswith("table") else table.parent
-        shutil.rmtree(place)
-        if what.endswith("emptied"):
-            place.mkdir()
-        elif what.endswith("file"):
-            place.touch()
-        elif what.endswith("link"):
-            place.symlink_to("/nowhere/at/all")
-        elif what.endswith("back"):
-            shutil.copytree(older, place)
-        return what
-    files = _files(table)
-    part = chance.choice([name for name in PARTS if files.get(name)])
-    path, kind = chance.choice(files[part]), chance.choice(KINDS)
-    _DAMAGE[kind](path, chance, [other for other in files[part] if other != path], older / "vehicles.lance")
-    return f"{part}: {kind}"
-
-
-def _files(table: Path) -> dict[str, list[Path]]:
-    manifests = sorted((table / "_versions").glob("*.manifest"), key=lambda path: int(path.stem))
-    return {
-        "newest manifest": manifests[:1],
-        "manifest": manifests[1:],
-        "transaction": sorted((table / "_transactions").glob("*")),
-        "data": sorted((table / "data").glob("*")),
-        "deletion": sorted((table / "_deletions").glob("*")),
-        "vector index": sorted(path for path in (table / "_indices").rglob("*") if path.is_file()),
-        "hint": sorted((table / "_versions").glob("*.json")),
-        "note": sorted(table.parents[1].glob(".index.*.state")),
-    }
-
-
-def _flip(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    content = bytearray(path.read_bytes())
-    if content:
-        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-    path.write_bytes(content)
-
-
-def _flips(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    for _ in range(20):
-        _flip(path, chance, others, older)
-
-
-def _cut(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(max(1, len(content)))])
-
-
-def _swap(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    if others:
-        other = chance.choice(others)
-        contents = path.read_bytes(), other.read_bytes()
-        other.write_bytes(contents[0])
-        path.write_bytes(contents[1])
-    else:
-        path.unlink()
-
-
-def _older(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    copies = [copy for copy in older.rglob(f"*{path.suffix}") if copy.is_file()]
-    path.write_bytes(chance.choice(copies).read_bytes() if copies else b"")
-
-
-def _folder(path: Path, chance: random.Random, others: list[Path], older: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-_DAMAGE: dict[str, Callable[[Path, random.Random, list[Path], Path], object]] = {
-    "flip": _flip,
-    "flips": _flips,
-    "cut": _cut,
-    "empty": lambda path, *_: path.write_bytes(b""),
-    "remove": lambda path, *_: path.unlink(),
-    "folder": _folder,
-    "swap": _swap,
-    "older": _older,
-}
-
-
-class Fault(Exception):
-    """What a user should not have met."""
-
-
 def outcome_of(whole: WholeGallery, number: int, scratch: Path, *, seed: int) -> Outcome:
     """Damage and use index `number` in this process."""
     chance, indexed = random.Random(f"{seed} {number}"), number % 2 == 1
@@ -213,7 +117,7 @@ def outcome_of(whole: WholeGallery, number: int, scratch: Path, *, seed: int) ->
     done = damage(root, chance)
     name = f"{'indexed' if indexed else 'small'}, {done}"
     try:
-        with _nothing_shown():
+        with nothing_shown():
             kind, said = _use(root, whole.bundle, indexed=indexed)
     except Fault as fault:
         return Outcome(name, "fault", str(fault))
@@ -228,8 +132,8 @@ def _use(root: Path, bundle: Path, *, indexed: bool) -> tuple[str, str]:
     at = ["--gallery", str(root), "--bundle", str(bundle)]
     files = _visible(root)
     traces = _vectors(root, bundle, vehicle="V3")
-    status, said = _run("check", *at)
-    found = _searched(root, bundle, indexed=indexed)
+    status, said = run("check", *at)
+    found = searched(root, _embedder(bundle), indexed=indexed)
     kind = "told" if isinstance(found, str) else "right" if found else "named by check only"
     if kind == "named by check only" and (status == 0 or not indexed):
         raise Fault(f"a wrong answer; check said {said!r}")
@@ -239,18 +143,18 @@ def _use(root: Path, bundle: Path, *, indexed: bool) -> tuple[str, str]:
     try:
         add(Gallery(root), VEHICLES, opened(root, bundle, indexed=indexed))
     except ReIDError as error:
-        _one_line(str(error))
+        one_line(str(error))
         add(Gallery(root), VEHICLES, None)
-    if _run("sync", *at)[0] == 0:
-        _after(root, bundle, indexed=indexed, what="sync", named=kind == "named by check only")
-    status, said = _run("delete", "V3", *at)
+    if run("sync", *at)[0] == 0:
+        check_after(root, _embedder(bundle), indexed=indexed, what="sync", named=kind == "named by check only")
+    status, said = run("delete", "V3", *at)
     if (root / "V3").exists() or (status and "files are changed as asked" not in said):
         raise Fault(f"delete ended with {status}: {said!r}")
-    status, said = _run("rebuild", *at)
+    status, said = run("rebuild", *at)
     if status != 0:
         raise Fault(f"rebuild ended with {status}: {said!r}")
-    _after(root, bundle, indexed=indexed, what="rebuild")
-    status, said = _run("check", *at)
+    check_after(root, _embedder(bundle), indexed=indexed, what="rebuild")
+    status, said = run("check", *at)
     if status != 0:
         raise Fault(f"check after rebuild: {said!r}")
     lost = {name for name in files if not name.startswith("V3")} - _visible(root).keys()
@@ -271,68 +175,6 @@ def _vectors(root: Path, bundle: Path, *, vehicle: str) -> list[bytes]:
     paths = [path for one in gallery.sightings_of(vehicle, on_problem=print) for path in gallery.crop_paths(one)]
     vectors = embedder.embed([Image.open(path) for path in paths]).numpy()
     return [row.astype(np.float16).tobytes() for row in vectors]
-
-
-def _searched(root: Path, bundle: Path, *, indexed: bool) -> bool | str:
-    """Whether every registered picture finds itself first, and all there are are found; or what the search says."""
-    embedder, gallery = _embedder(bundle), Gallery(root)
-    expected = {
-        f"{one.id}-{number}": (one.vehicle, path)
-        for one in gallery.sightings()
-        for number, path in enumerate(gallery.crop_paths(one))
-    }
-    vectors = embedder.embed([Image.open(path) for _, path in expected.values()]).numpy()
-    try:
-        model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
-        store = open_store(root / ".index", **model, create=False, **({"exact_up_to": 0} if indexed else {}))
-        hits = store.search(vectors, top_k=len(expected) + 10)
-    except ReIDError as error:
-        return _one_line(str(error))
-    names = {name: vehicle for name, (vehicle, _) in expected.items()}
-    for found, query in zip(hits, vectors, strict=True):
-        if {hit.record.id: hit.record.vehicle for hit in found} != names or len(found) != len(names):
-            return False
-        true = {name: float(query @ vector) for name, vector in zip(expected, vectors, strict=True)}
-        if any(abs(hit.score - true[hit.record.id]) > 5e-3 for hit in found):
-            return False
-    return True
-
-
-def _after(root: Path, bundle: Path, *, indexed: bool, what: str, named: bool = False) -> None:
-    found = _searched(root, bundle, indexed=indexed)
-    if found is not True and not named:
-        raise Fault(f"after {what}: {found or 'a wrong answer'}")
-
-
-def _run(*arguments: str) -> tuple[int, str]:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = command(list(arguments))
-    if "Traceback" in said.getvalue():
-        raise Fault(f"{arguments[0]}: {said.getvalue()}")
-    return status, " ".join(said.getvalue().split())[-600:]
-
-
-def _one_line(message: str) -> str:
-    if "\n" in message or not 20 < len(message) < 1_000:
-        raise Fault(f"a message that is no line: {message!r}")
-    return message
-
-
-@contextmanager
-def _nothing_shown() -> Iterator[None]:
-    """`Fault` if a panic is printed within, past what Python knows of."""
-    before = os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-        file.seek(0)
-        if b"panicked at" in (shown := file.read()):
-            raise Fault(f"a panic is shown: {shown[:300]!r}")
 
 
 def _work(folder: Path, seed: int, pipe: Connection) -> None:

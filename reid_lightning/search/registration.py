@@ -132,7 +132,7 @@ class Registrar:
         """Remove what was registered of a source, so that it can be done again with other settings."""
         self._gallery.forget_source(source.fingerprint, camera)
         fingerprints = {source.fingerprint}
-        if source.kind in ("picture", "folder"):
+        if not source.in_video:
             fingerprints |= {fingerprint_of(frame.path) for frame in source if frame.path is not None}
         for fingerprint in sorted(fingerprints):
             self._clear(fingerprint, camera)

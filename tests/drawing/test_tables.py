@@ -61,7 +61,7 @@ def assert_fits(lines):
 
 
 def source(kind="video", name="clip.mp4"):
-    return SimpleNamespace(kind=kind, name=name, fingerprint="f" * 16, warning=None)
+    return SimpleNamespace(in_video=kind == "video", name=name, fingerprint="f" * 16, warning=None)
 
 
 def decision(track=123456, vehicle=LONG, accepted=True, rank=1):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.drills import damaged_index
-from benchmarks.drills.damaged_index import Fault, WholeGallery, damage, outcome_of
+from benchmarks.drills import damaged_index, index_judge
+from benchmarks.drills.damaged_index import WholeGallery, outcome_of
+from benchmarks.drills.index_damages import damage
+from benchmarks.drills.index_judge import Fault
 from benchmarks.drills.jobs import digests
 
 SEED = 0
@@ -22,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> WholeGallery:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_a_damaged_index_is_right_or_told_and_made_anew(whole: WholeGallery, tmp_path: Path, number: int) -> None:
+def test_a_damaged_index_is_right_or_reported_and_rebuilt(whole: WholeGallery, tmp_path: Path, number: int) -> None:
     outcome = outcome_of(whole, number, tmp_path, seed=SEED)
     assert outcome.kind in ("right", "told"), outcome
 
@@ -41,17 +43,17 @@ def test_damage_is_a_function_of_seed_and_number(whole: WholeGallery, tmp_path: 
     [
         ("command", lambda arguments: print("Traceback (most recent call last)") or 1, "Traceback"),
         ("command", lambda arguments: 0, "delete ended with 0"),
-        ("_searched", lambda *_, **__: False, "a wrong answer"),
-        ("_searched", lambda *_, **__: {}["x"], "KeyError"),
+        ("searched", lambda *_, **__: False, "a wrong answer"),
+        ("searched", lambda *_, **__: {}["x"], "KeyError"),
     ],
 )
 def test_the_drill_sees_what_goes_wrong(whole, tmp_path, monkeypatch, name, does, what) -> None:
-    monkeypatch.setattr(damaged_index, name, does)
+    monkeypatch.setattr(index_judge if name == "command" else damaged_index, name, does)
     monkeypatch.setattr(damaged_index, "damage", lambda root, chance: "nothing")
     outcome = outcome_of(whole, 0, tmp_path, seed=SEED)
     assert outcome.kind == "fault" and what in outcome.what
 
 
 def test_the_drill_sees_a_panic_that_is_shown() -> None:
-    with pytest.raises(Fault, match="a panic is shown"), damaged_index._nothing_shown():
+    with pytest.raises(Fault, match="a panic is shown"), index_judge.nothing_shown():
         os.write(2, b"\nthread 'x' panicked at y.rs:1:2:\nz\n")

@@ -101,7 +101,7 @@ def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: 
     rows = capsys.readouterr().out.splitlines()
     marked = [row for row in rows if "unconfirmed" in row]
     assert len(marked) == 1 and UNKNOWN in marked[0] and any("B1" in row and "unconfirmed" not in row for row in rows)
-    source = SimpleNamespace(kind="video", name="c.mp4", frames_per_second=10.0, every=1, warning=None)
+    source = SimpleNamespace(in_video=True, name="c.mp4", frames_per_second=10.0, every=1, warning=None)
     frame = Frame(np.zeros((80, 120, 3), np.uint8), 0)
     matches = tuple(Match(name, 0.9, box=(1.0, 1.0, 50.0, 40.0), track=1) for name in (UNKNOWN, "B1", "GONE"))
     with SearchFiles(tmp_path, source, gallery, draw=False) as files:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import streamlit as st
 from PIL import ImageFilter, ImageOps
 
+from reid_lightning.app.jpeg import small_jpeg
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 
@@ -16,7 +16,6 @@ MOST_BYTES = 1 << 26
 """Of all small pictures that are remembered."""
 LARGEST = 1 << 15
 """Bytes: noise alone comes near it."""
-_JPEG_QUALITY = 80
 _BLUR = 8  # pixels
 
 
@@ -35,6 +34,4 @@ def _thumbnail(path: str, changed: int) -> bytes:
     scale = min(SIZE[0] / picture.width, SIZE[1] / picture.height)
     picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     canvas.paste(picture, ((SIZE[0] - picture.width) // 2, (SIZE[1] - picture.height) // 2))
-    buffer = io.BytesIO()
-    canvas.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()
+    return small_jpeg(canvas, max(SIZE))

@@ -51,7 +51,7 @@ def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str
     _say_name(card, registered)
     first, last = min(one.first for one in card.vehicles), max(one.last for one in card.vehicles)
     began = source.start if findings.start is None else findings.start
-    when = f"{time_code(first)} to {time_code(last)}" if source.kind in ("video", "stream") else ""
+    when = f"{time_code(first)} to {time_code(last)}" if source.in_video else ""
     mark = "" if card.confirmed else UNCONFIRMED
     said = [plain(findings.camera), card.vehicles[0].type, when, "" if began is None else date(began + first), mark]
     st.caption(" · ".join(part for part in said if part))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from PIL import Image
 
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job, counting
+from reid_lightning.app.jpeg import small_jpeg
 from reid_lightning.app.register.cards import Cards
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import Uploads, check_pictures
@@ -57,10 +57,7 @@ class Findings:
             vehicle = replace(vehicle, frame=replace(vehicle.frame, picture=_NO_PIXELS))
         self.held += sum(crop.picture.nbytes for crop in vehicle.crops)
         best = Image.fromarray(max(vehicle.crops, key=lambda crop: crop.quality).picture)
-        best.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        buffer = io.BytesIO()
-        best.save(buffer, "JPEG", quality=85)
-        self.thumbnails[vehicle.track] = buffer.getvalue()
+        self.thumbnails[vehicle.track] = small_jpeg(best, _THUMBNAIL)
         self.vehicles.append(vehicle)
 
 

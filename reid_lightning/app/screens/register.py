@@ -127,7 +127,7 @@ def _show_found(context: AppContext, finding: Job) -> None:
         st.session_state.register_cards = Cards.of(findings.vehicles)
     cards: Cards = st.session_state.register_cards
     st.subheader(f"{count(len(cards.cards), 'vehicle')} in {plain(findings.source.name)}")
-    st.caption(plain(findings.finder.counts.describe("found", in_video=findings.source.kind in ("video", "stream"))))
+    st.caption(plain(findings.finder.counts.describe("found", in_video=findings.source.in_video)))
     if findings.source.warning:
         st.warning(plain(findings.source.warning))
     if findings.again:

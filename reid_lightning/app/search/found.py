@@ -5,7 +5,6 @@ Frames are not kept: of the best pairs of a track and a vehicle a small picture,
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from threading import Lock
 
 from PIL import Image, ImageDraw
 
+from reid_lightning.app.jpeg import small_jpeg
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.matching.vehicle_search import SearchedFrame
@@ -24,7 +24,6 @@ MOST_BINS = 200
 """Places of the timeline, from the source's start to its end."""
 _SHORTEST_BIN = 0.1  # seconds
 _FRAME_SIDE, _PICTURE_SIDE = 640, 256  # pixels of the longer side
-_JPEG_QUALITY = 80
 _FILLED = 0.95  # of a picture
 
 
@@ -141,7 +140,7 @@ class Found:
             if match.score <= self._pairs[worst].match.score:
                 return
             del self._pictures[worst]
-        self._pictures[key] = _jpeg(_with_box(frame, match))
+        self._pictures[key] = small_jpeg(_with_box(frame, match), _FRAME_SIDE)
         if match.picture not in self._registered:
             self._registered[match.picture] = self._registered_picture(match)
         wanted = {self._picture_of(kept) for kept in self._pictures}
@@ -156,10 +155,7 @@ class Found:
             picture = None if path is None else load_image(path)
         except (ReIDError, OSError):
             return None
-        if picture is None:
-            return None
-        picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-        return _jpeg(picture)
+        return None if picture is None else small_jpeg(picture, _PICTURE_SIDE)
 
     def _add_to_timeline(self, match: Match) -> None:
         while match.seconds / self._bin >= MOST_BINS:
@@ -187,9 +183,3 @@ def _with_box(frame: Frame, match: Match) -> Image.Image:
         corners = max(x1, 0.0), max(y1, 0.0), min(x2, picture.width - 1.0), min(y2, picture.height - 1.0)
         ImageDraw.Draw(picture).rectangle(corners, outline=colour_of(match.vehicle), width=3)
     return picture
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    return buffer.getvalue()

@@ -120,7 +120,7 @@ def search(
             ) as source,
             SearchFiles(run.folder, source, context.gallery, threshold=options.threshold(embedder)) as files,
         ):
-            run.in_video = source.kind in ("video", "stream")
+            run.in_video = source.in_video
             try:
                 for searched in finder.run(source, on_step=_telling(job, source)):
                     matches = files.marked(searched.matches)
@@ -164,7 +164,7 @@ def _limit(source: Source, matches: int, seconds: float) -> str | None:
 
 
 def _telling(job: Job, source: Source) -> Callable[[Step], None]:
-    tracks, in_video = 0, source.kind in ("video", "stream")
+    tracks, in_video = 0, source.in_video
 
     def on_step(step: Step) -> None:
         nonlocal tracks

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
-from reid_lightning.search.gallery.vehicle_folder import is_picture, read_folder, vehicle_folders
+from reid_lightning.search.gallery.vehicle_folder import own_pictures, vehicle_folders
 
 
 class CropFiles:
@@ -75,8 +75,7 @@ class CropFiles:
         """Pictures that a user has put into a folder, by the ids they are known under."""
         changed = folder.stat().st_mtime_ns
         if folder not in self._own or self._own[folder][0] != changed:
-            pictures = {one.id: one.crops[0].file for one in read_folder(folder).sightings if is_picture(one)}
-            self._own[folder] = changed, pictures
+            self._own[folder] = changed, own_pictures(folder)
         return self._own[folder][1]
 
 

@@ -14,8 +14,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
 from reid_lightning.search.gallery.vehicle_folder import (
     files_of,
-    is_picture,
-    read_folder,
+    own_pictures,
     sighting_of_picture,
     vehicle_folders,
 )
@@ -137,8 +136,7 @@ class Locations:
     def _own_pictures(self, vehicle: str) -> dict[str, str]:
         if not is_plain_name(vehicle) or (self._root / vehicle).is_symlink():
             return {}
-        found = read_folder(self._root / vehicle).sightings
-        return {one.id: one.crops[0].file for one in found if is_picture(one)}
+        return own_pictures(self._root / vehicle)
 
     def _sidecar(self, sighting: str, vehicle: str) -> Path:
         return self._root / vehicle / f"{sighting}{SUFFIX}"

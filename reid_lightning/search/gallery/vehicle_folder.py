@@ -74,6 +74,11 @@ def read_folder(folder: Path) -> FolderContent:
     return FolderContent(tuple(sightings), () if damaged else tuple(leftovers), tuple(problems))
 
 
+def own_pictures(folder: Path) -> dict[str, str]:
+    """The names of pictures that a user has put into a folder, by the ids of their sightings."""
+    return {one.id: one.crops[0].file for one in read_folder(folder).sightings if is_picture(one)}
+
+
 def sighting_of(crop: str) -> str:
     """The id of the sighting whose crop has this name, `<id>-<number>.<ending>`, if it is a crop."""
     return crop.rpartition("-")[0]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def score_candidates(
     Args:
         gallery: what `load_gallery_embeddings` gives with the same model.
         candidates: candidates, PIL pictures or arrays (height, width, 3) uint8 RGB. Mere pictures are frames of their
-            own, by their place in the sequence.
+            own, by their position in the sequence.
         model: like `input_size`, `device`, `batch_size` and `flip` as in `load_gallery_embeddings`.
         top_k: like `expansion` and `rerank` as in `score_embeddings`.
 
@@ -130,7 +131,6 @@ def matches_of_hits(
                 picture=hit.record.id,
                 camera=hit.record.camera or None,
                 time=hit.record.time,
-                details={},
             )
             for hit in ordered
         ]
@@ -182,7 +182,7 @@ def _similarity(match: Match) -> float:
 
 
 def _candidate(number: int, candidate: Candidate | Image.Image | np.ndarray) -> Candidate:
-    """A candidate with an RGB array; mere pictures get their place as the number of their frame."""
+    """A candidate with an RGB array; mere pictures get their position as the number of their frame."""
     picture = candidate.picture if isinstance(candidate, Candidate) else candidate
     if isinstance(picture, Image.Image):
         try:
@@ -197,26 +197,7 @@ def _candidate(number: int, candidate: Candidate | Image.Image | np.ndarray) -> 
     return replace(candidate, picture=picture) if isinstance(candidate, Candidate) else Candidate(picture, number)
 
 
-def _match(
-    candidate: Candidate,
-    vehicle: str,
-    score: float,
-    *,
-    picture: str,
-    camera: str | None,
-    time: float | None,
-    details: dict[str, float],
-) -> Match:
-    return Match(
-        vehicle,
-        score,
-        frame=candidate.frame,
-        seconds=candidate.seconds,
-        box=candidate.box,
-        track=candidate.track,
-        type=candidate.type,
-        picture=picture,
-        camera=camera,
-        details=details,
-        time=time,
-    )
+def _match(candidate: Candidate, vehicle: str, score: float, **registered: Any) -> Match:
+    """`registered`: what is known of the registered picture."""
+    seen = {name: getattr(candidate, name) for name in ("frame", "seconds", "box", "track", "type")}
+    return Match(vehicle, score, **seen, **registered)

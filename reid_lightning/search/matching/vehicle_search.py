@@ -121,7 +121,7 @@ class VehicleSearch:
             ReIDError: there are travel times, and nobody says when the source began.
         """
         self._tracks, self._decided, self.tracks, self.candidates = {}, [], 0, 0
-        self._in_video = source.kind in ("video", "stream")
+        self._in_video = source.in_video
         self._start = source.start if self._options.start is None else self._options.start
         if self._options.travel_times is not None and self._start is None:
             raise ReIDError(

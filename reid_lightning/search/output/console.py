@@ -50,7 +50,7 @@ def watching(source: Source) -> Iterator[Callable[[Step], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         name = escape(middle_shortened(plain_text(source.name), _NAME))
         task = progress.add_task(name, total=source.length)
-        video = _has_time(source)
+        video = source.in_video
         tracks = 0
 
         def on_step(step: Step) -> None:
@@ -114,7 +114,7 @@ class RegisteredFiles:
                 say(f"and {len(self._sightings) - _ROWS:,} more")
         last = self._sources[-1]
         if not last["known"]:
-            say(f"{source.name}, {counts.describe('registered', in_video=_has_time(source))}")
+            say(f"{source.name}, {counts.describe('registered', in_video=source.in_video)}")
             last["tracks"] = asdict(counts)
         last["warning"] = source.warning
         print_warning(source)
@@ -189,7 +189,7 @@ def print_found(
         if table is not None:
             shown.print(table)
     frames = len({match.frame for match in matches})
-    unit = "frame" if _has_time(source) else "picture"
+    unit = "frame" if source.in_video else "picture"
     if not frames:
         say(f"no {unit} shows a registered vehicle with a score of {threshold.used:.2f} or more.")
         if tracks and not decisions:
@@ -208,7 +208,7 @@ def _tracks(
     if not first:
         return None
     accepted = [one for one in first if one.accepted]
-    video = _has_time(source)
+    video = source.in_video
     title = f"{'Whole tracks' if video else 'Vehicles on pictures'}: {len(accepted):,} of {len(first):,} found again"
     title += f", the first {_ROWS} of them" if len(accepted) > _ROWS else ""
     if tracks > len(first):
@@ -243,7 +243,7 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> R
     """The first frames with matches. Where a score is no cosine similarity, that stands beside it."""
     if not matches:
         return None
-    video, compared = _has_time(source), threshold.reranked or bool(threshold.weighed)
+    video, compared = source.in_video, threshold.reranked or bool(threshold.weighed)
     scores = ("re-ranked" if threshold.reranked else "score", *(("cosine",) if compared else ()))
     where = ("frame", "time") if video else ("picture",)
     title = "Single frames" if video else "Single pictures"
@@ -261,10 +261,6 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> R
 def _and_mark(said: str | None, found: Match | TrackDecision) -> str:
     """What is said of a find, and that nobody has confirmed the vehicle, if so."""
     return ", ".join(filter(None, (said, "" if found.confirmed else UNCONFIRMED)))
-
-
-def _has_time(source: Source) -> bool:
-    return source.kind in ("video", "stream")
 
 
 def _span(first: float, last: float) -> str:

@@ -87,7 +87,7 @@ class SearchFiles:
         frame = searched.frame
         for match in matches:
             self._keep_best(frame, match)
-        if self._source.kind in ("video", "stream"):
+        if self._source.in_video:
             if self._video is None:
                 height, width = frame.picture.shape[:2]
                 rate = (self._source.frames_per_second or 25.0) / self._source.every
@@ -141,7 +141,7 @@ class SearchFiles:
                 decisions=decisions,
                 title=self._source.name,
                 notes=notes,
-                in_video=self._source.kind in ("video", "stream"),
+                in_video=self._source.in_video,
                 total=len({(match.track, match.vehicle) for match in self.matches}),
             )
 

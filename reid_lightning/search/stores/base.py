@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -17,6 +18,9 @@ from reid_lightning.search.records import Filter, Hit, VectorRecord
 
 INDEX_FOLDER = ".index"
 """The vectors of a gallery, unless they are kept elsewhere."""
+
+FIELDS = [field.name for field in fields(VectorRecord)]
+"""Of a record, as engines keep them: texts, and at the end the time."""
 
 T = TypeVar("T")
 

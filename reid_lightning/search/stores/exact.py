@@ -12,6 +12,7 @@ from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.problem import RankingProblem
 from reid_lightning.ranking.top_matches import top_matches
 from reid_lightning.search.records import Filter, Hit, VectorRecord
+from reid_lightning.search.stores.base import FIELDS
 
 with extra("search"):
     import pyarrow as pa
@@ -100,5 +101,5 @@ def matches(records: pa.Table, where: Filter) -> np.ndarray:
 
 def to_records(table: pa.Table) -> list[VectorRecord]:
     """The rows of a table with those columns."""
-    columns = (table[name].to_pylist() for name in ("id", "sighting", "vehicle", "camera", "type", "time"))
+    columns = (table[name].to_pylist() for name in FIELDS)
     return [VectorRecord(*values) for values in zip(*columns, strict=True)]

@@ -16,6 +16,7 @@ from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
+    FIELDS,
     SCAN_ROWS,
     StoreError,
     again,
@@ -27,7 +28,6 @@ from reid_lightning.search.stores.base import (
 from reid_lightning.search.stores.exact import to_records
 from reid_lightning.search.stores.lance_errors import damaged, is_engine_error, without_panics_shown
 from reid_lightning.search.stores.lance_rows import (
-    FIELDS,
     clause_of,
     model_of,
     one_of,
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class LanceStore:
-    """See `open_store` for the arguments."""
+    """A `VectorStore`; see `open_store` for the arguments."""
 
     def __init__(
         self,
@@ -78,7 +78,6 @@ class LanceStore:
             self.fingerprint, self.dim = settle_model(uri, model_of(table.schema), model, any_model=any_model)
 
     def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
-        """See `VectorStore`."""
         records, vectors = check_batch(records, vectors, dim=self.dim)
         if not records:
             return
@@ -90,12 +89,11 @@ class LanceStore:
         self._write(merge)
 
     def delete(self, ids: Sequence[str]) -> None:
-        """See `VectorStore`."""
         if ids:
             self._write(lambda table: table.delete(one_of("id", ids)))
 
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
-        """See `VectorStore`. What others write before the end goes. In a folder the old table is not opened, and goes
+        """What others write before the end goes. In a folder the old table is not opened, and goes
         from the disk with all of its versions."""
         schema = schema_of(self.fingerprint, self.dim)
         failed: list[BaseException] = []  # arrow would make a text of it
@@ -125,7 +123,6 @@ class LanceStore:
         self._any_model = False
 
     def search(self, vectors: np.ndarray, *, top_k: int, where: Filter = EVERYTHING) -> list[list[Hit]]:
-        """See `VectorStore`."""
         vectors = check_search(vectors, dim=self.dim, top_k=top_k, where=where)
 
         def find(table: Table) -> list[list[Hit]]:
@@ -135,7 +132,6 @@ class LanceStore:
         return self._read(find)
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """See `VectorStore`."""
         check_filter(where)
 
         def count(table: Table) -> int:
@@ -145,25 +141,20 @@ class LanceStore:
         return self._read(count)
 
     def records(self, where: Filter = EVERYTHING) -> Iterator[list[VectorRecord]]:
-        """See `VectorStore`."""
         for table in self._batches(where, FIELDS):
             yield to_records(table)
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
-        """See `VectorStore`."""
         for table in self._batches(where, [*FIELDS, "vector"]):
             yield to_records(table), self._search.vectors(table).astype(np.float32)
 
     def require_complete(self) -> None:
-        """See `VectorStore`."""
         self._read(lambda table: self._at.require_complete())
 
     def mark_complete(self) -> None:
-        """See `VectorStore`."""
         self._at.mark_complete()
 
     def problems(self) -> list[str]:
-        """See `VectorStore`."""
         if changed := self._at.changed_files():
             return [str(damaged(f"{path} is not as it was written.")) for path in changed]
         try:
@@ -178,7 +169,7 @@ class LanceStore:
         return []
 
     def optimize(self) -> None:
-        """See `VectorStore`. Writers wait while small files are joined, not while the index is built."""
+        """Writers wait while small files are joined, not while the index is built."""
         with self._writing() as table:
             self._writes = 0
             table.optimize(cleanup_older_than=_KEEP_VERSIONS)
@@ -195,7 +186,7 @@ class LanceStore:
                     self._at.note()
 
     def purge(self) -> None:
-        """See `VectorStore`. Lance only marks deleted rows, so all others are written again."""
+        """Lance only marks deleted rows, so all others are written again."""
         schema = schema_of(self.fingerprint, self.dim)
         with self._at.errors("written"):
             if self._at.folder is None:
@@ -207,12 +198,10 @@ class LanceStore:
         self.optimize()  # the index went with the old rows
 
     def drop(self) -> None:
-        """See `VectorStore`."""
         with self._at.errors("dropped"):
             self._at.drop()
 
     def close(self) -> None:
-        """See `VectorStore`."""
         self._search.forget()
 
     def _latest(self) -> Table:

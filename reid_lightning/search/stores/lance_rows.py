@@ -9,14 +9,12 @@ import numpy as np
 
 from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, VectorRecord
-from reid_lightning.search.stores.base import StoreError
+from reid_lightning.search.stores.base import FIELDS, StoreError
 from reid_lightning.search.stores.lance_errors import damaged
 
 with extra("search"):
     import pyarrow as pa
 
-
-FIELDS = ["id", "sighting", "vehicle", "camera", "type", "time"]
 
 _FORMAT = "1"
 _LIMIT = 1e300

@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, Hit
-from reid_lightning.search.stores.base import best_first
+from reid_lightning.search.stores.base import FIELDS, best_first
 from reid_lightning.search.stores.exact import ExactVectors, to_records
 from reid_lightning.search.stores.lance_errors import damaged
-from reid_lightning.search.stores.lance_rows import FIELDS, clause_of, have_length_1, vectors_of
+from reid_lightning.search.stores.lance_rows import clause_of, have_length_1, vectors_of
 
 with extra("search"):
     from lancedb.table import Table

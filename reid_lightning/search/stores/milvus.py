@@ -20,6 +20,7 @@ from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
+    FIELDS,
     SCAN_ROWS,
     best_first,
     check_batch,
@@ -38,7 +39,7 @@ from reid_lightning.search.stores.milvus_collection import (
     check_collection_name,
     milvus_errors,
 )
-from reid_lightning.search.stores.milvus_rows import FIELDS, expression_of, lets_nothing_through, to_record, to_row
+from reid_lightning.search.stores.milvus_rows import expression_of, lets_nothing_through, to_record, to_row
 
 with extra("milvus"):
     import grpc
@@ -59,7 +60,7 @@ _NOT_FOUND = (4, 100)
 
 
 class MilvusStore:
-    """See `open_store` for the arguments."""
+    """A `VectorStore`; see `open_store` for the arguments."""
 
     def __init__(
         self,
@@ -94,19 +95,18 @@ class MilvusStore:
             self.fingerprint, self.dim = settle_model(self._uri, stored, model, any_model=any_model)
 
     def upsert(self, records: Sequence[VectorRecord], vectors: np.ndarray) -> None:
-        """See `VectorStore`. More than a million numbers go in several messages, of which a kill may leave some."""
+        """More than a million numbers go in several messages, of which a kill may leave some."""
         records, vectors = check_batch(records, vectors, dim=self.dim)
         self._call("written", lambda collection: self._write(collection, records, vectors))
 
     def delete(self, ids: Sequence[str]) -> None:
-        """See `VectorStore`."""
         quoted = [quote(one, safe="") for one in ids]
         for start in range(0, len(quoted), SCAN_ROWS):
             part = quoted[start : start + SCAN_ROWS]
             self._call("written", partial(self._client.delete, ids=part, timeout=PATIENT_SECONDS))
 
     def replace(self, batches: Iterable[tuple[Sequence[VectorRecord], np.ndarray]]) -> None:
-        """See `VectorStore`. Whatever others write before the end goes."""
+        """Whatever others write before the end goes."""
         with milvus_errors(self._uri, "written"):
             old = self._collections.present()
             for unfinished in self._client.list_collections(timeout=SECONDS):
@@ -130,7 +130,6 @@ class MilvusStore:
                 self._client.drop_collection(old, timeout=SECONDS)
 
     def search(self, vectors: np.ndarray, *, top_k: int, where: Filter = EVERYTHING) -> list[list[Hit]]:
-        """See `VectorStore`."""
         vectors = check_search(vectors, dim=self.dim, top_k=top_k, where=where)
         if lets_nothing_through(where):
             return [[] for _ in vectors]
@@ -156,7 +155,6 @@ class MilvusStore:
         return found
 
     def count(self, where: Filter = EVERYTHING) -> int:
-        """See `VectorStore`."""
         check_filter(where)
         if lets_nothing_through(where):
             return 0
@@ -165,23 +163,20 @@ class MilvusStore:
         return int(answer[0]["count(*)"])
 
     def records(self, where: Filter = EVERYTHING) -> Iterator[list[VectorRecord]]:
-        """See `VectorStore`."""
         for rows in self._rows(where, FIELDS):
             yield [to_record(row) for row in rows]
 
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
-        """See `VectorStore`."""
         for rows in self._rows(where, [*FIELDS, "vector"]):
             yield [to_record(row) for row in rows], np.array([row["vector"] for row in rows], np.float32)
 
     def require_complete(self) -> None:
-        """See `VectorStore`. That a server was put back from an older copy is not noticed."""
+        """That a server was put back from an older copy is not noticed."""
 
     def mark_complete(self) -> None:
         """See `VectorStore`."""
 
     def problems(self) -> list[str]:
-        """See `VectorStore`."""
         try:
             for _, vectors in self.scan():
                 check_vectors(vectors, dim=self.dim)
@@ -190,7 +185,7 @@ class MilvusStore:
         return []
 
     def optimize(self) -> None:
-        """See `VectorStore`. The server tidies up by itself; this waits until the index holds everything.
+        """The server tidies up by itself; this waits until the index holds everything.
 
         Rows count as pending as well when the server only joins pieces that are indexed already, which at a million
         vectors goes on for more than an hour; those are searched by their old index meanwhile.
@@ -207,11 +202,10 @@ class MilvusStore:
             time.sleep(1)
 
     def purge(self) -> None:
-        """See `VectorStore`. The server removes deleted rows when it compacts, which it is asked to do here."""
+        """The server removes deleted rows when it compacts, which it is asked to do here."""
         self._call("compacted", self._client.compact)
 
     def drop(self) -> None:
-        """See `VectorStore`."""
         with milvus_errors(self._uri, "dropped"):
             collection = self._collections.present()
             if collection is not None:
@@ -219,7 +213,6 @@ class MilvusStore:
                 self._client.drop_collection(collection, timeout=SECONDS)
 
     def close(self) -> None:
-        """See `VectorStore`."""
         self._client.close()
 
     def _in_index(self) -> int:

@@ -10,8 +10,7 @@ from contextlib import contextmanager, suppress
 
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.redaction import without_password
-from reid_lightning.search.stores.base import StoreError
-from reid_lightning.search.stores.milvus_rows import FIELDS
+from reid_lightning.search.stores.base import FIELDS, StoreError
 
 with extra("milvus"):
     from pymilvus import DataType, MilvusClient, MilvusException

@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 from reid_lightning.search.records import Filter, VectorRecord
-
-FIELDS = ["id", "sighting", "vehicle", "camera", "type", "time"]
+from reid_lightning.search.stores.base import FIELDS
 
 _UNKNOWN_TIME = -1e300
 

@@ -33,6 +33,11 @@ class Source(ABC):
     warning: str | None = None
 
     @property
+    def in_video(self) -> bool:
+        """Whether its frames have a time; else they are pictures that stand for themselves."""
+        return self.kind in ("video", "stream")
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
         """16 hex digits over the file's bytes; of a folder over names and bytes. Of a URL: over the pixels of a

@@ -57,7 +57,7 @@ def follow(
     if pictures not in get_args(Pictures):
         raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
     detector.start()
-    if source.kind in ("video", "stream"):
+    if source.in_video:
         yield from _follow_video(source, detector, build_tracker)
         return
     if pictures == "scenes" and not detector.works_on_pictures:

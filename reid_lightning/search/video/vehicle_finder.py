@@ -131,7 +131,7 @@ class VehicleFinder:
         """Each vehicle as soon as its track has ended; `on_step` is called with every frame."""
         growing: dict[int, _Growing] = {}
         counts = self.counts = TrackCounts()
-        still = source.kind in ("picture", "folder")
+        still = not source.in_video
         for step in follow(source, self.detector, self._build_tracker, pictures=self._pictures):
             for box in step.boxes:
                 self._grow(growing, step, box)

@@ -354,7 +354,7 @@ def test_the_picture_of_a_record(gallery: Gallery, monkeypatch: pytest.MonkeyPat
     for module in ("crop_files", "reader"):
         name = f"reid_lightning.search.gallery.{module}.vehicle_folders"
         monkeypatch.setattr(name, lambda root: reads.append(root) or ([], []))
-    monkeypatch.setattr("reid_lightning.search.gallery.crop_files.read_folder", reads.append)
+    monkeypatch.setattr("reid_lightning.search.gallery.crop_files.own_pictures", reads.append)
     monkeypatch.setattr("reid_lightning.search.gallery.crop_files.read_sidecar", reads.append)
     for identifier in ("a-1-1", "a-9-0"):
         reader.picture_path(identifier, vehicle="A")

@@ -33,7 +33,13 @@ def gallery(tmp_path):
 
 
 def a_source(kind="video", **more):
-    given = {"kind": kind, "name": "clip.mp4", "frames_per_second": 10.0, "every": 1, "warning": None}
+    given = {
+        "in_video": kind in ("video", "stream"),
+        "name": "clip.mp4",
+        "frames_per_second": 10.0,
+        "every": 1,
+        "warning": None,
+    }
     return SimpleNamespace(**{**given, **more})
 
 
