@@ -27,6 +27,7 @@ from reid_lightning.search import load_reid_model
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.checkpoints import bytes_of_run
+from reid_lightning.training.lightning_internals import starts_its_ranks
 from reid_lightning.training.loggers import finishing_wandb, log_bundle
 from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
@@ -51,7 +52,7 @@ def train(cfg: DictConfig) -> float | None:
     trainer = build(cfg, "trainer")(
         callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())
     )
-    if needs_own_process(trainer):  # a job of a sweep over several processes
+    if starts_its_ranks(trainer) and needs_own_process(trainer):  # a job of a sweep over several processes
         return run_in_own_process(sys.argv[0], run_dir)
     check_trainer(trainer, model, sync_batchnorm=cfg.trainer.sync_batchnorm)
     device, ranks = trainer.strategy.root_device, trainer.world_size

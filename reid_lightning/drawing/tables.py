@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+_log = logging.getLogger(__name__)
 
 _DOTS = "..."
 _LEAST = 12
@@ -87,8 +90,18 @@ def titled(table: Table, title: str, caption: str = "") -> Group:
     return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text())
 
 
+def print_logged(console: Console, shown: RenderableType, *, soft_wrap: bool = False) -> None:
+    """Print, and keep as plain text in the log's file."""
+    console.print(shown, soft_wrap=soft_wrap, highlight=False)
+    text = io.StringIO()
+    Console(file=text, width=80, color_system=None).print(
+        shown, soft_wrap=soft_wrap or isinstance(shown, Text), highlight=False
+    )
+    _log.info("%s", text.getvalue().strip("\n"), extra={"printed": True})
+
+
 def print_written(console: Console, paths: Iterable[Path]) -> None:
     """A line for each of the files and folders that are there."""
     for path in paths:
         if path.exists():
-            console.print(Text("wrote ", style="dim") + Text(str(path)), soft_wrap=True, highlight=False)
+            print_logged(console, Text("wrote ", style="dim") + Text(str(path)), soft_wrap=True)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.drawing.figures import save_figure
-from reid_lightning.drawing.tables import new_table, print_written, titled
+from reid_lightning.drawing.tables import new_table, print_logged, print_written, titled
 from reid_lightning.evaluation.pictures import draw_hardest_queries, draw_ranked_lists
 from reid_lightning.evaluation.plots import (
     plot_camera_pairs,
@@ -111,9 +112,8 @@ def result_table(result: RetrievalResult, *, title: str) -> RenderableType:
 def print_table(table: RenderableType, run_dir: Path, *lines: str) -> None:
     """The table, further lines, and where everything was written."""
     console = Console()
-    console.print(table)
-    for line in lines:
-        console.print(line, highlight=False)
+    for shown in (table, *map(Text, lines)):
+        print_logged(console, shown)
     written, earlier = written_files(run_dir)
     print_written(console, written)
     for path in earlier:

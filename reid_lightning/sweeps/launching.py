@@ -22,7 +22,6 @@ import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.types import RunMode
-from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import METRICS, given_overrides, read_metrics, selection_mAP, sweep_folder
@@ -33,14 +32,15 @@ _RAISED = re.compile(r"(?P<rank>\[rank\d+\]: )?(?P<error>[\w.]*(Error|Exception)
 
 
 def needs_own_process(trainer: pl.Trainer) -> bool:
-    """Whether this process works on a job of a sweep whose other ranks Lightning would start.
+    """Whether this process works on a job of a sweep, of a trainer that `starts_its_ranks`, so that these would repeat
+    the whole sweep.
 
     Raises:
         ReIDError: the ranks of a sweep were started from outside, each with the whole sweep.
     """
     sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     launcher = trainer.strategy.launcher
-    if not sweeping or trainer.world_size == 1 or not isinstance(launcher, _SubprocessScriptLauncher):
+    if not sweeping:
         return False
     if "SUBMITIT_EXECUTOR" in os.environ and launcher.cluster_environment.creates_processes_externally:
         return False  # SLURM started each rank with this one job

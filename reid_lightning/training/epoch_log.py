@@ -19,6 +19,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from reid_lightning.atomic import flush, write_atomically
+from reid_lightning.training.lightning_internals import logged_step, row_to_come
 
 NAME = "metrics.csv"
 
@@ -106,10 +107,10 @@ class ContinuedLog(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Write the row of the step that has just ended, which the trainer logs only after it has saved."""
-        row = _row_to_come(trainer)
+        row = row_to_come(trainer)
         for log in _logs(trainer):
             if row:
-                log.log_metrics(row, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
+                log.log_metrics(row, step=logged_step(trainer))
             log.sync()
 
     def on_load_checkpoint(
@@ -122,17 +123,6 @@ class ContinuedLog(pl.Callback):
 
 def _logs(trainer: pl.Trainer) -> list[CSVLog]:
     return [logger for logger in trainer.loggers if isinstance(logger, CSVLog)]
-
-
-def _row_to_come(trainer: pl.Trainer) -> dict[str, Any]:
-    """What the trainer is about to log of this step; nothing outside `on_train_batch_end`."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current
-    connector = trainer._logger_connector
-    in_batch_end = trainer.training and batches.completed < batches.processed
-    if not in_batch_end or trainer.fit_loop._should_accumulate() or not connector.should_update_logs:
-        return {}
-    values = connector.metrics["log"]
-    return {"epoch": trainer.current_epoch, **values} if values else {}
 
 
 def _line(values: Iterable[Any]) -> str:

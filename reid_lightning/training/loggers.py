@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.ranking.result import named_shares
 from reid_lightning.sweeps.jobs import place_in_sweep
+from reid_lightning.training.lightning_internals import wandb_arguments
 
 _HOST = "api.wandb.ai"
 
@@ -34,7 +35,7 @@ class PatientWandbLogger(WandbLogger):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self._wandb_init.pop("anonymous", None)  # W&B warns of it, and Lightning always sets it
+        wandb_arguments(self).pop("anonymous", None)
 
     @property
     @rank_zero_experiment
@@ -50,7 +51,7 @@ class PatientWandbLogger(WandbLogger):
         except _wandb().errors.CommError as error:
             reason = first_line(error)
             _log.warning("W&B cannot be reached, the run is kept offline; send it later: wandb sync. (%s)", reason)
-            self._wandb_init["mode"] = "offline"
+            wandb_arguments(self)["mode"] = "offline"
             return super().experiment
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,11 +25,9 @@ from reid_lightning.models import ReIDModel
 from reid_lightning.models.micro_batches import forward_in_micro_batches
 from reid_lightning.training.accumulation import last_step_factor
 from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
+from reid_lightning.training.lightning_internals import logged_step, restore_loader_place
 from reid_lightning.training.non_finite import NonFiniteGuard, non_finite_error
 from reid_lightning.training.parameter_groups import build_optimizer
-
-# Lightning 2.6 calls a function that torch 2.12 deprecates, once in every worker; nothing a user could do about it.
-warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*")
 
 
 class ReIDModule(pl.LightningModule):
@@ -77,6 +74,8 @@ class ReIDModule(pl.LightningModule):
         self._guard = NonFiniteGuard(on_non_finite, error=self._non_finite_error)
         self._take_step = True
         self._total_steps = 0
+        self._losses: dict[str, Tensor] = {}
+        self._steps_of_epoch = 0
         # Alike on every rank without DDP's copying them in each step, which a memory of embeddings is too large for.
         self._ddp_params_and_buffers_to_ignore = [f"loss.{name}" for name, _ in loss.named_buffers()]
         freeze_layers(model, freeze)
@@ -93,11 +92,18 @@ class ReIDModule(pl.LightningModule):
         return self.model.embed(images)
 
     def on_train_start(self) -> None:
-        """Whoever looked at the network in the meantime may have switched all of it to training. And the loader gets
-        its place in the epoch: a schedule, which counts the steps, made the trainer ask for it before it read the
-        checkpoint."""
+        """Whoever looked at the network in the meantime may have switched all of it to training. And the loader begins
+        where the checkpoint was written."""
         keep_frozen_in_eval(self.model)
-        self.trainer.fit_loop._load_combined_loader_states()
+        restore_loader_place(self.trainer)
+
+    def on_train_epoch_start(self) -> None:
+        """The means of an epoch begin again."""
+        self._losses, self._steps_of_epoch = {}, 0
+
+    def losses_of_epoch(self) -> dict[str, float]:
+        """Means of the terms and the total over the batches of this epoch that this process has trained on."""
+        return {name: float(value) / self._steps_of_epoch for name, value in self._losses.items()}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the generators from (seed, batch, rank): nothing random depends on what ran before."""
@@ -119,6 +125,10 @@ class ReIDModule(pl.LightningModule):
         if not finite:  # what the forward pass has written into running statistics
             for buffer, before in kept:
                 buffer.copy_(before)
+        else:
+            detached = {name: value.detach() for name, value in values.items()}
+            self._losses = {name: value + self._losses.get(name, 0) for name, value in detached.items()}
+            self._steps_of_epoch += 1
         self._take_step = finite and (self._take_step or batch_idx % self.trainer.accumulate_grad_batches == 0)
         total = values["total"]
         self._log_step(values, self.loss.weights(progress), batch_size=len(batch.labels))
@@ -128,8 +138,8 @@ class ReIDModule(pl.LightningModule):
 
     def _log_step(self, values: Mapping[str, Tensor], weights: Mapping[str, float], *, batch_size: int) -> None:
         """In the steps that the trainer logs, and read from the device there: a progress bar would read it in all."""
-        every, done = self.trainer.log_every_n_steps, self.trainer.fit_loop.epoch_loop._batches_that_stepped
-        if every == 0 or (done + 1) % every:
+        every = self.trainer.log_every_n_steps
+        if every == 0 or (logged_step(self.trainer) + 1) % every:
             return
         named = {f"train/{name}": value.detach().cpu() for name, value in values.items() if name != "total"}
         self.log("train/loss", values["total"].detach().cpu(), prog_bar=True, batch_size=batch_size)

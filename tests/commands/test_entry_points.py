@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -63,6 +64,11 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert metrics["protocol"] == "image to image"
     assert metrics["junk"] == "same identity and same camera"
     assert "mAP" in finished.stdout
+    log = (run / "train.log").read_text()
+    assert re.search(r"INFO epoch 1/1: loss [\d.]+ \(id .*\), mAP [\d.]+, rank-1 [\d.]+; ", log)
+    assert f"INFO wrote {run / 'bundle'}\n" in log.replace("wrote run/", f"wrote {run}/")
+    assert "epoch 1/1: loss" in finished.stdout and "v_num" not in finished.stdout
+    assert "UserWarning" not in finished.stdout + finished.stderr
     chosen = metrics["best_epoch"]["chosen_on"]
     assert chosen == "pictures of 2 of 8 training identities, which were put aside"
     assert f"best epoch chosen on {chosen}" in " ".join(finished.stdout.split())

@@ -19,6 +19,7 @@ from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import place_in_sweep
 from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process
+from reid_lightning.training.lightning_internals import starts_its_ranks
 from reid_lightning.training.loggers import wandb_logger
 
 HARD_TO_QUOTE = [
@@ -69,10 +70,9 @@ def test_only_a_job_of_a_sweep_whose_ranks_lightning_starts_needs_its_own_proces
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert not needs_own_process(trainer_of(2))  # no sweep
     sweep_job()
-    assert needs_own_process(trainer_of(2))
-    assert not needs_own_process(trainer_of(1))
-    spawning = SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=object()))
-    assert not needs_own_process(spawning)
+    assert needs_own_process(trainer_of(2)) and starts_its_ranks(trainer_of(2))
+    assert not starts_its_ranks(trainer_of(1))
+    assert not starts_its_ranks(SimpleNamespace(world_size=2, strategy=SimpleNamespace(launcher=object())))
 
 
 def test_ranks_that_each_have_the_whole_sweep_are_refused(sweep_job, monkeypatch):

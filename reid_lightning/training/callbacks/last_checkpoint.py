@@ -12,17 +12,9 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.checkpoints import LAST_NAME
+from reid_lightning.training.lightning_internals import between_steps, validates_within_epoch
 
 _log = logging.getLogger(__name__)
-
-
-def between_steps(trainer: pl.Trainer) -> bool:
-    """Whether, at the end of a batch, a checkpoint holds all that the run goes on with: no gradient waits for the rest
-    of its optimiser step, and neither a validation nor the end of the epoch is still to come for this batch."""
-    loop = trainer.fit_loop.epoch_loop
-    return not (
-        loop._should_accumulate() or loop._is_training_done or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    )
 
 
 class LastCheckpoint(Checkpoint):
@@ -46,11 +38,6 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self._saved_step = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the loader its place in the epoch. The trainer does so when it asks for the loader, which a schedule has
-        made it do before the checkpoint was read, to count the steps."""
-        trainer.fit_loop._load_combined_loader_states()
-
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -61,8 +48,7 @@ class LastCheckpoint(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save after a validation within an epoch, unless gradients wait for the rest of their step; the validation at
         its end is followed by `on_train_epoch_end`."""
-        loop = trainer.fit_loop.epoch_loop
-        if not (trainer.sanity_checking or loop._num_ready_batches_reached() or loop._should_accumulate()):
+        if not trainer.sanity_checking and validates_within_epoch(trainer):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

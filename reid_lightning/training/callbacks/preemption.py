@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed
 
-from reid_lightning.training.callbacks.last_checkpoint import between_steps
+from reid_lightning.training.lightning_internals import between_steps, leave_out_sigterm_vote
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _FINISHING = b"\nfinishing this step; Ctrl+C again stops at once\n"
@@ -49,8 +49,8 @@ class Preemption(Checkpoint):
         """Take the place of the handlers that Lightning has just installed; it removes them all when training ends."""
         self._process = os.getpid()
         self._speaks = trainer.is_global_zero
-        if trainer.world_size > 1:  # Lightning's own vote before every batch waits for the device
-            trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+        if trainer.world_size > 1:
+            leave_out_sigterm_vote(trainer)
         if threading.current_thread() is not threading.main_thread():
             return
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.lightning_internals import OpenWeightAveraging
 
 _LIVE_WEIGHTS = "current_model_state"  # where Lightning's WeightAveraging puts the weights that training goes on with
 
 
-class MovingAverage(WeightAveraging):
+class MovingAverage(OpenWeightAveraging):
     """After each optimiser step t = 1, 2, ...: average <- d_t average + (1 - d_t) weights, d_t as `decay_at` says.
 
     The running statistics of the network's batch norms are averaged like its weights: those of an average network are,
@@ -40,17 +40,16 @@ class MovingAverage(WeightAveraging):
         self._swapped = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the weights to where they will be trained: at this moment the module itself is still on the CPU."""
-        self._device = trainer.strategy.root_device
+        """Copy the weights to where they will be trained."""
+        self.use_device(trainer)
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the average after each optimiser step; batches that only gather gradients change nothing."""
-        if trainer.global_step > self._latest_update_step:
-            self._latest_update_step = trainer.global_step
-            move_average(self._average_model.module, pl_module, decay=decay_at(trainer.global_step, limit=self.decay))
+        if self.is_new_step(trainer.global_step):
+            move_average(self.average, pl_module, decay=decay_at(trainer.global_step, limit=self.decay))
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Validate the average."""
@@ -72,7 +71,7 @@ class MovingAverage(WeightAveraging):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the average in the module."""
-        self._copy_average_to_current(pl_module)
+        self.leave_average(pl_module)
 
 
 def decay_at(step: int, *, limit: float) -> float:
