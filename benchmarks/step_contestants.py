@@ -29,7 +29,7 @@ from omegaconf import DictConfig
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from reid_lightning.commands.entry_point import CONFIG_DIR, build, read_dataset
-from reid_lightning.commands.preflight import use_fast_convolutions
+from reid_lightning.commands.parts import use_fast_convolutions
 from reid_lightning.data.batches.batch import TARGETS, Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision

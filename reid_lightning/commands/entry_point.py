@@ -28,13 +28,18 @@ from reid_lightning.commands.config_checks import check_values
 from reid_lightning.commands.config_mistakes import check_missing, explained
 from reid_lightning.commands.config_types import declared_for
 from reid_lightning.commands.console import fail, safe_console
+from reid_lightning.commands.logs import keep_back
+from reid_lightning.commands.resumed import with_settings_of_run
 from reid_lightning.commands.run_folder import RunFolderTaken, release
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranks import is_rank_zero
 from reid_lightning.redaction import without_secrets
 from reid_lightning.user_messages import user_message
 
 CONFIG_DIR = next(folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf").is_dir())
 """In the installed package, or beside it in a clone."""
+
+_log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too
@@ -53,6 +58,7 @@ def entry_point(
 
     def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
         keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
+        notes: list[str] = []
 
         def report(error: Exception, line: CommandLine | None = None) -> NoReturn:
             message = None if line is None else explained(error, line)
@@ -65,6 +71,10 @@ def entry_point(
         def job(cfg: DictConfig) -> object:
             try:
                 _log_in_utf8()
+                if notes:
+                    keep_back()
+                for note in notes if is_rank_zero() else ():
+                    _log.info("%s", note)
                 check_composed(cfg, config_name, choices=HydraConfig.get().runtime.choices)
                 return task(cfg)
             except Exception as error:
@@ -85,6 +95,8 @@ def entry_point(
                         )
                     line = read_words(words, config_name=config_name, config_dir=str(CONFIG_DIR))
                     if line is not None:
+                        if config_name == "train":
+                            line, notes[:] = with_settings_of_run(line)
                         sys.argv[1:] = [*line.options, *as_typed(line)]
                     hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
                 except Exception as error:

@@ -33,6 +33,39 @@ class ConsoleHandler(logging.StreamHandler[TextIO]):
         return text if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {text}"
 
 
+class LogFile(logging.FileHandler):
+    """A file that is there when something was logged; what is kept back is in it when `write_kept` says so."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8", errors="backslashreplace", delay=True)
+        self.kept: list[logging.LogRecord] | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write, or keep."""
+        if self.kept is None:
+            super().emit(record)
+        else:
+            self.kept.append(record)
+
+
+def keep_back() -> None:
+    """Nothing goes to the files of the log until `write_kept`."""
+    for file in _files():
+        file.kept = []
+
+
+def write_kept() -> None:
+    """Write what was kept back."""
+    for file in _files():
+        kept, file.kept = file.kept or [], None
+        for record in kept:
+            file.handle(record)
+
+
+def _files() -> list[LogFile]:
+    return [handler for handler in logging.root.handlers if isinstance(handler, LogFile)]
+
+
 def _once() -> Callable[..., None]:
     reported: set[str] = set()
 

@@ -1,25 +1,25 @@
-"""What of a training command can be refused before anything is read, drawn or downloaded, and of its data before it
-is learned."""
+"""What of a training command can be refused before anything is read, drawn or downloaded, and of its data before the
+first step."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import check_writable
+from reid_lightning.commands.parts import Parts
 from reid_lightning.commands.run_folder import check_run_dir
 from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
 from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.losses import WeightedSum
-from reid_lightning.models import ReIDModel
-from reid_lightning.models.conv_as_matmul import use_conv_as_matmul
+from reid_lightning.models import check_input_size, warn_of_mismatch
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.training.acceleration import (
     check_accelerator,
@@ -27,7 +27,10 @@ from reid_lightning.training.acceleration import (
     check_precision,
     check_sync_batchnorm,
 )
+from reid_lightning.training.checkpoints import bytes_of_run
 from reid_lightning.training.datamodule import ReIDDataModule
+from reid_lightning.training.module import ReIDModule
+from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
 _LARGEST_SEED = 2**32 - 1  # NumPy's
 _NAMED = 5  # identities in a warning
@@ -35,25 +38,48 @@ _NAMED = 5  # identities in a warning
 logger = logging.getLogger(__name__)
 
 
-def check_config(cfg: DictConfig) -> None:
-    """ReIDError for seeds, a length of the run, a loss, a run directory, an accelerator or a precision that cannot
-    work."""
-    check_seeds(cfg)
-    check_length(cfg.trainer)
-    check_loss(cfg)
-    check_run_dir()
-    check_writable(Path(cfg.run_dir))
-    check_accelerator(cfg.trainer.accelerator, cfg.trainer.devices)
-    check_precision(cfg.trainer.precision)
-    fused = bool(cfg.optimizer.get("fused"))
-    check_clipping(cfg.trainer.precision, clip=cfg.trainer.gradient_clip_val, fused=fused)
+@dataclass(frozen=True)
+class Preflight:
+    """The checks of a training command, in three stages: before anything is built, before any data is read or drawn,
+    and before the first step. Each raises a ReIDError; nothing is written into the run's folder by any of them."""
 
+    cfg: DictConfig
 
-def check_trainer(trainer: pl.Trainer, model: ReIDModel, *, sync_batchnorm: bool) -> None:
-    """ReIDError for limits and for synchronised batch norms that would fail, or lie, in the middle of the run."""
-    check_limits(trainer)
-    if sync_batchnorm:
-        check_sync_batchnorm(model, device=trainer.strategy.root_device, world_size=trainer.world_size)
+    @property
+    def run_dir(self) -> Path:
+        """The folder of the run."""
+        return Path(self.cfg.run_dir)
+
+    def of_config(self) -> Path | None:
+        """Seeds, the length of the run, loss, folder, accelerator and precision; gives the checkpoint to resume."""
+        trainer = self.cfg.trainer
+        check_seeds(self.cfg)
+        check_length(trainer)
+        check_loss(self.cfg)
+        check_run_dir()
+        check_writable(self.run_dir)
+        check_accelerator(trainer.accelerator, trainer.devices)
+        check_precision(trainer.precision)
+        check_clipping(trainer.precision, clip=trainer.gradient_clip_val, fused=bool(self.cfg.optimizer.get("fused")))
+        return resume_path(self.cfg.resume, self.run_dir)
+
+    def of_parts(self, parts: Parts) -> None:
+        """Network, input size, and limits of the trainer that would fail, or lie, in the middle of the run."""
+        check_input_size(parts.model, height=parts.preprocessing.height, width=parts.preprocessing.width)
+        warn_of_mismatch(parts.model, parts.preprocessing)
+        check_limits(parts.trainer)
+        if self.cfg.trainer.sync_batchnorm:
+            check_sync_batchnorm(parts.model, device=parts.device, world_size=parts.trainer.world_size)
+
+    def of_data(self, parts: Parts, module: ReIDModule, datamodule: ReIDDataModule, resume: Path | None) -> None:
+        """The evaluation of this data, batches for all ranks, the checkpoint to resume, and the disk."""
+        check_data(datamodule.dataset)
+        parts.evaluation.check(datamodule.dataset)
+        check_batches(module.loss, datamodule, world_size=parts.trainer.world_size)
+        if resume is not None:
+            again = self.cfg.resume in (None, AUTO)
+            check_resumable(resume, module, parts.trainer, may_be_complete=again)
+        check_writable(self.run_dir, needed_bytes=bytes_of_run(module, parts.trainer))
 
 
 def check_limits(trainer: pl.Trainer) -> None:
@@ -135,34 +161,6 @@ def check_data(dataset: VehicleDataset) -> None:
         )
 
 
-def check_validated(trainer: pl.Trainer) -> None:
-    """ReIDError after a run in which no epoch was validated."""
-    if not trainer.checkpoint_callback.best_model_path:
-        raise ReIDError(
-            "no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch, or let the run "
-            "last an epoch at least (trainer.max_steps, trainer.max_time)."
-        )
-
-
-def is_given(key: str) -> bool:
-    """Whether a key stands on the command line."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return any(word.lstrip("+").partition("=")[0] == key for word in words)
-
-
-def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> None:
-    """Where the network uses cameras or viewpoints: it takes the names of the training pictures, and batches number
-    them as it does. Before the network meets an optimiser."""
-    if model.side_information is None:
-        return
-    numbering = datamodule.numbering
-    model.name_sides(cameras=list(numbering["camera"]), viewpoints=list(numbering["viewpoint"]))
-    sides = model.side_information
-    named = {"camera": sides.cameras, "viewpoint": sides.viewpoints}
-    numbers = {target: {name: at for at, name in enumerate(names or ())} for target, names in named.items()}
-    datamodule.numbering = {**numbering, **numbers}
-
-
 def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: int) -> None:
     """ReIDError when there are too few identities for all ranks, or when batches hold nothing that the loss could learn
     from."""
@@ -172,9 +170,3 @@ def check_batches(loss: WeightedSum, datamodule: ReIDDataModule, *, world_size: 
             identities=world_size * datamodule.identities_per_batch,
             images_per_identity=datamodule.images_per_identity,
         )
-
-
-def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
-    """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
-    products: the same numbers but for rounding, in less time."""
-    return use_conv_as_matmul(model.to(memory_format=torch.channels_last))

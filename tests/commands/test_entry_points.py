@@ -113,8 +113,15 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert "another loss" in error_of(other)
     other = train("hydra.run.dir=other", "resume=run/checkpoints/last.ckpt", "input.height=48")
     assert "input" in error_of(other)
-    over = train("hydra.run.dir=over", "resume=run/checkpoints/last.ckpt")
-    assert "trainer.max_epochs" in error_of(over)
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert "trainer.max_epochs" in error_of(run_command("train.py", "resume=run"))
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    longer = run_command("train.py", "resume=run", "trainer.max_epochs=2")
+    assert longer.returncode == 0, longer.stderr
+    assert f"going on with the settings of {run}; changed: trainer.max_epochs=2 (was 1)" in longer.stdout
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["embedding_dim"] == 32
+    assert "trainer.max_epochs=2" in yaml.safe_load((run / ".hydra/overrides.yaml").read_text())
+    assert set(logged(run, "epoch")) == {0, 1}
 
 
 @pytest.mark.parametrize("loss", ["id", "contrastive", "circle", "triplet", "id_triplet"])

@@ -44,7 +44,7 @@ def test_a_warning_of_a_library_is_a_line_and_comes_once(log, capsys):
     warnings.simplefilter("always")
     for _ in range(3):
         warnings.warn("few\n  workers", stacklevel=1)
-    assert capsys.readouterr().out == "warning: few workers (test_logs.py:51)\n"
+    assert capsys.readouterr().out == "warning: few workers (test_logs.py:46)\n"
     assert len(log.read_text().splitlines()) == 1
 
 

@@ -62,12 +62,8 @@ class LastCheckpoint(Checkpoint):
             return
         self._save(trainer)
         if trainer.is_global_zero:
-            run = trainer.default_root_dir
             _log.warning(
-                "stopped after %d steps. To go on: the same command with resume=%s hydra.run.dir=%s",
-                trainer.global_step,
-                self.path if self.path.exists() else trainer.ckpt_path,
-                run,
+                "stopped after %d steps. To go on: reid train resume=%s", trainer.global_step, trainer.default_root_dir
             )
 
     def on_load_checkpoint(
