@@ -40,7 +40,7 @@ class _Embed(nn.Module):
 class _EmbedBothWays(_Embed):
     """The same with a second output, the embeddings before they are normalised: MED and flipping need their lengths."""
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         embeddings = self.model(images).embeddings.float()
         return functional.normalize(embeddings, dim=1), embeddings
 
@@ -72,7 +72,7 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
     Raises:
         ReIDError: the file differs from eager by more than 1e-4; nothing is kept then.
     """
-    embed = _Embed(model.cpu().eval().to(memory_format=torch.contiguous_format))
+    embed = _Embed(model.cpu().eval().to(memory_format=torch.contiguous_format))  # type: ignore[call-overload]
     shape = (3, preprocessing.height, preprocessing.width)
     write, reload = {"onnx": (_write_onnx, _reload_onnx), "pt2": (_write_pt2, _reload_pt2)}[kind]
     example = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
@@ -121,6 +121,7 @@ def _write_onnx(embed: _Embed, example: Tensor, path: Path, metadata: dict[str, 
         dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
         verbose=False,
     )
+    assert program is not None, "dynamo gives one"
     program.model.metadata_props.update(metadata)
     program.save(path, external_data=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -11,6 +11,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from torch import nn
 
 from reid_lightning.commands.entry_point import build
 from reid_lightning.data.images.preprocessing import Preprocessing
@@ -78,7 +79,10 @@ class Parts:
 def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
     """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
     products: the same numbers but for rounding, in less time."""
-    return use_conv_as_matmul(model.to(memory_format=torch.channels_last))
+    kept: nn.Module = model
+    kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    use_conv_as_matmul(model)
+    return model
 
 
 def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> None:
@@ -87,16 +91,17 @@ def agree_on_side_information(model: ReIDModel, datamodule: ReIDDataModule) -> N
     if model.side_information is None:
         return
     numbering = datamodule.numbering
-    model.name_sides(cameras=list(numbering.cameras), viewpoints=list(numbering.viewpoints))
+    model.name_sides(cameras=list(numbering["camera"]), viewpoints=list(numbering["viewpoint"]))
     sides = model.side_information
-    named = {"cameras": sides.cameras, "viewpoints": sides.viewpoints}
-    numbers = {key: {name: at for at, name in enumerate(names)} if names else {} for key, names in named.items()}
-    datamodule.numbering = replace(numbering, **numbers)
+    named = {"camera": sides.cameras, "viewpoint": sides.viewpoints}
+    known = {target: names if isinstance(names, list) else [] for target, names in named.items()}
+    numbers = {target: {name: at for at, name in enumerate(names)} for target, names in known.items()}
+    datamodule.numbering = {**numbering, **numbers}
 
 
 def exported_bundle(trainer: pl.Trainer, run_dir: Path) -> Path:
     """The bundle of the best epoch; ReIDError after a run in which no epoch was validated."""
-    if not trainer.checkpoint_callback.best_model_path:
+    if not getattr(trainer.checkpoint_callback, "best_model_path", ""):
         raise ReIDError(
             "no epoch was validated, so nothing was exported; lower trainer.check_val_every_n_epoch, or let the run "
             "last an epoch at least (trainer.max_steps, trainer.max_time)."

@@ -29,6 +29,7 @@ from reid_lightning.training.acceleration import (
 )
 from reid_lightning.training.checkpoints import bytes_of_run
 from reid_lightning.training.datamodule import ReIDDataModule
+from reid_lightning.training.lightning_internals import settings_of
 from reid_lightning.training.module import ReIDModule
 from reid_lightning.training.resuming import AUTO, check_resumable, resume_path
 
@@ -71,10 +72,17 @@ class Preflight:
         if self.cfg.trainer.sync_batchnorm:
             check_sync_batchnorm(parts.model, device=parts.device, world_size=parts.trainer.world_size)
 
-    def of_data(self, parts: Parts, module: ReIDModule, datamodule: ReIDDataModule, resume: Path | None) -> None:
+    def of_data(
+        self,
+        parts: Parts,
+        dataset: VehicleDataset,
+        module: ReIDModule,
+        datamodule: ReIDDataModule,
+        resume: Path | None,
+    ) -> None:
         """The evaluation of this data, batches for all ranks, the checkpoint to resume, and the disk."""
-        check_data(datamodule.dataset)
-        parts.evaluation.check(datamodule.dataset)
+        parts.evaluation.check(dataset)
+        check_data(dataset)
         check_batches(module.loss, datamodule, world_size=parts.trainer.world_size)
         if resume is not None:
             again = self.cfg.resume in (None, AUTO)
@@ -84,9 +92,9 @@ class Preflight:
 
 def check_limits(trainer: pl.Trainer) -> None:
     """ReIDError for limits of the trainer that validation, or the order of batches, cannot keep."""
-    if trainer.overfit_batches > 0:
+    if settings_of(trainer).overfit_batches > 0:
         raise ReIDError("trainer.overfit_batches is not supported; train on a data set of a few pictures instead.")
-    if trainer.limit_val_batches != 1.0 and not trainer.fast_dev_run:
+    if trainer.limit_val_batches != 1.0 and not settings_of(trainer).fast_dev_run:
         raise ReIDError(
             f"trainer.limit_val_batches is {trainer.limit_val_batches}: a ranking needs all pictures. Leave it out, or "
             "validate less often with trainer.check_val_every_n_epoch."

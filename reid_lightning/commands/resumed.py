@@ -39,9 +39,9 @@ class _Record:
     def of(cls, folder: Path) -> _Record | None:
         """None where the folder is not a run's, or that of a run that recorded nothing."""
         try:
-            words = OmegaConf.load(folder / ".hydra/overrides.yaml")
+            words: Any = OmegaConf.load(folder / ".hydra/overrides.yaml")
             hydra = OmegaConf.load(folder / ".hydra/hydra.yaml").hydra
-            values = OmegaConf.load(folder / "config.yaml")
+            values: Any = OmegaConf.load(folder / "config.yaml")
         except OSError:
             return None
         sources = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
@@ -98,7 +98,7 @@ def record_words(cfg: DictConfig) -> None:
     if cfg.resume is None or hydra.output_subdir is not None or place_in_sweep() is not None:
         return
     folder = Path(hydra.runtime.output_dir) / ".hydra"
-    contents = {"overrides": hydra.overrides.task, "config": cfg, "hydra": {"hydra": hydra}}
+    contents: dict[str, Any] = {"overrides": hydra.overrides.task, "config": cfg, "hydra": {"hydra": hydra}}
     folder.mkdir(exist_ok=True)
     for name, content in contents.items():
         write_atomically(folder / f"{name}.yaml", OmegaConf.to_yaml(OmegaConf.create(content)))

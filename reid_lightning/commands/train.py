@@ -6,7 +6,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
-from reid_lightning.bundle.bundle import store_metrics
+from reid_lightning.bundle.bundle import open_model, store_metrics
+from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.commands.entry_point import entry_point, plain_config, read_dataset, save_config
 from reid_lightning.commands.logs import write_kept
 from reid_lightning.commands.parts import Parts, exported_bundle
@@ -14,9 +15,8 @@ from reid_lightning.commands.preflight import Preflight
 from reid_lightning.commands.resumed import record_words
 from reid_lightning.evaluation.evaluator import print_evaluation
 from reid_lightning.ranks import is_rank_zero
-from reid_lightning.search import load_reid_model
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
-from reid_lightning.training.lightning_internals import starts_its_ranks
+from reid_lightning.training.lightning_internals import settings_of, starts_its_ranks
 from reid_lightning.training.loggers import finishing_wandb, log_bundle
 
 
@@ -37,7 +37,7 @@ def train(cfg: DictConfig) -> float | None:
 
     dataset = read_dataset(cfg)
     module, datamodule = parts.with_data(dataset)
-    preflight.of_data(parts, module, datamodule, resume)
+    preflight.of_data(parts, dataset, module, datamodule, resume)
     if is_rank_zero():
         save_config(cfg, run_dir)
         record_words(cfg)
@@ -47,11 +47,11 @@ def train(cfg: DictConfig) -> float | None:
         for logger in trainer.loggers:
             logger.log_hyperparams(plain_config(cfg))
         trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
-        if not trainer.is_global_zero or trainer.fast_dev_run:  # a debugging run exports nothing
+        if not trainer.is_global_zero or settings_of(trainer).fast_dev_run:  # a debugging run exports nothing
             return None
 
         bundle = exported_bundle(trainer, run_dir)
-        embedder = load_reid_model(bundle, device=parts.device)
+        embedder = ReIDEmbedder(open_model(bundle), device=parts.device)
         evaluated = parts.evaluation.evaluate_model(embedder, dataset, run_dir, bundle=bundle)
         metrics = evaluated.result.as_dict()
         store_metrics(bundle, metrics)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
-from timm.layers import BlurPool2d
+from timm.layers.blur_pool import BlurPool2d
 from timm.models import is_model_in_modules
 from timm.models.resnet import ResNet
 from torch import nn
@@ -40,6 +41,7 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
     """
     if last_stride not in (1, 2):
         raise ReIDError(f"last_stride={last_stride!r}: expected 1 or 2")
+    backbone: Any
     if is_torchvision(name):
         _check_as_it_is(name, "torchvision's networks", ibn=ibn, last_stride=last_stride)
         if pretrained == TIMM:
@@ -55,6 +57,7 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
         backbone = build_osnet(name)
     else:
         backbone = _timm_backbone(name, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
+    report: MatchReport | None
     if pretrained == TIMM:
         origin = f"{TIMM}/{name.split('.')[0]}.{backbone.pretrained_cfg['tag']}"
         report = MatchReport(source=TIMM, origin=origin, loaded=tuple(backbone.state_dict()))
@@ -127,13 +130,13 @@ def _timm_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
     return backbone
 
 
-def _create(name: str) -> tuple[nn.Module, dict[str, object]]:
+def _create(name: str) -> tuple[Any, dict[str, Any]]:
     """The network with random weights and the arguments that made it: without pooling, unless its weights need it.
 
     Tokens of a network whose class token is not what its weights were trained to pool (mean with a norm of its own,
     attention, registers without a class token) are pooled by timm.
     """
-    base: dict[str, object] = {"num_classes": 0}
+    base: dict[str, Any] = {"num_classes": 0}
     if is_model_in_modules(name, _RESNETS):
         base["zero_init_last"] = False
     any_size = base | {"dynamic_img_size": True}  # unknown to networks that take any size anyway, and to some others
@@ -150,7 +153,7 @@ def _create(name: str) -> tuple[nn.Module, dict[str, object]]:
     raise ReIDError(f"backbone={name!r}: timm cannot build it as a backbone: {errors[-1]} ({errors[0]})")
 
 
-def _suits_our_pooling(backbone: nn.Module, name: str, pooled: dict[str, object]) -> bool:
+def _suits_our_pooling(backbone: nn.Module, name: str, pooled: dict[str, Any]) -> bool:
     tokens_before_patches = getattr(backbone, "num_prefix_tokens", None)
     if tokens_before_patches is None:  # maps, or tokens of patches alone
         return True
@@ -170,7 +173,8 @@ def _keep_last_resolution(backbone: nn.Module, name: str) -> None:
         raise ReIDError(
             f"last_stride=1 needs a timm ResNet, and {name!r} is a {type(backbone).__name__}; set model.last_stride=2"
         )
-    block = backbone.layer4[0]
+    last: Any = backbone.layer4
+    block = last[0]
     block.stride = 1
     for module in list(block.modules()):
         if isinstance(module, nn.Conv2d):

@@ -29,12 +29,14 @@ class SmallMapConv2d(nn.Conv2d):
     def forward(self, maps: Tensor) -> Tensor:
         if torch.compiler.is_compiling() or not self._gains(maps):
             return super().forward(maps)
-        return small_map_convolution(maps, self.weight, stride=self.stride, padding=self.padding)
+        stride, padding = _pair(self.stride), _pair(self.padding)
+        return small_map_convolution(maps, self.weight, stride=stride, padding=padding)
 
     def _gains(self, maps: Tensor) -> bool:
         if maps.device.type != "cpu" or maps.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return False
-        height, width = _output_size(maps.shape[2:], self.kernel_size, self.stride, self.padding)
+        sizes = maps.shape[2:], self.kernel_size, self.stride, self.padding
+        height, width = _output_size(*map(_pair, sizes))
         return 0 < height * width <= _POSITIONS
 
 
@@ -52,7 +54,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
         maps, weight = _channels_last(maps), _channels_last(weight)  # (B, H, W, C_in), (C_out, kernel, kernel, C_in)
-        sizes = maps.shape[1:3], weight.shape[1:3], stride, padding
+        sizes = _pair(maps.shape[1:3]), _pair(weight.shape[1:3]), stride, padding
         ctx.products = tuple(_products(*sizes))
         ctx.save_for_backward(maps, weight)
         output = maps.new_zeros(len(maps), *_output_size(*sizes), len(weight))
@@ -73,7 +75,8 @@ class _Convolution(torch.autograd.Function):
                 at.of_maps(of_maps).addmm_(here, at.of_weight(weight))
             if of_weight is not None:
                 at.of_weight(of_weight).addmm_(here.t(), at.of_maps(maps))
-        return *(one if one is None else one.permute(0, 3, 1, 2) for one in (of_maps, of_weight)), None, None
+        of_maps, of_weight = (one if one is None else one.permute(0, 3, 1, 2) for one in (of_maps, of_weight))
+        return of_maps, of_weight, None, None
 
 
 class _Product(NamedTuple):
@@ -111,8 +114,15 @@ def _products(
 
 def _output_size(
     size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
-) -> tuple[int, ...]:
-    return tuple((size[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+) -> tuple[int, int]:
+    height, width = ((size[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
+    return height, width
+
+
+def _pair(sizes: Any) -> tuple[int, int]:
+    """Of what torch declares as any number of numbers."""
+    first, second = sizes
+    return int(first), int(second)
 
 
 def _channels_last(tensor: Tensor) -> Tensor:

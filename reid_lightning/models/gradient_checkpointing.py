@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
+from typing import Any
 
 import torch
 from timm.models import _efficientnet_blocks as efficientnet
@@ -45,8 +46,9 @@ def checkpoint_gradients(backbone: nn.Module) -> None:
     Raises ReIDError for any other network.
     """
     has_batch_norm = any(isinstance(module, _BatchNorm) for module in backbone.modules())
-    if not has_batch_norm and hasattr(backbone, "set_grad_checkpointing"):
-        backbone.set_grad_checkpointing(True)
+    of_timm: Any = getattr(backbone, "set_grad_checkpointing", None)
+    if not has_batch_norm and of_timm is not None:
+        of_timm(True)
         return
     blocks = [module for module in backbone.modules() if isinstance(module, _BLOCKS)]
     if not blocks:
@@ -56,19 +58,21 @@ def checkpoint_gradients(backbone: nn.Module) -> None:
             "transformers or ConvNeXts"
         )
     for block in blocks:
-        block.__class__ = _checkpointed(type(block))  # a wrapper module would rename every weight in it
+        kind: Any = type(block)
+        block.__class__ = _checkpointed(kind)  # a wrapper module would rename every weight in it
 
 
 class _Checkpointed:
     """Turns a block's class into one that computes its output a second time for the backward pass."""
 
     def forward(self, *inputs: object) -> object:
+        compute = super().forward  # type: ignore[misc]  # the block's
         if not torch.is_grad_enabled():
-            return super().forward(*inputs)
-        inputs = [list(one) if isinstance(one, list) else one for one in inputs]  # a DenseNet adds to the list later
+            return compute(*inputs)
+        kept = [list(one) if isinstance(one, list) else one for one in inputs]  # a DenseNet adds to the list later
         # What torch.compile computes again in the backward pass has no effects on statistics.
-        contexts = {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, self)}
-        return checkpoint(super().forward, *inputs, use_reentrant=False, **contexts)
+        contexts: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": partial(_contexts, self)}
+        return checkpoint(compute, *kept, use_reentrant=False, **contexts)
 
 
 @cache
@@ -76,7 +80,7 @@ def _checkpointed(block: type[nn.Module]) -> type[nn.Module]:
     return type(f"Checkpointed{block.__name__}", (_Checkpointed, block), {})
 
 
-def _contexts(block: nn.Module) -> tuple[nullcontext[None], object]:
+def _contexts(block: Any) -> tuple[nullcontext[None], object]:
     return nullcontext(), _without_counting(block)
 
 

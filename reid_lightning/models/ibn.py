@@ -6,6 +6,8 @@ names are those of the published weights, so that they load by key.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
@@ -43,7 +45,7 @@ class _NormAfterAddition:
     last_activation: nn.Module
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.last_activation(self.IN(super().forward(maps)))
+        return self.last_activation(self.IN(super().forward(maps)))  # type: ignore[misc]  # of the block that it is mixed into
 
 
 class BasicBlockIBNb(_NormAfterAddition, BasicBlock):
@@ -68,6 +70,7 @@ def apply_ibn(backbone: nn.Module, variant: str) -> None:
             f"ibn={variant!r} needs a ResNet with batch norm (resnet18, resnet50, resnext50_32x4d, seresnet50, ...), "
             f"got {type(backbone).__name__}; set model.ibn=null for this backbone"
         )
+    layer: Any
     if variant == "a":
         for layer in (backbone.layer1, backbone.layer2, backbone.layer3):
             for block in layer:

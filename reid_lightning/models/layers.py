@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from timm.models import group_parameters
 from torch import nn
 
@@ -28,7 +30,8 @@ def ordered_layers(backbone: nn.Module) -> list[list[str]]:
     The order is the network's own `group_matcher` (timm's way), or what is known of torchvision's networks. Raises
     ReIDError where neither says an order.
     """
-    matcher = backbone.group_matcher(coarse=False) if hasattr(backbone, "group_matcher") else _TORCHVISION
+    of_timm: Any = getattr(backbone, "group_matcher", None)
+    matcher = _TORCHVISION if of_timm is None else of_timm(coarse=False)
     groups = group_parameters(backbone, matcher)
     if len(groups) < 3:
         raise ReIDError(

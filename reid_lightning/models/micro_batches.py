@@ -30,7 +30,9 @@ def forward_in_micro_batches(model: nn.Module, *inputs: Tensor | None, micro_bat
     """
     if micro_batches == 1:
         return model(*inputs)
-    batch = len(inputs[0])
+    first = inputs[0]
+    assert first is not None, "the pictures"
+    batch = len(first)
     if micro_batches < 1 or batch % micro_batches:
         raise ReIDError(
             f"module.micro_batches is {micro_batches}; expected a divisor of the batch of {batch} pictures."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -65,7 +66,7 @@ class OSNet(nn.Sequential):
             return nn.Sequential(_conv(channels, channels), nn.AvgPool2d(2))
 
         norms = _NORMS[norm]
-        layers: OrderedDict[str, nn.Module] = OrderedDict(
+        layers: OrderedDict[str, Any] = OrderedDict(
             conv1=_conv(3, stem, 7, stride=2, norm=nn.BatchNorm2d if norm is None else _instance_norm),
             maxpool=nn.MaxPool2d(3, stride=2, padding=1),
             conv2=stage(stem, first, norms[0]),

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -145,8 +145,8 @@ def preprocessing_mismatch(model: nn.Module, preprocessing: Normalisation) -> st
     None where mean and deviation agree, for random weights, and for files, which do not say how they were trained. A
     difference in interpolation alone is none: training gets over it.
     """
-    backbone = model.backbone
-    report = backbone.weights_report
+    backbone: Any = model.backbone
+    report: MatchReport | None = backbone.weights_report
     if report is None or report.source == FILE:
         return None
     interpolation = preprocessing.interpolation

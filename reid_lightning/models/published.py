@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -72,7 +73,7 @@ def download(url: str, *, source: str, check_hash: bool) -> Mapping[str, object]
         socket.setdefaulttimeout(limit)
 
 
-def create_with_timm_weights(name: str, published: Mapping[str, object], arguments: Mapping[str, object]) -> nn.Module:
+def create_with_timm_weights(name: str, published: Mapping[str, object], arguments: Mapping[str, Any]) -> nn.Module:
     """timm's network `name` with its published weights: a cached file needs no network, and without one a missing
     network is an error within HF_HUB_ETAG_TIMEOUT (10 s), where the hub's own client would retry for a minute.
 

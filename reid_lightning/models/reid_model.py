@@ -135,10 +135,11 @@ class ReIDModel(nn.Module):
 
     def _note_sides(self) -> None:
         # Only where it is used: architectures written before there was side information stay as they are.
+        assert self.side_information is not None
         self.architecture["side_information"] = self.side_information.arguments
 
 
-def _build_option(option: type[_Option], key: str, arguments: Mapping[str, Any], *positional: int) -> _Option:
+def _build_option(option: type[_Option], key: str, arguments: Mapping[str, Any], *positional: Any) -> _Option:
     try:
         return option(*positional, **arguments)
     except TypeError as error:

@@ -77,7 +77,9 @@ class SideInformation(nn.Module):
         """Positions (B,), (B,) int64 -> what is added to the tokens of each picture, (B, dim); None: all unknown."""
         if self.table is None:
             raise ReIDError("side information has no names yet: call model.name_sides(cameras=..., viewpoints=...)")
-        unknown = torch.full_like(cameras if cameras is not None else viewpoints, -1)
+        known = cameras if cameras is not None else viewpoints
+        assert known is not None, "one of the two is used"
+        unknown = torch.full_like(known, -1)
         centred = self.table - self.table.mean(dim=(0, 1))
         # The mean goes behind the last row, where position -1 finds it: no branch on what the positions are.
         centred = torch.cat((centred, centred.mean(dim=0, keepdim=True)), dim=0)
@@ -134,5 +136,7 @@ def _names(key: str, names: bool | Sequence[str]) -> bool | list[str]:
 
 
 def _positions(known: bool | list[str], names: Sequence[str | None]) -> Tensor:
-    numbers = {} if isinstance(known, bool) else {name: position for position, name in enumerate(known)}
+    numbers: dict[str | None, int] = (
+        {} if isinstance(known, bool) else {name: position for position, name in enumerate(known)}
+    )
     return torch.tensor([numbers.get(name, -1) for name in names], dtype=torch.int64)

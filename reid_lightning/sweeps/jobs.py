@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from reid_lightning.atomic import write_atomically
 
@@ -67,7 +67,7 @@ def place_in_sweep() -> SweepPlace | None:
     return place_of(HydraConfig.get())
 
 
-def place_of(hydra: DictConfig) -> SweepPlace:
+def place_of(hydra: Any) -> SweepPlace:
     """The place of the job that the `hydra` node of a configuration describes."""
     return SweepPlace(
         sweep=sweep_folder(hydra),
@@ -77,12 +77,13 @@ def place_of(hydra: DictConfig) -> SweepPlace:
     )
 
 
-def given_overrides(hydra: DictConfig, *, of: Literal["task", "hydra"] = "task") -> list[str]:
+def given_overrides(hydra: Any, *, of: Literal["task", "hydra"] = "task") -> list[str]:
     """The overrides of a job as they were given: ${...} in them is for the configuration, not for this list."""
-    return OmegaConf.to_container(hydra.overrides[of], resolve=False)
+    overrides: Any = OmegaConf.to_container(hydra.overrides[of], resolve=False)
+    return [str(override) for override in overrides]
 
 
-def sweep_folder(hydra: DictConfig) -> Path:
+def sweep_folder(hydra: Any) -> Path:
     """The folder of the sweep that the `hydra` node of a configuration describes."""
     return Path(os.path.abspath(Path(hydra.runtime.cwd) / hydra.sweep.dir))
 

@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -39,7 +39,7 @@ def needs_own_process(trainer: pl.Trainer) -> bool:
         ReIDError: the ranks of a sweep were started from outside, each with the whole sweep.
     """
     sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    launcher = trainer.strategy.launcher
+    launcher: Any = trainer.strategy.launcher
     if not sweeping:
         return False
     if "SUBMITIT_EXECUTOR" in os.environ and launcher.cluster_environment.creates_processes_externally:
@@ -75,7 +75,7 @@ def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
 
 def job_command(script: str | Path) -> list[str]:
     """The command that runs this job of the sweep alone, in the folder and with the number that it has in the sweep."""
-    hydra = HydraConfig.get()
+    hydra: Any = HydraConfig.get()
     command = [sys.executable, str(Path(script).resolve()), "--config-name", hydra.job.config_name]
     for source in hydra.runtime.config_sources:
         if source.schema == "file" and source.provider in ("main", "command-line"):
@@ -101,6 +101,7 @@ def _run(command: list[str], *, cwd: str) -> tuple[int, str]:
     process = subprocess.Popen(
         command, cwd=cwd, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
     )
+    assert process.stderr is not None, "it is a pipe"
     errors = _Errors(process.stderr)
     errors.start()
     try:

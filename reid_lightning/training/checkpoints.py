@@ -23,6 +23,7 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch import nn
 
 from reid_lightning.atomic import flush, flush_folder, is_alive
+from reid_lightning.training.lightning_internals import settings_of
 
 LAST_NAME = "last.ckpt"
 
@@ -128,8 +129,9 @@ def checkpoint_bytes(module: nn.Module, *, averaged: bool = False) -> int:
 def bytes_of_run(module: nn.Module, trainer: pl.Trainer) -> int:
     """About what the checkpoints and the bundle of a run take at most: the best ones, last.ckpt, the one before it, the
     one that is being written, and two of SLURM's."""
-    averaged = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)
-    best = sum(max(callback.save_top_k, 1) for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint))
+    averaged = any(isinstance(callback, WeightAveraging) for callback in settings_of(trainer).callbacks)
+    callbacks = settings_of(trainer).callbacks
+    best = sum(max(int(one.save_top_k), 1) for one in callbacks if isinstance(one, ModelCheckpoint))
     files = best + 3 + (2 if "SLURM_JOB_ID" in os.environ else 0)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in module.state_dict().values())
     return files * checkpoint_bytes(module, averaged=averaged) + weights

@@ -19,6 +19,7 @@ from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.readers.validation import Validation, divide
 from reid_lightning.data.records import VehicleDataset
 from reid_lightning.errors import ReIDError
+from reid_lightning.training.lightning_internals import settings_of
 from reid_lightning.user_messages import NotNegative, Positive
 
 _log = logging.getLogger(__name__)
@@ -180,3 +181,9 @@ class ReIDDataModule(pl.LightningDataModule):
             "pin_memory": on_gpu,
             "persistent_workers": self.num_workers > 0,
         }
+
+
+def datamodule_of(trainer: pl.Trainer) -> ReIDDataModule:
+    """The data module that a trainer fits."""
+    datamodule: ReIDDataModule = settings_of(trainer).datamodule
+    return datamodule

@@ -20,16 +20,21 @@ for _message in (
     warnings.filterwarnings("ignore", message=_message)
 
 
+def settings_of(trainer: pl.Trainer) -> Any:
+    """The trainer with all its attributes. Reason: its connectors set callbacks, fast_dev_run, datamodule and others,
+    of which its own type says nothing."""
+    return trainer
+
+
 def between_steps(trainer: pl.Trainer) -> bool:
     """Whether, at the end of a batch, a checkpoint holds all that the run goes on with: no gradient waits for the rest
     of its optimiser step, and neither a validation nor the end of the epoch is still to come for this batch.
 
     Reason: no public name says what the loop will do after the hooks of a batch.
     """
-    loop = trainer.fit_loop.epoch_loop
-    return not (
-        loop._should_accumulate() or loop._is_training_done or loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
-    )
+    loop, fetcher = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+    assert fetcher is not None, "a batch has come from it"
+    return not (loop._should_accumulate() or loop._is_training_done or loop._should_check_val_fx(fetcher))
 
 
 def validates_within_epoch(trainer: pl.Trainer) -> bool:
@@ -53,7 +58,7 @@ def logged_step(trainer: pl.Trainer) -> int:
 def row_to_come(trainer: pl.Trainer) -> dict[str, Any]:
     """What the trainer is about to log of this step; nothing outside `on_train_batch_end`. Reason: it logs only after a
     checkpoint of this moment is saved, and the row must be on the disk before."""
-    batches = trainer.fit_loop.epoch_loop.batch_progress.current
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     connector = trainer._logger_connector
     in_batch_end = trainer.training and batches.completed < batches.processed
     if not in_batch_end or trainer.fit_loop._should_accumulate() or not connector.should_update_logs:

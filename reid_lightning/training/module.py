@@ -25,7 +25,7 @@ from reid_lightning.models import ReIDModel
 from reid_lightning.models.micro_batches import forward_in_micro_batches
 from reid_lightning.training.accumulation import last_step_factor
 from reid_lightning.training.freezing import freeze_layers, keep_frozen_in_eval
-from reid_lightning.training.lightning_internals import logged_step, restore_loader_place
+from reid_lightning.training.lightning_internals import logged_step, restore_loader_place, settings_of
 from reid_lightning.training.non_finite import NonFiniteGuard, non_finite_error
 from reid_lightning.training.parameter_groups import build_optimizer
 
@@ -138,7 +138,7 @@ class ReIDModule(pl.LightningModule):
 
     def _log_step(self, values: Mapping[str, Tensor], weights: Mapping[str, float], *, batch_size: int) -> None:
         """In the steps that the trainer logs, and read from the device there: a progress bar would read it in all."""
-        every = self.trainer.log_every_n_steps
+        every = settings_of(self.trainer).log_every_n_steps
         if every == 0 or (logged_step(self.trainer) + 1) % every:
             return
         named = {f"train/{name}": value.detach().cpu() for name, value in values.items() if name != "total"}
@@ -185,7 +185,7 @@ class ReIDModule(pl.LightningModule):
     def _non_finite_error(
         self, values: Mapping[str, Tensor], step: int, epoch: int, rows: Tensor, late: bool
     ) -> ReIDError:
-        images = self.trainer.datamodule.dataset.train
+        images = settings_of(self.trainer).datamodule.dataset.train
         finite = None if late else all(bool(parameter.isfinite().all()) for parameter in self.parameters())
         return non_finite_error(
             values,
@@ -196,7 +196,7 @@ class ReIDModule(pl.LightningModule):
             folder=Path(self.trainer.default_root_dir),
         )
 
-    def configure_optimizers(self) -> dict[str, Any] | Optimizer:
+    def configure_optimizers(self) -> Any:
         """The optimiser over `parameter_groups`; a schedule over the run's whole number of steps."""
         self._total_steps = int(self.trainer.estimated_stepping_batches)
         optimizer = build_optimizer(self._build_optimizer, self, layer_decay=self._layer_decay)

@@ -13,6 +13,7 @@ from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.callbacks.weight_averaging import check_averaging
 from reid_lightning.training.checkpoints import LAST_NAME, OF_SLURM, previous_of
+from reid_lightning.training.lightning_internals import settings_of
 from reid_lightning.training.module import ReIDModule
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.torch_files import UnreadableFileError, check_torch_file, load_torch_file
@@ -102,7 +103,7 @@ def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer, *, may_
     same command was given again, and may have been killed before its export."""
     checkpoint = read_checkpoint(path)
     check_architecture(checkpoint, module.model)
-    check_averaging(checkpoint, trainer.callbacks)
+    check_averaging(checkpoint, settings_of(trainer).callbacks)
     came, here = checkpoint["reid"]["preprocessing"], module.preprocessing.as_dict()
     if came != here:
         raise ReIDError(f"resume={path} was trained with input {came}, this run has {here}; give the same input.*.")

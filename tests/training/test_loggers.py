@@ -187,7 +187,7 @@ def test_a_sweep_groups_its_runs_with_their_ranked_lists_and_bundles(run_command
         "hydra.sweep.dir=sweep",
     )  # fmt: skip
     assert finished.returncode == 1
-    assert finished.stderr.endswith("Set loader.identities_per_batch=8 or less.\n")
+    assert finished.stderr.endswith("Set loader.identities_per_batch=6 or less.\n")
     assert finished.stderr.count("error: ") == 1
     assert not list((tmp_path / "sweep/1").glob("wandb/*"))  # the job that failed had not come to that
     written = records(tmp_path / "sweep/0")

@@ -5,30 +5,35 @@ A fresh batch (50 MB at 64 x 256 x 256) costs the kernel as much as decoding a d
 
 from __future__ import annotations
 
-import sys
 import threading
+import weakref
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_HOLDERS = 3  # of a block that no tensor uses: the thread's variable, the local one, and the argument of getrefcount
+
+class _Free(threading.local):
+    """Blocks of one shape that nothing uses; they come back here from whatever thread uses them last."""
+
+    def __init__(self) -> None:
+        self.shape = (0, 0)
+        self.blocks: list[np.ndarray] = []
 
 
-class _Block(threading.local):
-    array = np.empty((0, 0), np.float32)
-
-
-_last = _Block()
+_free = _Free()
 
 
 def batch_memory(rows: int, columns: int) -> Tensor:
-    """float32 (rows, columns), not initialised: the block of this thread's last call if it has that shape and is free.
+    """float32 (rows, columns), not initialised: a block of an earlier call of this thread if one of that shape is free.
 
-    A tensor on numpy's memory keeps a reference to it for as long as anything (a view, an autograd graph) shares its
-    storage, so the count of references says whether the block is free. numpy also asks for huge pages, torch does not.
+    The tensor is on a numpy view, which lives for as long as anything (another view, an autograd graph) shares its
+    storage, and gives the block back when it goes. numpy also asks for huge pages, torch does not.
     """
-    array = _last.array
-    if array.shape != (rows, columns) or sys.getrefcount(array) > _HOLDERS:
-        array = _last.array = np.empty((rows, columns), np.float32)
-    return torch.from_numpy(array)
+    if _free.shape != (rows, columns):
+        _free.shape, _free.blocks = (rows, columns), []
+    blocks = _free.blocks
+    block = blocks.pop() if blocks else np.empty((rows, columns), np.float32)
+    view = block[:]
+    weakref.finalize(view, blocks.append, block).atexit = False
+    return torch.from_numpy(view)

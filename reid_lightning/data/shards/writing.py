@@ -9,6 +9,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -162,7 +163,8 @@ def _repacked(dataset: VehicleDataset, packed: dict[PicturePath, PackedPicture])
         return tuple(replace(image, path=packed[image.path]) for image in split)
 
     parts = tuple(_repacked(part, packed) for part in dataset.parts)
-    return replace(dataset, **{split: moved(getattr(dataset, split)) for split in SPLITS}, skipped=(), parts=parts)
+    splits: dict[str, Any] = {split: moved(getattr(dataset, split)) for split in SPLITS}
+    return replace(dataset, **splits, skipped=(), parts=parts)
 
 
 def _unreadable(image: VehicleImage, error: OSError) -> ReIDError:

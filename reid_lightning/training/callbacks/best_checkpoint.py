@@ -37,7 +37,7 @@ class BestCheckpoint(ModelCheckpoint):
         if not self._holds(before, score):
             _log.warning("%s is not the best checkpoint of the resumed run any more: the best starts anew", before)
             return
-        here = Path(self.dirpath) / before.name
+        here = Path(self.dirpath or ".") / before.name
         _copy(before, here)
         moved = {"dirpath": self.dirpath, "best_model_path": str(here), "kth_best_model_path": str(here)}
         super().load_state_dict({**state_dict, **moved, "best_k_models": {str(here): score}})

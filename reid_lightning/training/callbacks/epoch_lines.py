@@ -10,6 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import RichProgressBar
 
+from reid_lightning.training.module import ReIDModule
+
 _log = logging.getLogger(__name__)
 
 
@@ -37,6 +39,7 @@ class EpochLines(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the line, on rank zero."""
+        assert isinstance(pl_module, ReIDModule)
         losses = pl_module.losses_of_epoch()
         if not trainer.is_global_zero or not losses:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -10,7 +11,8 @@ from reid_lightning.bundle import bundle
 from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
 from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.readers.validation import Divided
-from reid_lightning.models import ReIDModel
+from reid_lightning.models.pretrained import MatchReport
+from reid_lightning.training.datamodule import datamodule_of
 
 
 class ExportBest(pl.Callback):
@@ -33,7 +35,7 @@ class ExportBest(pl.Callback):
             self.folder,
             loaded.model,
             loaded.options.preprocessing,
-            metrics=loaded.options.metrics if trainer.datamodule.divided.on_test else {},
+            metrics=loaded.options.metrics if datamodule_of(trainer).divided.on_test else {},
             data={
                 **describe_training(trainer, pl_module.model),
                 "epoch": read_checkpoint(Path(best))["epoch"],
@@ -41,11 +43,12 @@ class ExportBest(pl.Callback):
         )
 
 
-def describe_training(trainer: pl.Trainer, model: ReIDModel) -> dict[str, int | float | str]:
+def describe_training(trainer: pl.Trainer, model: Any) -> dict[str, int | float | str]:
     """What the model card says of the data, of the weights that training started from, and of the epoch's choice."""
-    divided: Divided = trainer.datamodule.divided
-    dataset, report = divided.train, model.backbone.weights_report
-    best = trainer.checkpoint_callback.best_model_score
+    divided: Divided = datamodule_of(trainer).divided
+    dataset = divided.train
+    report: MatchReport | None = model.backbone.weights_report
+    best = getattr(trainer.checkpoint_callback, "best_model_score", None)
     validated = {} if divided.on_test or best is None else {VALIDATION_MAP: float(best)}
     return {
         "name": dataset.name,

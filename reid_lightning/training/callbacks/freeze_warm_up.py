@@ -31,15 +31,17 @@ class FreezeWarmUp(pl.Callback):
     ) -> None:
         """Evaluation mode for the backbone while it waits, training mode for its unfrozen part afterwards."""
         # Not at the start of the epoch: Lightning leaves that out when a run resumes in the middle of one.
-        backbone, warming = pl_module.model.backbone, trainer.current_epoch < self.epochs
+        model: Any = pl_module.model
+        backbone, warming = model.backbone, trainer.current_epoch < self.epochs
         if backbone.training == warming:
             backbone.train(not warming)
-            keep_frozen_in_eval(pl_module.model)
+            keep_frozen_in_eval(model)
 
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Drop the backbone's gradients while it waits."""
         if trainer.current_epoch < self.epochs:
-            for parameter in pl_module.model.backbone.parameters():
+            model: Any = pl_module.model
+            for parameter in model.backbone.parameters():
                 parameter.grad = None

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.checkpoints import LAST_NAME
-from reid_lightning.training.lightning_internals import between_steps, validates_within_epoch
+from reid_lightning.training.lightning_internals import between_steps, settings_of, validates_within_epoch
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +73,6 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = checkpoint["global_step"]
 
     def _save(self, trainer: pl.Trainer) -> None:
-        if trainer.global_step != self._saved_step and not trainer.fast_dev_run:
+        if trainer.global_step != self._saved_step and not settings_of(trainer).fast_dev_run:
             trainer.save_checkpoint(self.path, weights_only=False)
             self._saved_step = trainer.global_step

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import distributed
 
-from reid_lightning.training.lightning_internals import between_steps, leave_out_sigterm_vote
+from reid_lightning.training.lightning_internals import between_steps, leave_out_sigterm_vote, settings_of
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 _FINISHING = b"\nfinishing this step; Ctrl+C again stops at once\n"
@@ -82,7 +82,7 @@ class Preemption(Checkpoint):
         """Set the status that the process leaves with."""
         if isinstance(exception, SIGTERMException):
             started_by_first = trainer.local_rank > 0 and isinstance(
-                trainer.strategy.cluster_environment, LightningEnvironment
+                settings_of(trainer).strategy.cluster_environment, LightningEnvironment
             )  # the first process is killed when one that it started leaves with another status than 0
             exception.code = 0 if started_by_first else 128 + self._agreed
 

@@ -10,6 +10,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import place_in_sweep
 from reid_lightning.sweeps.pruning import HISTORY, Verdict, median_rule, read_history, write_history
+from reid_lightning.training.lightning_internals import settings_of
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class PruneBelowMedian(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Rank zero reads the other jobs and decides for all ranks."""
-        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or trainer.fast_dev_run:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or settings_of(trainer).fast_dev_run:
             return
         verdict = self._judge(trainer) if trainer.is_global_zero else None
         if trainer.strategy.broadcast(verdict is not None):

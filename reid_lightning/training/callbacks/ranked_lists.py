@@ -13,6 +13,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.pictures import draw_ranked_lists
 from reid_lightning.evaluation.ranked_lists import PicturedRanking
 from reid_lightning.training.callbacks.retrieval_metrics import RetrievalMetrics
+from reid_lightning.training.datamodule import datamodule_of
+from reid_lightning.training.lightning_internals import settings_of
 
 _TAG = "val/ranked_lists"
 
@@ -33,13 +35,13 @@ class RankedLists(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Runs on rank zero only, on the embeddings that the retrieval metrics ranked."""
-        callback = next((one for one in trainer.callbacks if isinstance(one, RetrievalMetrics)), None)
+        callback = next((one for one in settings_of(trainer).callbacks if isinstance(one, RetrievalMetrics)), None)
         if callback is None:
             raise ReIDError("callbacks.ranked_lists needs callbacks.retrieval_metrics, whose ranking it draws.")
-        if not trainer.is_global_zero or trainer.sanity_checking or trainer.fast_dev_run:
+        if not trainer.is_global_zero or trainer.sanity_checking or settings_of(trainer).fast_dev_run:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        dataset = trainer.datamodule.divided.validation
+        dataset = datamodule_of(trainer).divided.validation
         query, gallery = (side.cpu() for side in callback.metric.last_embeddings)
         path = draw_ranked_lists(
             PicturedRanking.of_embeddings(dataset, query, gallery, callback.metric.result),

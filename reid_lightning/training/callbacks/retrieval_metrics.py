@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
 from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
 from reid_lightning.evaluation.metrics import EmbeddingMetric, RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
+from reid_lightning.training.datamodule import datamodule_of
+from reid_lightning.training.lightning_internals import settings_of
 
 
 class ValidationMetric(pl.Callback):
@@ -23,12 +24,12 @@ class ValidationMetric(pl.Callback):
 
     def __init__(self, metric: Callable[..., EmbeddingMetric]) -> None:
         self.make_metric = metric
-        self.metric: EmbeddingMetric | None = None
+        self.metric: Any = None  # from `setup` on
         self._measured_at = -1
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Take identities and cameras from the data module."""
-        self.metric = self.make_metric(**ranking_labels(trainer.datamodule.divided.validation))
+        self.metric = self.make_metric(**ranking_labels(datamodule_of(trainer).divided.validation))
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the embeddings of the last validation."""
@@ -39,7 +40,7 @@ class ValidationMetric(pl.Callback):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        outputs: dict[str, Tensor],
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,
@@ -49,7 +50,7 @@ class ValidationMetric(pl.Callback):
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Rank and log; a debugging run has seen too few pictures for that."""
-        if trainer.sanity_checking or trainer.fast_dev_run:
+        if trainer.sanity_checking or settings_of(trainer).fast_dev_run:
             return
         values = self.metric.compute()
         self._measured_at = trainer.global_step
@@ -73,7 +74,7 @@ class RetrievalMetrics(ValidationMetric):
         """Put the metrics of these weights beside them, where these have been measured."""
         if self.metric is None or self.metric.result is None or self._measured_at != trainer.global_step:
             return
-        record, divided = checkpoint.setdefault("reid", {}), trainer.datamodule.divided
+        record, divided = checkpoint.setdefault("reid", {}), datamodule_of(trainer).divided
         record["data"] = {CHOSEN_ON: divided.chosen_on}
         if divided.on_test:
             record["metrics"] = self.metric.result.as_dict()
