@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from reid_lightning.data.inspection.overlap import Content, Place, content_finder, place_finder
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
@@ -73,7 +74,7 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
     def all_of(split: Split) -> Split:
         return tuple(map(rename, split))
 
-    splits = {split: all_of(getattr(dataset, split)) for split in ("train", "query", "gallery", "validation")}
+    splits: dict[str, Any] = {split: all_of(getattr(dataset, split)) for split in ("train", "query", "gallery", "validation")}
     return replace(dataset, name=name, **splits)
 
 
