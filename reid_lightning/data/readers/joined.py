@@ -74,7 +74,8 @@ def _namespaced(dataset: VehicleDataset, name: str) -> VehicleDataset:
     def all_of(split: Split) -> Split:
         return tuple(map(rename, split))
 
-    splits: dict[str, Any] = {split: all_of(getattr(dataset, split)) for split in ("train", "query", "gallery", "validation")}
+    names = ("train", "query", "gallery", "validation")
+    splits: dict[str, Any] = {split: all_of(getattr(dataset, split)) for split in names}
     return replace(dataset, name=name, **splits)
 
 
