@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
@@ -159,6 +163,7 @@ def test_a_machine_without_display_libraries_is_told_which_package_needs_none():
 
 WITHOUT_EXTRAS = """
 import sys
+import sysconfig
 for name in {extras!r}:
     sys.modules[name] = None
 import reid_lightning.ranking, reid_lightning.search, reid_lightning.losses, reid_lightning.bundle.loading
@@ -180,3 +185,42 @@ def test_the_core_does_without_the_extras():
     ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr
     assert 'pip install "reid_lightning[search]"' in ran.stdout
+
+
+@pytest.fixture
+def installed(wheel, tmp_path) -> Path:
+    """The programs of an environment that has the wheel, and sees the packages of this one but not this project."""
+    venv.create(tmp_path / "env")
+    python = tmp_path / "env/bin/python"
+    (packages,) = (tmp_path / "env").glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"))
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return python.parent
+
+
+@pytest.mark.slow
+def test_what_is_installed_trains_evaluates_and_compares_from_an_empty_folder(installed, tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"OMP_NUM_THREADS": "1"}
+
+    def ran(program: str, *words: str) -> str:
+        command = [str(installed / program), *words]
+        finished = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=900)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        return finished.stdout
+
+    assert Path(ran("python", "-c", "import reid_lightning; print(reid_lightning.__file__)")).is_relative_to(tmp_path)
+    assert all(command in ran("reid") for command in ("train", "evaluate", "export", "register", "search"))
+    tiny = ["data.size=tiny", "loader.num_workers=0", "input.height=32", "input.width=32"]
+    tiny += ["loader.identities_per_batch=4", "loader.images_per_identity=4", "evaluation.pictures=false"]
+    tiny += ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1"]
+    ran("reid", "train", *tiny, "hydra.run.dir=run")
+    assert "mAP" in ran("reid", "evaluate", "checkpoint=run/bundle", "data.size=tiny", "evaluation.pictures=false")
+    shutil.copytree(folder / "run/bundle", folder / "bundle")
+    pictures = sorted(folder.glob("data/synthetic/*/image_query/*.jpg"))
+    for name, picture in zip("abc", pictures, strict=False):
+        shutil.copy(picture, folder / f"car_{name}.jpg")
+    lines = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)[0]
+    assert "1.0000" in ran("python", "-c", lines)

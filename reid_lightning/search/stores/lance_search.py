@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, Hit
@@ -13,6 +12,7 @@ from reid_lightning.search.stores.lance_errors import damaged
 from reid_lightning.search.stores.lance_rows import clause_of, have_length_1, vectors_of
 
 with extra("search"):
+    import pyarrow as pa
     from lancedb.table import Table
 
 PARTITION_ROWS = 4096
