@@ -56,8 +56,8 @@ class Ranking:
     aggregation: str | None
 
 
-class EvaluationProtocol(Protocol):
-    """What evaluation needs of a protocol; its other attributes are its own."""
+class ProtocolSettings(Protocol):
+    """How a protocol reads its ranking."""
 
     @property
     def ap(self) -> APDefinition:
@@ -78,6 +78,10 @@ class EvaluationProtocol(Protocol):
     @property
     def absolute(self) -> bool:
         """Whether scores mean the same in another gallery, as a threshold needs."""
+
+
+class EvaluationProtocol(ProtocolSettings, Protocol):
+    """What evaluation needs of a protocol; its other attributes are its own."""
 
     def check(self, query: EmbeddingTable, gallery: EmbeddingTable, **index: Index | None) -> None:
         """ReIDError for tables that `rank` would refuse, whatever their embeddings are."""
@@ -272,7 +276,7 @@ def _ranking(
     return Ranking(problem, query, gallery, metric, aggregation)
 
 
-def _check(protocol: EvaluationProtocol, **choices: Sequence[str]) -> None:
+def _check(protocol: ProtocolSettings, **choices: Sequence[str]) -> None:
     """Mistakes in a protocol's settings, before anything is embedded."""
     for name, allowed in {**choices, "ap": get_args(APDefinition)}.items():
         came = getattr(protocol, name)

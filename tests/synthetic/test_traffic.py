@@ -201,7 +201,6 @@ def test_same_spec_gives_the_same_bytes_and_is_drawn_once(
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(folder: Path, _: TrafficPlan) -> None:
-        folder.mkdir()
         (folder / "north.mp4").write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 

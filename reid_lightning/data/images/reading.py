@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.data.images.colours import as_seen, upright
 from reid_lightning.data.images.formats import DECODE_ERRORS, opened, reason
 from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
+from reid_lightning.drawing.progress import progress_bar
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.regular_files import open_regular
 from reid_lightning.untrusted.image_limits import is_sensible_size
@@ -74,14 +73,7 @@ def find_bad_images(paths: Sequence[PicturePath], *, decode: bool = False) -> di
     distinct = list(dict.fromkeys(paths))
     chunks = [distinct[start : start + _CHUNK] for start in range(0, len(distinct), _CHUNK)]
     workers = (os.cpu_count() or 1) * (1 if decode else 2)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=len(distinct) < _PROGRESS_FROM,
-    )
+    progress = progress_bar(shown=len(distinct) >= _PROGRESS_FROM)
     bad: dict[PicturePath, str] = {}
     with progress, ThreadPoolExecutor(workers) as pool:
         task = progress.add_task("decoding every picture" if decode else "checking the pictures", total=len(distinct))

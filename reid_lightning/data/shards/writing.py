@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.data.packed_picture import PackedPicture
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset, VehicleImage
 from reid_lightning.data.shards.index import INDEX, NAMES, SPLITS, save_index
 from reid_lightning.data.shards.tar import TarShards
+from reid_lightning.drawing.progress import progress_bar
 from reid_lightning.errors import ReIDError
 from reid_lightning.untrusted.names import name_of_file, readable
 
@@ -121,10 +120,8 @@ def _size(image: VehicleImage) -> int:
 def _write_all(dataset: VehicleDataset, images: list[_Stored], folder: Path, *, shard_bytes: int) -> None:
     base = _common_folder(images)
     packed: dict[PicturePath, PackedPicture] = {}
-    columns = (TextColumn("writing shards"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    with TarShards(folder, shard_bytes=shard_bytes) as shards, progress:
-        for number, (image, splits) in enumerate(progress.track(images)):
+    with TarShards(folder, shard_bytes=shard_bytes) as shards, progress_bar(transient=True) as progress:
+        for number, (image, splits) in enumerate(progress.track(images, description="writing shards")):
             try:
                 data = image.path.read_bytes()
             except OSError as error:

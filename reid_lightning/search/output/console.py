@@ -11,10 +11,10 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console, RenderableType
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.drawing.progress import progress_bar
 from reid_lightning.drawing.tables import Name, count, middle_shortened, new_table, print_written, titled
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
@@ -46,8 +46,7 @@ def say(text: str, *, stderr: bool = False, style: str = "") -> None:
 @contextmanager
 def watching(source: Source) -> Iterator[Callable[[Step], None]]:
     """A bar on the terminal while the body reads the source: give it every step."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_bar() as progress:
         name = escape(middle_shortened(plain_text(source.name), _NAME))
         task = progress.add_task(name, total=source.length)
         video = source.in_video

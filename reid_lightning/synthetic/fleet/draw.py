@@ -6,7 +6,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -16,17 +15,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from reid_lightning.drawing.progress import progress_bar
 from reid_lightning.errors import ReIDError
-from reid_lightning.regular_files import in_words
 from reid_lightning.synthetic.fleet.layout import FOLDERS, QUERY_FOLDER, write_layout
 from reid_lightning.synthetic.fleet.look import VehicleLook, fleet_looks
 from reid_lightning.synthetic.fleet.picture import Painter, prepare_vehicle
 from reid_lightning.synthetic.fleet.plan import TEST, TRAIN, FleetPlan, PlannedTrack, plan_fleet
 from reid_lightning.synthetic.fleet.spec import GENERATOR_VERSION, FleetSpec
+from reid_lightning.synthetic.whole_folder import draw_once
 
 _painters: dict[FleetSpec, Painter] = {}
 
@@ -34,9 +30,7 @@ _painters: dict[FleetSpec, Painter] = {}
 def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None) -> Path:
     """Draw a fleet in VeRi-776's layout, unless it is there already.
 
-    The pictures are drawn into a hidden sibling folder that is renamed when all is written; a lock keeps a second
-    process from drawing the same fleet at the same time, and what a killed run has left is removed first. The bytes
-    depend on the spec alone, not on `workers`.
+    The bytes depend on the spec alone, not on `workers`.
 
     Args:
         root: where fleets are kept; made if missing.
@@ -52,34 +46,21 @@ def draw_fleet(root: Path | str, spec: FleetSpec, *, workers: int | None = None)
     root = Path(root).expanduser()
     if workers is not None and workers < 1:
         raise ReIDError(f"workers is {workers}; expected 1 or more, or None for one per core.")
-    folder = root / spec.folder_name
-    if folder.is_dir():
-        return folder
     workers = _cores() if workers is None else workers
-    part = root / f".{folder.name}.part"
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{folder.name}.lock"):
-            if folder.is_dir():
-                return folder
-            shutil.rmtree(part, ignore_errors=True)
-            try:
-                _draw_all(part, plan_fleet(spec), workers=workers)
-                os.rename(part, folder)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
+        return draw_once(
+            root / spec.folder_name,
+            lambda folder: _draw_all(folder, plan_fleet(spec), workers=workers),
+            what="the fleet",
+            megabytes=20 + (spec.train_images + spec.test_images) * 8 // 1000,
+            key="data.root",
+            errors=(),
+        )
     except BrokenProcessPool as error:
         raise ReIDError(
-            f"Cannot draw the fleet into {folder}: a drawing process was killed, perhaps for want of memory. Use "
-            "fewer: data.workers=1."
+            f"Cannot draw the fleet into {root / spec.folder_name}: a drawing process was killed, perhaps for want of "
+            "memory. Use fewer: data.workers=1."
         ) from error
-    except OSError as error:
-        raise ReIDError(
-            f"Cannot draw the fleet into {folder}: {in_words(error) or f'{error}.'} Expected a writable folder "
-            f"with about {_megabytes(spec)} MB free; free some space or choose another data.root."
-        ) from error
-    return folder
 
 
 def _cores() -> int:
@@ -87,15 +68,9 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _megabytes(spec: FleetSpec) -> int:
-    """A generous guess of a fleet's size on disk."""
-    return 20 + (spec.train_images + spec.test_images) * 8 // 1000
-
-
 def _draw_all(folder: Path, plan: FleetPlan, *, workers: int) -> None:
     """Write every file of a fleet into a new folder."""
     spec = plan.spec
-    folder.mkdir(parents=True)
     for name in (*FOLDERS.values(), QUERY_FOLDER):
         (folder / name).mkdir()
     looks = {split: fleet_looks(spec.seed, split, plan.identities(split)) for split in (TRAIN, TEST)}
@@ -106,9 +81,8 @@ def _draw_all(folder: Path, plan: FleetPlan, *, workers: int) -> None:
     for track in plan.tracks:
         jobs.setdefault((track.split, track.identity), []).append(track)
     query = frozenset(plan.query)
-    columns = (TextColumn("Drawing the fleet"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=spec.train_images + spec.test_images)
+    with progress_bar(transient=True) as progress:
+        bar = progress.add_task("Drawing the fleet", total=spec.train_images + spec.test_images)
         work = ((spec, folder, looks[split][identity], tracks, query) for (split, identity), tracks in jobs.items())
         for written in _run(work, workers=min(workers, len(jobs))):
             progress.advance(bar, written)

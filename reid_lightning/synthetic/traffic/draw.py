@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image, ImageDraw
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from reid_lightning.atomic import save_picture
-from reid_lightning.errors import ReIDError, extra
-from reid_lightning.regular_files import in_words
+from reid_lightning.drawing.progress import progress_bar
+from reid_lightning.errors import extra
 from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
 from reid_lightning.synthetic.traffic.plan import TrafficPlan, plan_traffic
 from reid_lightning.synthetic.traffic.site import build_site
@@ -33,6 +28,7 @@ from reid_lightning.synthetic.traffic.truth import (
     passages_of,
     write_truth,
 )
+from reid_lightning.synthetic.whole_folder import draw_once
 
 with extra("search"):
     import av
@@ -47,9 +43,7 @@ _CELL = (240, 180)
 def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
     """Draw two clips with their ground truth, unless they are there already.
 
-    They are drawn into a hidden sibling folder that is renamed when all is written; a lock keeps a second process from
-    drawing the same traffic at the same time, and what a killed run has left is removed first. The pictures depend on
-    the spec alone; the bytes of the clips on the version of the H.264 library, too.
+    The pictures depend on the spec alone; the bytes of the clips on the version of the H.264 library, too.
 
     Args:
         root: where drawn traffic is kept; made if missing.
@@ -62,46 +56,24 @@ def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
     Raises:
         ReIDError: the folder cannot be written, or the disk is full.
     """
-    root = Path(root).expanduser()
-    folder = root / spec.folder_name
-    if folder.is_dir():
-        return folder
-    part = root / f".{folder.name}.part"
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / f".{folder.name}.lock"):
-            if folder.is_dir():
-                return folder
-            shutil.rmtree(part, ignore_errors=True)
-            try:
-                _draw_all(part, plan_traffic(spec))
-                os.rename(part, folder)
-            except BaseException:
-                shutil.rmtree(part, ignore_errors=True)
-                raise
-    except (OSError, av.FFmpegError) as error:
-        raise ReIDError(
-            f"Cannot draw traffic into {folder}: {in_words(error) or f'{error}.'} Expected a writable folder "
-            f"with about {_megabytes(spec)} MB free; free some space or choose another root."
-        ) from error
-    return folder
-
-
-def _megabytes(spec: TrafficSpec) -> int:
-    """A generous guess of the size on disk."""
-    return 5 + spec.frames * spec.width * spec.height // 10_000_000
+    return draw_once(
+        Path(root).expanduser() / spec.folder_name,
+        lambda folder: _draw_all(folder, plan_traffic(spec)),
+        what="traffic",
+        megabytes=5 + spec.frames * spec.width * spec.height // 10_000_000,
+        key="root",
+        errors=(av.FFmpegError,),
+    )
 
 
 def _draw_all(folder: Path, plan: TrafficPlan) -> None:
     """Write every file of a piece of traffic into a new folder."""
     spec = plan.spec
-    folder.mkdir(parents=True)
     models = {vehicle.name: build_model(vehicle) for vehicle in plan.vehicles}
     boxes: list[BoxTruth] = []
     nearest: dict[tuple[str, str], tuple[float, Image.Image]] = {}
-    columns = (TextColumn("Drawing traffic"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("", total=spec.frames * len(CAMERAS))
+    with progress_bar(transient=True) as progress:
+        bar = progress.add_task("Drawing traffic", total=spec.frames * len(CAMERAS))
         for camera in CAMERAS:
             site = build_site(spec, camera)
             with _video(folder / f"{camera}.mp4", spec) as write:
