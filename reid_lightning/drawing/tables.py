@@ -67,7 +67,8 @@ def new_table(*columns: str, names: Iterable[str] = ()) -> Table:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """The rows in Markdown, all columns but the first right-aligned."""
-    first, *others = ("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n" for row in (header, *rows))
+    cells = ([f" {cell.replace('|', '/')}" if cell else "" for cell in row] for row in (header, *rows))
+    first, *others = (f"|{' |'.join(row)} |\n" for row in cells)
     return "".join([first, "| --- |" + " ---: |" * (len(header) - 1) + "\n", *others])
 
 
