@@ -22,7 +22,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from traffic_judge import Tally, judge_registration, judge_search, owners
 
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.matching.search_options import SearchOptions

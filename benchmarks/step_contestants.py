@@ -28,7 +28,8 @@ from lightning_fabric.utilities import move_data_to_device
 from omegaconf import DictConfig
 from torch.utils.data._utils.pin_memory import pin_memory
 
-from reid_lightning.commands.entry_point import CONFIG_DIR, build, read_dataset
+from reid_lightning.commands.catalogue import CONFIG_DIR
+from reid_lightning.commands.entry_point import build, read_dataset
 from reid_lightning.commands.parts import use_fast_convolutions
 from reid_lightning.data.batches.batch import TARGETS, Batch
 from reid_lightning.data.records import VehicleDataset, VehicleImage

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import torch
 
+from reid_lightning.commands.main import main as reid
+
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 240.0  # seconds, until a command counts as hanging
 KILLED = -signal.SIGKILL
@@ -30,8 +32,9 @@ IMPORTS = (
     "export",
     "register",
     "search",
-    "reid_lightning.commands.shard",
-    "reid_lightning.commands.draw_fleet",
+    "reid_lightning.commands.main",
+    "reid_lightning.commands.shards",
+    "reid_lightning.synthetic.fleet.draw",
     "lance_namespace_urllib3_client",  # most of what importing lancedb takes; that itself starts threads
 )
 
@@ -46,7 +49,7 @@ class Command:
     """A command of the product.
 
     Args:
-        script: a file of the project's root, `train.py`, or a module, `reid_lightning.commands.shard`.
+        script: a file of the project's root, `train.py`, or `reid`, whose arguments begin with the name of a command.
         arguments: as on the command line.
         environment: variables on top of ours.
     """
@@ -188,18 +191,17 @@ def _child(
     os.environ.update({"COLUMNS": "200", **command.environment})
     torch.set_num_threads(1)  # another number of threads gives other bits
     os.chdir(folder)
-    module = importlib.import_module(command.script.removesuffix(".py"))
-    is_file = command.script.endswith(".py")
-    sys.argv = [str(PROJECT / command.script) if is_file else str(module.__file__), *command.arguments]
-    main = getattr(module, Path(command.script).stem if is_file else "main")
+    name = command.script.removesuffix(".py")
+    sys.argv = [str(PROJECT / command.script), *command.arguments]
+    main = reid if name == "reid" else getattr(importlib.import_module(name), name)
     if before is not None:
         before()
     count = _count_changes(folder, kill_at)
     try:
-        status = main()
+        main()
     finally:
         changes.write_text(str(count()))
-    sys.exit(status if isinstance(status, int) and ".draw_" in command.script else 0)
+    sys.exit(0)
 
 
 def _count_changes(folder: Path, kill_at: int | None) -> Callable[[], int]:

@@ -129,10 +129,10 @@ def outcome_of(whole: WholeGallery, number: int, scratch: Path, *, seed: int) ->
 
 def _use(root: Path, bundle: Path, *, indexed: bool) -> tuple[str, str]:
     """All that a user may do; how the first search ended, and what it said."""
-    at = ["--gallery", str(root), "--bundle", str(bundle)]
+    at, model = f"gallery={root}", f"bundle={bundle}"
     files = _visible(root)
     traces = _vectors(root, bundle, vehicle="V3")
-    status, said = run("check", *at)
+    status, said = run("check", at, model)
     found = searched(root, _embedder(bundle), indexed=indexed)
     kind = "told" if isinstance(found, str) else "right" if found else "named by check only"
     if kind == "named by check only" and (status == 0 or not indexed):
@@ -145,16 +145,16 @@ def _use(root: Path, bundle: Path, *, indexed: bool) -> tuple[str, str]:
     except ReIDError as error:
         one_line(str(error))
         add(Gallery(root), VEHICLES, None)
-    if run("sync", *at)[0] == 0:
+    if run("sync", at, model)[0] == 0:
         check_after(root, _embedder(bundle), indexed=indexed, what="sync", named=kind == "named by check only")
-    status, said = run("delete", "V3", *at)
+    status, said = run("delete", "vehicle=V3", at)
     if (root / "V3").exists() or (status and "files are changed as asked" not in said):
         raise Fault(f"delete ended with {status}: {said!r}")
-    status, said = run("rebuild", *at)
+    status, said = run("rebuild", at, model)
     if status != 0:
         raise Fault(f"rebuild ended with {status}: {said!r}")
     check_after(root, _embedder(bundle), indexed=indexed, what="rebuild")
-    status, said = run("check", *at)
+    status, said = run("check", at, model)
     if status != 0:
         raise Fault(f"check after rebuild: {said!r}")
     lost = {name for name in files if not name.startswith("V3")} - _visible(root).keys()

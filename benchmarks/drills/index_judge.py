@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 from reid_lightning.bundle.embedder import Embedder
-from reid_lightning.commands.gallery import main as command
+from reid_lightning.commands.main import main as reid
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, open_store
 
@@ -53,10 +54,19 @@ def check_after(root: Path, embedder: Embedder, *, indexed: bool, what: str, nam
         raise Fault(f"after {what}: {found or 'a wrong answer'}")
 
 
+def _reid(words: Sequence[str]) -> int:
+    sys.argv = ["reid", "gallery", *words]
+    try:
+        reid()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
 def run(*arguments: str) -> tuple[int, str]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = command(list(arguments))
+        status = _reid(arguments)
     if "Traceback" in said.getvalue():
         raise Fault(f"{arguments[0]}: {said.getvalue()}")
     return status, " ".join(said.getvalue().split())[-600:]

@@ -45,7 +45,6 @@ TINY_TRAINING = (
     RUN,
 )
 
-_DRAW = "reid_lightning.commands.draw_fleet"
 _LEARNT = ("state_dict", "optimizer_states", "lr_schedulers", "global_step")
 _PICTURES = (".jpg", ".png")
 
@@ -73,7 +72,7 @@ def prepare(folder: Path) -> None:
     if not (folder / "clip.mp4").exists():
         _write_clip(folder / "clip.mp4")
     for name, command in (
-        ("fleet", Command(_DRAW, ("root", "--size", "tiny", "--workers", "1"))),
+        ("fleet", Command("reid", ("data", "fleet", "folder=root", "size=tiny", "workers=1"))),
         ("model", Command("train.py", (f"data.root={folder}/fleet/root", *TINY_TRAINING, "trainer.max_epochs=1"))),
         ("registered", Command("register.py", _registering(folder))),
     ):
@@ -98,7 +97,7 @@ def jobs_of(prepared: Path) -> dict[str, Job]:
     found = [
         Job("training", Command("train.py", (fleet, *TINY_TRAINING, "resume=auto")), _other_training),
         Job("export", Command("export.py", (f"checkpoint={bundle}", "formats=[safetensors]", RUN)), _other_bundle),
-        Job("drawing", Command(_DRAW, ("root", "--size", "tiny", "--workers", "2")), _other_files),
+        Job("drawing", Command("reid", ("data", "fleet", "folder=root", "size=tiny", "workers=2")), _other_files),
         Job(
             "registration",
             Command("register.py", _registering(prepared)),
@@ -120,7 +119,7 @@ def jobs_of(prepared: Path) -> dict[str, Job]:
         ),
         Job(
             "sharding",
-            Command("reid_lightning.commands.shard", (fleet, "data.size=tiny", "output=shards", "shard_mib=0.1")),
+            Command("reid", ("data", "shards", fleet, "data.size=tiny", "output=shards", "shard_mib=0.1")),
             _other_files,
             says_done="exists; name a folder that does not",
         ),

@@ -20,9 +20,10 @@ from omegaconf import DictConfig, open_dict
 from reid_lightning.bundle.bundle import OPTS_NAME
 from reid_lightning.bundle.embedder import Backend
 from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.commands.command_line import as_typed, read_words
 from reid_lightning.commands.config_mistakes import explained
-from reid_lightning.commands.entry_point import CONFIG_DIR, build, check_composed
+from reid_lightning.commands.entry_point import build, check_composed
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
@@ -149,9 +150,7 @@ def _settings(words: tuple[str, ...]) -> DictConfig:
     line = None
     with _COMPOSING:
         try:
-            line = read_words(words, config_name="app", config_dir=str(CONFIG_DIR))
-            if line is None:
-                raise ReIDError("an option was given; expected key=value.")
+            line = read_words(words, command="app", config_name="app", config_dir=str(CONFIG_DIR))
             cfg = line.composed(as_typed(line))
             choices = cfg.hydra.runtime.choices
             with open_dict(cfg):

@@ -1,4 +1,4 @@
-"""See what augmentation does: `python -m reid_lightning.commands.augmentation_sheet [transforms=strong] [data=...]`."""
+"""See what augmentation does: `reid data augmentation_sheet [transforms=strong] [data=...]`."""
 
 from pathlib import Path
 
@@ -9,11 +9,10 @@ from rich.console import Console
 from rich.progress import track
 
 from reid_lightning.atomic import check_writable, save_picture
-from reid_lightning.commands.entry_point import build, entry_point, read_dataset
+from reid_lightning.commands.entry_point import build, read_dataset
 from reid_lightning.data.inspection.sheet import augmented_columns, check_request, describe, draw_sheet, spread
 
 
-@entry_point("augmentation_sheet")
 def augmentation_sheet(cfg: DictConfig) -> None:
     """Draw the sheet for the training pictures and the transforms that the configuration names."""
     output = Path(cfg.output)
@@ -34,7 +33,3 @@ def augmentation_sheet(cfg: DictConfig) -> None:
     title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
     save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
     Console().print(f"{len(paths)} pictures, {cfg.draws} draws each: {output}", soft_wrap=True)
-
-
-if __name__ == "__main__":
-    augmentation_sheet()

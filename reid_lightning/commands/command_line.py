@@ -30,6 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
 
 from reid_lightning.commands.config_checks import Takes, taken_by
+from reid_lightning.commands.config_mistakes import no_setting
 from reid_lightning.commands.config_types import declared_for
 from reid_lightning.errors import ReIDError, shortened
 
@@ -43,6 +44,7 @@ class CommandLine:
 
     options: tuple[str, ...]
     overrides: tuple[str, ...]
+    command: str
     config_name: str
     config_dir: str
     """Where configurations are looked for first: the user's folder where `--config-dir` names one."""
@@ -67,34 +69,31 @@ class CommandLine:
             GlobalHydra.instance().clear()
 
 
-def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> CommandLine | None:
-    """The words in order; None where Hydra's own parser refuses an option, which it says itself.
+def read_words(words: Sequence[str], *, command: str, config_name: str, config_dir: str) -> CommandLine:
+    """The words in order.
 
     Raises:
-        ReIDError: a word is neither an option nor `key=value`.
+        ReIDError: a word is neither an option nor `key=value`, or there is no such option.
     """
-    parser = get_args_parser()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    parser, said = get_args_parser(), io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
             known, others = parser.parse_known_args(list(words))
-        except SystemExit:  # a wrong option, or --version
-            return None
+        except SystemExit:  # a wrong option
+            raise ReIDError(f"{said.getvalue().strip().rpartition('error: ')[2]}. {_OPTIONS}") from None
     first = (known.run, known.multirun, known.cfg is not None, known.info is not None, known.shell_completion)
     if sum(map(bool, first)) > 1:
         raise ReIDError(
             "one of --run, --multirun (-m), --cfg, --info and --shell-completion can be given, not several."
         )
     overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
-    if len(overrides) < len(known.overrides) + len(others):
-        return None
+    for word in others:
+        if word.startswith("-"):
+            raise ReIDError(f"there is no option {shortened(word)}. {_OPTIONS}")
     for word in overrides:
-        if "=" not in word and not word.startswith("~"):
-            example = _EXAMPLES.get(config_name, "key=value")
-            raise ReIDError(
-                f"{shortened(word)!r} is no setting; expected key=value, such as {example}. "
-                "A value with spaces wants quotes around the whole word: 'key=a b'."
-            )
-        _check_word(word, declared_for(known.config_name or config_name))
+        if ("=" not in word and not word.startswith("~")) or word.startswith("="):
+            raise ReIDError(no_setting(word, command))
+        _check_word(word, declared_for(command))
     options, more_configs = tuple(_options(words, overrides)), known.config_dir
     if known.config_path:
         config_dir = os.path.abspath(known.config_path)
@@ -106,6 +105,7 @@ def read_words(words: Sequence[str], *, config_name: str, config_dir: str) -> Co
     return CommandLine(
         options=options,
         overrides=tuple(overrides),
+        command=command,
         config_name=known.config_name or config_name,
         config_dir=config_dir,
         more_configs=more_configs,
@@ -136,16 +136,10 @@ def _check_new(typed: Sequence[_Typed | str], reading: _Reading) -> None:
         if reading.declared and one.key not in known and not used:
             near = get_close_matches(one.key, known, n=3)
             guess = f"did you mean {' or '.join(near)}? " if near else ""
-            raise ReIDError(f"there is no key {shortened(one.key)!r} to set; {guess}--help shows all of them.")
+            raise ReIDError(f"there is no key {shortened(one.key)!r} to set; {guess}--help shows what there is.")
 
 
-_EXAMPLES = {
-    "register": "source=clip.mp4",
-    "search": "query=car.jpg",
-    "train": "loss=circle",
-    "evaluate": "checkpoint=<bundle folder>",
-    "export": "checkpoint=<bundle folder>",
-}
+_OPTIONS = "Options are --help, --cfg job, -m, --config-dir <folder>, --info and --shell-completion; keys have none."
 
 
 def _options(words: Sequence[str], overrides: Sequence[str]) -> Iterator[str]:
@@ -173,7 +167,7 @@ def as_typed(line: CommandLine) -> list[str]:
     except Exception:  # Hydra will say what is wrong
         return [one if isinstance(one, str) else one.for_hydra(_Reading(None, {}, line.sweep)) for one in typed]
     sweep = line.sweep or cfg.hydra.mode == RunMode.MULTIRUN
-    reading = _Reading(cfg, declared_for(line.config_name), sweep)
+    reading = _Reading(cfg, declared_for(line.command), sweep)
     _check_new(typed, reading)
     left_out = [
         one for one in typed if isinstance(one, _Typed) and one.value == "null" and one.group in reading.choices

@@ -1,4 +1,4 @@
-"""The types of the commands' own keys, one declaration for each file in `conf/`.
+"""The types of the commands' own keys, one declaration for each command.
 
 What the keys of a group are (detector, data, loss, ...) is said by the signature of its `_target_`. Both decide how a
 command line is read (`command_line`) and what is accepted (`config_checks`).
@@ -153,6 +153,85 @@ class _Shard:
     shard_mib: Size
 
 
+class _Fleet:
+    folder: Folder
+    size: Literal["tiny", "small", "veri"]
+    seed: Seed
+    workers: Positive | None
+    sheet: File | None
+
+
+class _Traffic:
+    folder: Folder
+    seed: NotNegative
+    vehicles: Positive
+    seconds: Size
+    frames_per_second: Positive
+    width: Positive
+    height: Positive
+
+
+class _DetectorList:
+    folder: Folder | None
+
+
+class _DetectorFetch(_DetectorList):
+    name: Literal["yolox_nano"]
+    address: Word | None
+
+
+class _Gallery:
+    gallery: GalleryFolder
+
+
+class _Vehicle(_Gallery):
+    vehicle: Word
+
+
+class _Rename(_Vehicle):
+    to: Word
+
+
+class _Merge(_Vehicle):
+    into: Word
+
+
+class _Delete(_Vehicle):
+    now: bool
+
+
+class _Restore(_Vehicle):
+    into: Word | None
+
+
+class _Purge(_Gallery):
+    vehicle: Word | list[Word] | None
+
+
+class _Forget(_Gallery):
+    before: Time
+
+
+class _Check(_Gallery):
+    bundle: Folder | None
+
+
+class _Embed(_Gallery):
+    bundle: Folder
+    device: Device
+
+
+class _GalleryExport(_Gallery):
+    file: File
+    vehicle: Word | list[Word] | None
+
+
+class _Import(_Gallery):
+    file: File
+    bundle: Folder | None
+    device: Device
+
+
 class _AugmentationSheet(_Train):
     output: File
     pictures: Positive
@@ -166,13 +245,29 @@ _DECLARED: Mapping[str, type] = {
     "evaluate": _Evaluate,
     "export": _Export,
     "train": _Train,
-    "report": _Report,
-    "shard": _Shard,
-    "augmentation_sheet": _AugmentationSheet,
+    "data report": _Report,
+    "data shards": _Shard,
+    "data fleet": _Fleet,
+    "data traffic": _Traffic,
+    "detector list": _DetectorList,
+    "detector fetch": _DetectorFetch,
+    "gallery list": _Gallery,
+    "gallery rename": _Rename,
+    "gallery merge": _Merge,
+    "gallery delete": _Delete,
+    "gallery trash": _Gallery,
+    "gallery restore": _Restore,
+    "gallery purge": _Purge,
+    "gallery forget": _Forget,
+    "gallery check": _Check,
+    "gallery sync": _Embed,
+    "gallery rebuild": _Embed,
+    "gallery export": _GalleryExport,
+    "gallery import": _Import,
+    "data augmentation_sheet": _AugmentationSheet,
 }
 
 
-def declared_for(config_name: str) -> Mapping[str, Any]:
-    """The types of a command's own keys; none for a configuration that is not ours."""
-    declared = _DECLARED.get(config_name)
-    return {} if declared is None else get_type_hints(declared, include_extras=True)
+def declared_for(command: str) -> Mapping[str, Any]:
+    """The types of a command's own keys."""
+    return get_type_hints(_DECLARED[command], include_extras=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import os
@@ -13,10 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TextIO, cast
 from urllib.parse import quote, unquote
 
-from reid_lightning.commands.config_checks import describe, fits
 from reid_lightning.errors import one_screen, printable
 from reid_lightning.redaction import MASK, SCHEME, SERVER, has_user, is_secret, without_password
-from reid_lightning.user_messages import shown
 
 _USER = re.compile(rf"(?is){SCHEME}([^/:]*:.*)@")
 _BARE_USER = re.compile(rf"(?s)(?:^|=)([^\s/@:=]+(?::(?![/\\]).*)?)@{SERVER}")
@@ -59,24 +56,6 @@ def fail(message: str) -> NoReturn:
     """Print the one message of a command that ends with status 1."""
     sys.stderr.write(f"\nerror: {printable(one_screen(without_password(message)))}\n")
     sys.exit(1)
-
-
-class ArgumentParser(argparse.ArgumentParser):
-    """For commands without Hydra; its errors fit on a screen."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(printable(one_screen(without_password(message))))
-
-
-def argument_of(hint: Any, make: Callable[[str], Any] = str) -> Callable[[str], Any]:
-    """For `type=` of an argument: what is made of the text that was typed, if it is of a type of `config_types`."""
-
-    def checked(text: str) -> Any:
-        if not fits(text, hint):
-            raise argparse.ArgumentTypeError(f"{shown('', text)} was given; expected {describe(hint)}")
-        return make(text)
-
-    return checked
 
 
 def secrets_of(words: Iterable[str]) -> frozenset[str]:

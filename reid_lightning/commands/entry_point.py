@@ -1,4 +1,4 @@
-"""What every entry point shares: Hydra composition, and one clear message instead of a traceback for user mistakes.
+"""What all commands share: Hydra composition, and one clear message instead of a traceback for user mistakes.
 
 A mistake of the user (a `ReIDError`, an unknown config key, a folder that cannot be written) prints one message and
 exits with status 1. Anything else is a bug and keeps its traceback; `HYDRA_FULL_ERROR=1` keeps it for everything.
@@ -6,28 +6,30 @@ exits with status 1. Anything else is a bug and keeps its traceback; `HYDRA_FULL
 
 from __future__ import annotations
 
-import functools
+import importlib
 import inspect
 import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-import hydra
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from reid_lightning.atomic import write_atomically
+from reid_lightning.commands.catalogue import COMMANDS, CONFIG_DIR, Command
 from reid_lightning.commands.command_line import CommandLine, as_typed, read_words
 from reid_lightning.commands.config_checks import check_values
 from reid_lightning.commands.config_mistakes import check_missing, explained
 from reid_lightning.commands.config_types import declared_for
-from reid_lightning.commands.console import fail, safe_console
+from reid_lightning.commands.console import fail
 from reid_lightning.commands.logs import keep_back
 from reid_lightning.commands.resumed import with_settings_of_run
 from reid_lightning.commands.run_folder import RunFolderTaken, release
@@ -36,91 +38,90 @@ from reid_lightning.ranks import is_rank_zero
 from reid_lightning.redaction import without_secrets
 from reid_lightning.user_messages import user_message
 
-CONFIG_DIR = next(folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf").is_dir())
-"""In the installed package, or beside it in a clone."""
-
 _log = logging.getLogger(__name__)
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
-_SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too
 _REPORT = "REID_LIGHTNING_REPORT"
+_SWEEP = ("--m", "hydra.mode=", "+hydra.mode=", "++hydra.mode=")  # Hydra takes --multirun shortened, too
 
 
-def entry_point(
-    config_name: str, *, sweeps: bool = True
-) -> Callable[[Callable[[DictConfig], object]], Callable[[], None]]:
-    """Turn `task(cfg)` into a command: compose `conf/<config_name>.yaml` and the command line, run, report.
+def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -> None:
+    """Compose `conf/<config>.yaml` and the command line, check both, then import the command's work and call it.
 
     Args:
-        sweeps: whether `-m` makes sense. Hydra writes and prints the command lines of a sweep as they are: with the
-            passwords of cameras and servers.
+        before: the words that name the command, if this process was started with those in front of the others: whoever
+            repeats the command line (Lightning, for other ranks) repeats them.
     """
+    keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
+    notes: list[str] = []
 
-    def decorate(task: Callable[[DictConfig], object]) -> Callable[[], None]:
-        keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
-        notes: list[str] = []
+    def report(error: Exception, line: CommandLine | None = None) -> NoReturn:
+        message = None if line is None else explained(error, line)
+        message = message or user_message(error)
+        if message is None or keep_traceback:
+            raise error
+        fail(message)
 
-        def report(error: Exception, line: CommandLine | None = None) -> NoReturn:
-            message = None if line is None else explained(error, line)
-            message = message or user_message(error)
-            if message is None or keep_traceback:
-                raise error
-            fail(message)
+    def job(cfg: DictConfig) -> object:
+        try:
+            _log_in_utf8()
+            if notes:
+                keep_back()
+            for note in notes if is_rank_zero() else ():
+                _log.info("%s", note)
+            check_composed(cfg, command.name, choices=HydraConfig.get().runtime.choices)
+            return task_of(command)(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # one job of a sweep: Hydra goes on or stops, as its launcher says
+            report(error)
 
-        @functools.wraps(task)
-        def job(cfg: DictConfig) -> object:
-            try:
-                _log_in_utf8()
-                if notes:
-                    keep_back()
-                for note in notes if is_rank_zero() else ():
-                    _log.info("%s", note)
-                check_composed(cfg, config_name, choices=HydraConfig.get().runtime.choices)
-                return task(cfg)
-            except Exception as error:
-                if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise  # one job of a sweep: Hydra goes on or stops, as its launcher says
-                report(error)
-
-        def main() -> None:
-            before, words, line = os.environ.get(_FULL_ERROR), sys.argv[1:], None
-            os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
-            if not keep_traceback:
-                os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
-            with safe_console(words):
-                try:
-                    if not sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in words):
-                        raise ReIDError(
-                            f"{config_name}.py makes no sweeps; start it once for each setting, without -m."
-                        )
-                    line = read_words(words, config_name=config_name, config_dir=str(CONFIG_DIR))
-                    if line is not None:
-                        if config_name == "train":
-                            line, notes[:] = with_settings_of_run(line)
-                        sys.argv[1:] = [*line.options, *as_typed(line)]
-                    hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(job)()
-                except Exception as error:
-                    report(error, line)
-                except RunFolderTaken as taken:
-                    report(taken.error, line)
-                except KeyboardInterrupt:  # what was begun has said what it wrote
-                    sys.stderr.write("\nstopped by Ctrl+C\n")
-                    sys.exit(130)
-                finally:
-                    release()
-                    sys.argv[1:] = words
-                    os.environ.pop(_REPORT, None)
-                    os.environ.pop(_FULL_ERROR) if before is None else os.environ.update({_FULL_ERROR: before})
-
-        return main
-
-    return decorate
+    full_error, argv, line = os.environ.get(_FULL_ERROR), sys.argv[:], None
+    os.environ[_FULL_ERROR] = "1"  # Hydra re-raises instead of printing, so that `report` decides
+    if not keep_traceback:
+        os.environ[_REPORT] = "1"  # processes that the trainer starts inherit both: they report alike
+    try:
+        if not command.sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in words):
+            raise ReIDError(f"reid {command.name} makes no sweeps; start it once for each setting, without -m.")
+        line = read_words(words, command=command.name, config_name=command.config, config_dir=str(CONFIG_DIR))
+        if command.name == "train":
+            line, notes[:] = with_settings_of_run(line)
+        typed = [*line.options, *as_typed(line)]
+        sys.argv[1:] = [*before, *typed]
+        parser = get_args_parser()
+        setbase("1.3")
+        _run_hydra(
+            args=parser.parse_args(typed),
+            args_parser=parser,
+            task_function=job,
+            config_path=str(CONFIG_DIR),
+            config_name=command.config,
+        )
+    except Exception as error:
+        report(error, line)
+    except RunFolderTaken as taken:
+        report(taken.error, line)
+    except KeyboardInterrupt:  # what was begun has said what it wrote
+        sys.stderr.write("\nstopped by Ctrl+C\n")
+        sys.exit(130)
+    finally:
+        release()
+        sys.argv[:] = argv
+        os.environ.pop(_REPORT, None)
+        os.environ.pop(_FULL_ERROR) if full_error is None else os.environ.update({_FULL_ERROR: full_error})
 
 
-def check_composed(cfg: DictConfig, config_name: str, *, choices: Mapping[str, str | None]) -> None:
+def task_of(command: Command) -> Callable[[DictConfig], object]:
+    """What a command does, imported."""
+    module, _, name = command.task.partition(":")
+    task: Callable[[DictConfig], object] = getattr(importlib.import_module(f"reid_lightning.commands.{module}"), name)
+    return task
+
+
+def check_composed(cfg: DictConfig, name: str, *, choices: Mapping[str, str | None]) -> None:
     """ReIDError for a key of a command that has no value, or one that does not fit; see `config_checks`."""
-    check_missing(cfg, config=CONFIG_DIR / f"{config_name}.yaml", choices=choices)
-    check_values(cfg, declared_for(config_name))
+    check_missing(cfg, config=CONFIG_DIR / f"{COMMANDS[name].config}.yaml", choices=choices)
+    check_values(cfg, declared_for(name))
 
 
 def _log_in_utf8() -> None:

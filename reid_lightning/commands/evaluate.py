@@ -1,4 +1,4 @@
-"""Evaluate a model, embeddings or a ranking: `python evaluate.py checkpoint=<bundle folder or .ckpt> [data=...]`."""
+"""Evaluate a model, embeddings or a ranking: `reid evaluate checkpoint=<bundle folder or .ckpt> [data=...]`."""
 
 from pathlib import Path
 
@@ -8,13 +8,12 @@ from omegaconf import DictConfig
 from reid_lightning.atomic import check_writable
 from reid_lightning.bundle.bundle import open_model
 from reid_lightning.bundle.loading import best_device
-from reid_lightning.commands.entry_point import entry_point, save_config
+from reid_lightning.commands.entry_point import save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.evaluator import print_evaluation
 from reid_lightning.search import ReIDEmbedder
 
 
-@entry_point("evaluate")
 def evaluate(cfg: DictConfig) -> float:
     """Embed or read, rank, write `metrics.json`, `ranking.json` and pictures; returns mAP."""
     run_dir = Path(cfg.run_dir)
@@ -58,7 +57,3 @@ def check_sources(cfg: DictConfig) -> None:
         )
     if cfg.store_threshold and (cfg.checkpoint is None or not Path(cfg.checkpoint).is_dir()):
         raise ReIDError("store_threshold=true needs checkpoint=<bundle folder> to put the threshold into.")
-
-
-if __name__ == "__main__":
-    evaluate()

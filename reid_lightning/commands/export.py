@@ -1,4 +1,4 @@
-"""Export a bundle: `python export.py checkpoint=<bundle folder or .ckpt> formats=[safetensors,onnx,pt2]`."""
+"""Export a bundle: `reid export checkpoint=<bundle folder or .ckpt> formats=[safetensors,onnx,pt2]`."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,11 @@ from rich.console import Console
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle import bundle, exporters
-from reid_lightning.commands.entry_point import entry_point, save_config
+from reid_lightning.commands.entry_point import save_config
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.training.average_checkpoints import average_checkpoints
 
 
-@entry_point("export")
 def export(cfg: DictConfig) -> None:
     """Write a bundle into the run directory, with every format compared with eager before it is kept."""
     run_dir = Path(cfg.run_dir)
@@ -45,7 +44,3 @@ def export(cfg: DictConfig) -> None:
     report = {"fingerprint": options.fingerprint, "largest_difference_to_eager": differences}
     write_atomically(folder / "exports.json", json.dumps(report, indent=2) + "\n")
     print_written(console, [folder, run_dir / "config.yaml"])
-
-
-if __name__ == "__main__":
-    export()

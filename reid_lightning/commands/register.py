@@ -1,4 +1,4 @@
-"""Register vehicles: `python register.py source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
+"""Register vehicles: `reid register source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
 from reid_lightning.bundle.loading import best_device, find_bundle
-from reid_lightning.commands.entry_point import build, entry_point, save_config
+from reid_lightning.commands.entry_point import build, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex
@@ -18,7 +18,6 @@ from reid_lightning.search.video.sources import check_source, open_source
 from reid_lightning.search.video.vehicle_finder import VehicleFinder
 
 
-@entry_point("register", sweeps=False)
 def register(cfg: DictConfig) -> int:
     """Find, save and embed the vehicles of every source; returns the number of new sightings."""
     run_dir = Path(cfg.run_dir)
@@ -74,7 +73,3 @@ def register(cfg: DictConfig) -> int:
     if stopped:
         raise stopped
     return files.new
-
-
-if __name__ == "__main__":
-    register()

@@ -1,15 +1,13 @@
-"""What a data set holds: `python -m reid_lightning.commands.report data=veri776 data.root=/data/VeRi`."""
+"""What a data set holds: `reid data report data=veri776 data.root=/data/VeRi`."""
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from reid_lightning.commands.entry_point import entry_point
 from reid_lightning.data.inspection.report import render_report, report_on
 from reid_lightning.data.records import VehicleDataset
 
 
-@entry_point("report")
 def report(cfg: DictConfig) -> None:
     """Read the data set that the configuration names and show what it holds; of a joined one, each set's."""
     dataset = _read(cfg, on_bad_image="skip")
@@ -24,7 +22,3 @@ def _read(cfg: DictConfig, *, on_bad_image: str) -> VehicleDataset:
     for reader in cfg.data.sets.values():
         reader.on_bad_image = on_bad_image
     return instantiate(cfg.data)
-
-
-if __name__ == "__main__":
-    report()

@@ -1,4 +1,4 @@
-"""Find registered vehicles: `python search.py query=<picture, folder, video or URL> [plate=<plate>] [gallery=...]`."""
+"""Find registered vehicles: `reid search query=<picture, folder, video or URL> [plate=<plate>] [gallery=...]`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
 from reid_lightning.bundle.loading import best_device, find_bundle
-from reid_lightning.commands.entry_point import build, entry_point, save_config
+from reid_lightning.commands.entry_point import build, save_config
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes, load_reid_model
@@ -20,7 +20,6 @@ from reid_lightning.search.settings import camera_of, name_of, seconds_since_197
 from reid_lightning.search.video.sources import check_source, open_source
 
 
-@entry_point("search", sweeps=False)
 def search(cfg: DictConfig) -> int:
     """Search, write matches as JSON, CSV and pictures; returns the number of vehicles found."""
     run_dir = Path(cfg.run_dir)
@@ -74,7 +73,3 @@ def search(cfg: DictConfig) -> int:
     if ended is not None:
         raise ended
     return len({match.vehicle for match in files.matches})
-
-
-if __name__ == "__main__":
-    search()

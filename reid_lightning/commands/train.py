@@ -1,6 +1,5 @@
-"""Train a vehicle re-identification model: `python train.py [loss=circle] [data=veri776 data.root=...] ...`."""
+"""Train a vehicle re-identification model: `reid train [loss=circle] [data=veri776 data.root=...] ...`."""
 
-import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -8,7 +7,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.bundle.bundle import open_model, store_metrics
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.commands.entry_point import entry_point, plain_config, read_dataset, save_config
+from reid_lightning.commands.entry_point import plain_config, read_dataset, save_config
 from reid_lightning.commands.logs import write_kept
 from reid_lightning.commands.parts import Parts, exported_bundle
 from reid_lightning.commands.preflight import Preflight
@@ -20,7 +19,6 @@ from reid_lightning.training.lightning_internals import settings_of, starts_its_
 from reid_lightning.training.loggers import finishing_wandb, log_bundle
 
 
-@entry_point("train")
 def train(cfg: DictConfig) -> float | None:
     """Check, build, train, export the best model and evaluate what was exported; returns the mAP to compare jobs by:
     that of the best epoch's validation."""
@@ -31,7 +29,7 @@ def train(cfg: DictConfig) -> float | None:
     parts = Parts.of(cfg)
     trainer = parts.trainer
     if starts_its_ranks(trainer) and needs_own_process(trainer):  # a job of a sweep over several processes
-        return run_in_own_process(sys.argv[0], run_dir)
+        return run_in_own_process(run_dir)
     preflight.of_parts(parts)
     parts.use_device()
 
@@ -60,7 +58,3 @@ def train(cfg: DictConfig) -> float | None:
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_evaluation(evaluated, run_dir, title=title)
     return evaluated.selection_mAP
-
-
-if __name__ == "__main__":
-    train()

@@ -1,7 +1,7 @@
 """A job of a sweep that trains with several processes: it becomes a command of its own.
 
 Lightning starts the other ranks of a run by repeating its command line, which within a sweep is that of the whole
-sweep. As `python train.py <the job's overrides> hydra.mode=RUN` the job is a run like any other, and nothing of it
+sweep. As `reid train <the job's overrides> hydra.mode=RUN` the job is a run like any other, and nothing of it
 (environment, process group, GPU memory, a crash) reaches the next job.
 """
 
@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,11 +54,10 @@ def needs_own_process(trainer: pl.Trainer) -> bool:
     return True
 
 
-def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
+def run_in_own_process(run_dir: Path) -> float | None:
     """Run this job of the sweep as a command, wait for it, and give back its `selection_mAP`; None if it left none.
 
     Args:
-        script: the file that this process was started with.
         run_dir: the job's folder.
 
     Raises:
@@ -65,7 +65,7 @@ def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
             SIGTERM, both of which it gets as well.
     """
     (run_dir / METRICS).unlink(missing_ok=True)
-    status, message = _run(job_command(script), cwd=HydraConfig.get().runtime.cwd)
+    status, message = _run(job_command(started_with()), cwd=HydraConfig.get().runtime.cwd)
     if status != 0:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         raise ReIDError(message or f"its process {how}; {run_dir} has its log.")
@@ -73,10 +73,18 @@ def run_in_own_process(script: str | Path, run_dir: Path) -> float | None:
     return None if metrics is None else selection_mAP(metrics)
 
 
-def job_command(script: str | Path) -> list[str]:
+def started_with() -> list[str]:
+    """What this process was started with before the settings: `train.py`, or `reid train` of `reid train -m ...`."""
+    spec = sys.modules["__main__"].__spec__
+    ours = spec is not None and spec.name.startswith("reid_lightning.")
+    program = ["-m", spec.name] if ours else [os.path.abspath(sys.argv[0])]
+    return [*program, *takewhile(lambda word: "=" not in word and not word.startswith(("-", "~")), sys.argv[1:])]
+
+
+def job_command(start: Sequence[str]) -> list[str]:
     """The command that runs this job of the sweep alone, in the folder and with the number that it has in the sweep."""
     hydra: Any = HydraConfig.get()
-    command = [sys.executable, str(Path(script).resolve()), "--config-name", hydra.job.config_name]
+    command = [sys.executable, *start, "--config-name", hydra.job.config_name]
     for source in hydra.runtime.config_sources:
         if source.schema == "file" and source.provider in ("main", "command-line"):
             command += ["--config-path" if source.provider == "main" else "--config-dir", source.path]

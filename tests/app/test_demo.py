@@ -56,7 +56,7 @@ def plan_with(tmp_path, bundle, clip):
             shutil.copy(clip, folder / f"{camera}.mp4")
         path = tmp_path / "stand_in.py"
         path.write_text(textwrap.dedent(script))
-        return DemoPlan(traffic=traffic, training=(str(bundle),), script=path)
+        return DemoPlan(traffic=traffic, training=(str(bundle),), train=(str(path),))
 
     return make
 

@@ -3,14 +3,14 @@
 import pytest
 from omegaconf import OmegaConf
 
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.commands.command_line import as_typed, quoted, read_words
 from reid_lightning.commands.config_mistakes import explained
-from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 
 
 def read(name, *words):
-    return read_words(words, config_name=name, config_dir=str(CONFIG_DIR))
+    return read_words(words, command=name, config_name=name, config_dir=str(CONFIG_DIR))
 
 
 def meant(name, *words):
@@ -154,7 +154,11 @@ def test_sweeps_are_made_after_m_alone():
 def test_options_stay_and_come_first():
     line = read("train", "loss=id", "--config-name", "train", "-m", "seed=1")
     assert (line.options, line.overrides, line.sweep) == (("--config-name", "train", "-m"), ("loss=id", "seed=1"), True)
-    assert read("train", "--nonsense") is None  # Hydra says what it takes
+    for word in ("--nonsense", "-x"):
+        with pytest.raises(ReIDError, match=f"there is no option {word}. Options are --help, "):
+            read("train", word)
+    with pytest.raises(ReIDError, match="argument --cfg/-c: invalid choice: 'foo'"):
+        read("train", "--cfg", "foo")
 
 
 @pytest.mark.parametrize(

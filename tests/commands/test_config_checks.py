@@ -8,20 +8,20 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from reid_lightning.commands.catalogue import COMMANDS, CONFIG_DIR
 from reid_lightning.commands.command_line import read_words
 from reid_lightning.commands.config_checks import Takes, check_values, describe, fits, taken_by
 from reid_lightning.commands.config_mistakes import check_missing
 from reid_lightning.commands.config_types import declared_for
-from reid_lightning.commands.entry_point import CONFIG_DIR, check_composed
+from reid_lightning.commands.entry_point import check_composed
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import Expected
 
-COMMANDS = ("register", "search", "app", "evaluate", "export", "train", "report", "shard", "augmentation_sheet")
 CHOICES = {
     "register": ["detector=yolox", "stores=milvus", "plates=cn"],
     "evaluate": ["data=csv", "protocol/rerank=k_reciprocal", "protocol/expansion=alpha"],
     "train": ["data=folder", "transforms=strong", "loss=id_triplet_ramp", "callbacks=[ema,early_stopping]"],
-    "shard": ["data=veri776"],
+    "data shards": ["data=veri776"],
 }
 GIVEN = {"source": "x.mp4", "camera": "north", "query": "x.jpg", "checkpoint": "x", "output": "x.png", "run_dir": "x"}
 GIVEN |= {"data.path": "x.csv", "data.root": "x", "detector.path": "x.onnx"}
@@ -30,7 +30,9 @@ FREE = {"trainer.plugins"}  # keys that take whatever there is
 
 @functools.cache
 def composed(name):
-    line = read_words(CHOICES.get(name, []), config_name=name, config_dir=str(CONFIG_DIR))
+    line = read_words(
+        CHOICES.get(name, []), command=name, config_name=COMMANDS[name].config, config_dir=str(CONFIG_DIR)
+    )
     cfg = line.composed(line.overrides)
     OmegaConf.set_struct(cfg, False)
     choices = cfg.pop("hydra").runtime.choices

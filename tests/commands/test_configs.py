@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 
 CHOICES = [
     f"{path.parent.relative_to(CONFIG_DIR).as_posix()}={path.stem}"

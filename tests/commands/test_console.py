@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from reid_lightning.commands.console import argument_of, safe_console, secrets_of
-from reid_lightning.commands.entry_point import entry_point
+from reid_lightning.commands.console import safe_console, secrets_of
+from reid_lightning.commands.main import main
 from reid_lightning.errors import ReIDError, one_screen
 
 
@@ -113,11 +113,7 @@ def test_the_traceback_of_a_bug_hides_secrets_too(monkeypatch, capsys):
 def test_an_entry_point_hides_secrets_in_whatever_it_prints(monkeypatch, capsys, full):
     monkeypatch.setenv("HYDRA_FULL_ERROR", full)
 
-    @entry_point("report")
-    def main(cfg):
-        raise ReIDError("never comes so far")
-
-    monkeypatch.setattr(sys, "argv", ["report.py", "data.size=rtsp://admin:Geh#im77@h/x"])
+    monkeypatch.setattr(sys, "argv", ["reid", "data", "report", "data.size=rtsp://admin:Geh#im77@h/x"])
     with pytest.raises(SystemExit) as stop:
         main()
     captured = capsys.readouterr()
@@ -131,22 +127,11 @@ def test_a_message_is_a_screen_at_most(monkeypatch, capsys):
         kept = one_screen(text)
         assert len(kept) <= 2010 and len(kept.split("\n")) <= 20 and " ... " in kept.replace("\n", " ")
 
-    @entry_point("report")
-    def main(cfg):
+    def report(cfg):
         raise ReIDError("y" * 100_000)
 
-    monkeypatch.setattr(sys, "argv", ["report.py"])
+    monkeypatch.setattr("reid_lightning.commands.report.report", report)
+    monkeypatch.setattr(sys, "argv", ["reid", "data", "report"])
     with pytest.raises(SystemExit):
         main()
     assert len(capsys.readouterr().err) < 2100
-
-
-def test_arguments_are_checked_by_the_types_of_the_configuration():
-    from argparse import ArgumentTypeError
-
-    from reid_lightning.commands.config_types import Device, Folder
-
-    assert argument_of(Folder)("a b") == "a b"
-    for hint, wrong, said in ((Folder, "", "expected a folder"), (Folder, "a" * 300, "255"), (Device, "foo", "cuda")):
-        with pytest.raises(ArgumentTypeError, match=said):
-            argument_of(hint)(wrong)

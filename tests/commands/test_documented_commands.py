@@ -47,6 +47,7 @@ LASTING = (
 )
 ELSEWHERE = {
     "streamlit run": "tests/app/test_browser.py starts it",
+    "reid app": "tests/app/test_browser.py starts the same",
     "torchrun": "tests/test_distributed.py starts it",
     "srun": "needs SLURM; tests/test_preemption.py has a stand-in",
     "trainer=ddp ": "needs GPUs; composed below",
@@ -59,13 +60,14 @@ def commands(name: str) -> Iterator[str]:
     text = (PROJECT / name).read_text()
     blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    inline = [" ".join(span.split()) for span in re.findall(r"`((?:python|make) [^`]+)`", prose)]
+    inline = [" ".join(span.split()) for span in re.findall(r"`((?:python|make|reid) [^`]+)`", prose)]
     for line in [*"".join(blocks).replace("\\\n", " ").splitlines(), *inline]:
         command = " ".join(line.split("  #")[0].split(" # ")[0].split())
         if command and not command.startswith("#"):
             yield command
 
 
+NO_SETTINGS = ("--help", "<group>", "...", "-sc ", "<command>")
 NAMES = {
     "<run>": "toy",
     "<VeRi>": "veri",
@@ -79,10 +81,14 @@ def arguments(command: str) -> list[str]:
     """Words of a command, with the names of our small things for the user's."""
     for text, ours in NAMES.items():
         command = command.replace(text, ours)
-    return [
+    words = [
         re.sub(r"(?<!\?P)<[^<>]+>", "x", word)
         for word in shlex.split(re.sub(r"(?<!\?P)<([^<> ]*) [^<>]*>", "x", command))
     ]
+    if words[0] != "reid":
+        return words
+    door = f"{words[1]}.py"
+    return ["python", *([door, *words[2:]] if door in WITH_HYDRA else words)]
 
 
 def first_choice(word: str) -> str:
@@ -127,7 +133,7 @@ def house(tmp_path_factory, fleet_root) -> Path:
         finished = run_here(folder, script, *given)
         assert finished.returncode == 0, finished.stdout + finished.stderr
     (registered,) = (one for one in (folder / "data/gallery").iterdir() if one.name.startswith("unknown-"))
-    finished = run_here(folder, "-m", "reid_lightning.commands.gallery", "rename", registered.name, "LS15EBC")
+    finished = run_here(folder, "reid", "gallery", "rename", f"vehicle={registered.name}", "to=LS15EBC")
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
 
@@ -161,7 +167,7 @@ def run(command: str, house: Path, folder: Path, *, process: bool) -> subprocess
     shutil.copytree(house, folder, dirs_exist_ok=True, symlinks=True)
     python, program, *rest = arguments(command)
     assert python == "python"
-    given = rest if program == "-m" else small([program, *rest])
+    given = rest if program in ("-m", "reid") else small([program, *rest])
     if not process:
         return run_here(folder, program, *given)
     line = [sys.executable, str(PROJECT / program), *given]
@@ -169,7 +175,7 @@ def run(command: str, house: Path, folder: Path, *, process: bool) -> subprocess
     return subprocess.run(line, cwd=folder, env=variables, capture_output=True, text=True, timeout=900)
 
 
-RUNNABLE = [one for one in of_readme() if one.startswith("python ") and not elsewhere(one)]
+RUNNABLE = [one for one in of_readme() if one.startswith(("python ", "reid ")) and not elsewhere(one)]
 LONG = [one for one in RUNNABLE if any(text in one for text in LASTING)]
 
 
@@ -195,15 +201,15 @@ def test_the_readme_has_the_commands_that_the_tests_are_about():
 def composed() -> list[str]:
     """Commands of all pages that Hydra composes a configuration for."""
     found = dict.fromkeys(one for name in DOCS for one in commands(name))
-    programs = tuple(f"python {name}" for name in WITH_HYDRA)
-    return [one for one in found if one.startswith(programs) and "--help" not in one and "<group>" not in one]
+    programs = ("reid ", *(f"python {name}" for name in WITH_HYDRA))
+    return [one for one in found if one.startswith(programs) and not any(text in one for text in NO_SETTINGS)]
 
 
 @pytest.mark.parametrize("command", composed())
 def test_no_command_in_the_docs_has_a_stale_key(command, tmp_path):
     program, *words = arguments(command)[1:]
     given = [first_choice(word) for word in words if word != "-m"]
-    finished = run_here(tmp_path, program, "--cfg", "job", *given)
+    finished = run_here(tmp_path, program, *given, "--cfg", "job")
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 

@@ -7,7 +7,7 @@ from hydra.errors import InstantiationException
 from omegaconf.errors import ConfigKeyError
 
 from reid_lightning.atomic import check_writable, write_atomically
-from reid_lightning.commands.entry_point import entry_point
+from reid_lightning.commands.main import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.user_messages import user_message
 
@@ -77,11 +77,11 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_an_error_cannot_steer_the_terminal(monkeypatch, capsys):
-    @entry_point("report")
-    def main(cfg):
+    def report(cfg):
         raise ReIDError("no picture at \x1b]0;title\x07a.jpg\nsecond line")
 
-    monkeypatch.setattr(sys, "argv", ["report.py"])
+    monkeypatch.setattr("reid_lightning.commands.report.report", report)
+    monkeypatch.setattr(sys, "argv", ["reid", "data", "report"])
     with pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 1
@@ -111,13 +111,13 @@ def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch, capsys, tmp_path):
-    @entry_point("report")
     def interrupted(cfg):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["report.py"])
+    monkeypatch.setattr("reid_lightning.commands.report.report", interrupted)
+    monkeypatch.setattr(sys, "argv", ["reid", "data", "report"])
     with pytest.raises(SystemExit) as stop:
-        interrupted()
+        main()
     assert stop.value.code == 130
     assert capsys.readouterr().err.splitlines() == ["", "stopped by Ctrl+C"]

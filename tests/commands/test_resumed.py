@@ -7,14 +7,15 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.commands.command_line import read_words
-from reid_lightning.commands.entry_point import CONFIG_DIR, plain_config
+from reid_lightning.commands.entry_point import plain_config
 from reid_lightning.commands.resumed import record_words, with_settings_of_run
 from reid_lightning.errors import ReIDError
 
 
 def line_of(*words):
-    return read_words(words, config_name="train", config_dir=str(CONFIG_DIR))
+    return read_words(words, command="train", config_name="train", config_dir=str(CONFIG_DIR))
 
 
 def written_run(folder, *words, **changes):

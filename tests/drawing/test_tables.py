@@ -9,8 +9,8 @@ import pytest
 import torch
 from rich.cells import cell_len
 from rich.console import Console
+from running import gallery_command
 
-from reid_lightning.commands.gallery import main as gallery_command
 from reid_lightning.data.inspection.report import describe_dataset, render_report
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written
@@ -169,7 +169,7 @@ def test_the_list_of_a_gallery(tmp_path, capsys, monkeypatch, terminal):
         one = Sighting(str(number) * 16, vehicle, "a camera of a long name", "f" * 16, "c", 1, "truck", "motion", crops)
         crop = (replace(crops[0], file=f"{one.id}-0.jpg"),)
         gallery.add(replace(one, start=1e9, end=1e9 + 3600 * hours, crops=crop), [PICTURE])
-    assert gallery_command(["list", "--gallery", str(gallery.root)]) == 0
+    assert gallery_command("list", f"gallery={gallery.root}") == 0
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     (row,) = rows_with(lines, "2001-09-09 01:46-03:46")
     assert rows_with(lines, "B ", "2001-09-09 - 2001-09-17")

@@ -90,8 +90,8 @@ def test_what_is_cut_short_is_seen(tmp_path):
 
 
 def test_moments_are_drawn_over_the_whole_run_and_repeat(tmp_path):
-    undisturbed = run(Command("reid_lightning.commands.draw_fleet", ("x", "--size", "huge")), tmp_path / "none")
-    assert undisturbed.status == 1 and "no size 'huge'" in undisturbed.output
+    undisturbed = run(Command("reid", ("data", "fleet", "folder=x", "workers=x")), tmp_path / "none")
+    assert undisturbed.status == 1 and "workers is 'x'" in undisturbed.output
     whole = type(undisturbed)(0, "", 8.0, 5)
     drawn = [drawn_kill(random.Random(seed), whole) for seed in range(200)]
     assert drawn == [drawn_kill(random.Random(seed), whole) for seed in range(200)]

@@ -14,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from reid_lightning.commands.main import main
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 def run_here(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python <script> <arguments>` from `folder`, inside this process; `-m` and a module do as well."""
+    """`python <script> <arguments>` or `reid <arguments>` from `folder`, inside this process; `-m` and a module do as
+    well."""
     output, errors, status = io.StringIO(), io.StringIO(), 0
     handlers = logging.root.handlers[:]
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -27,6 +30,8 @@ def run_here(folder: Path, script: str, *arguments: str) -> subprocess.Completed
         try:
             if script == "-m":
                 runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+            elif script == "reid":
+                main()
             else:
                 name = Path(script).stem
                 getattr(importlib.import_module(name), name)()
@@ -40,3 +45,19 @@ def run_here(folder: Path, script: str, *arguments: str) -> subprocess.Completed
         handler.close()
     logging.root.handlers[:] = handlers
     return subprocess.CompletedProcess([script, *arguments], status, output.getvalue(), errors.getvalue())
+
+
+def gallery_command(*words: str) -> int:
+    """`reid gallery <words>` inside this process; returns the exit status."""
+    return reid_command("gallery", *words)
+
+
+def reid_command(*words: str) -> int:
+    """`reid <words>` inside this process, with the output left where it goes; returns the exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["reid", *words])
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0)
+    return 0

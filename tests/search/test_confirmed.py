@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
+from running import gallery_command
 from toy_clips import BrightBoxes, KnowsRed, NeedsVideo, build_tracker, scene
 
-from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.matching.threshold import Threshold
@@ -97,7 +97,7 @@ def test_the_name_that_a_sighting_is_given() -> None:
 
 def test_lists_and_matches_are_marked(gallery: Gallery, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     added(gallery, sighting(), sighting("b" * 16, "B1", plate="B1", confirmed=True))
-    assert main(["list", "--gallery", str(gallery.root)]) == 0
+    assert gallery_command("list", f"gallery={gallery.root}") == 0
     rows = capsys.readouterr().out.splitlines()
     marked = [row for row in rows if "unconfirmed" in row]
     assert len(marked) == 1 and UNKNOWN in marked[0] and any("B1" in row and "unconfirmed" not in row for row in rows)

@@ -15,10 +15,10 @@ from omegaconf import OmegaConf, open_dict
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import place_in_sweep
-from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process
+from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process, started_with
 from reid_lightning.training.lightning_internals import starts_its_ranks
 from reid_lightning.training.loggers import wandb_logger
 
@@ -88,8 +88,9 @@ def test_ranks_that_each_have_the_whole_sweep_are_refused(sweep_job, monkeypatch
 
 def test_the_command_is_the_same_job_alone_with_its_number_and_folder(sweep_job):
     folder = sweep_job(*HARD_TO_QUOTE)
-    command = job_command("train.py")
-    assert command[:2] == [sys.executable, os.path.abspath("train.py")]
+    command = job_command(["reid", "train"])
+    assert command[:3] == [sys.executable, "reid", "train"]
+    command = command[1:]
     assert command[2:6] == ["--config-name", "train", "--config-path", str(CONFIG_DIR)]
     again, expected = composed(command[6:]), composed(HARD_TO_QUOTE)
     assert again.model.pretrained == r"^layer1\.(0|1)[ab]{2},x=0.25 $"
@@ -103,9 +104,22 @@ def test_the_command_is_the_same_job_alone_with_its_number_and_folder(sweep_job)
     assert (again.hydra.job.num, again.hydra.job.id) == (3, "train_3")
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train.py", "-m", "seed=1"], ["{here}/train.py"]),
+        (["/bin/reid", "train", "--config-name", "x", "seed=1"], ["/bin/reid", "train"]),
+        (["/bin/reid", "data", "report", "~data.x"], ["/bin/reid", "data", "report"]),
+    ],
+)
+def test_a_command_is_repeated_by_the_words_that_started_it(monkeypatch, words, expected):
+    monkeypatch.setattr(sys, "argv", words)
+    assert started_with() == [word.format(here=os.getcwd()) for word in expected]
+
+
 def test_the_job_still_knows_its_place_in_the_sweep(sweep_job):
     folder = sweep_job("loss=id", "seed=2")
-    HydraConfig.instance().set_config(composed_as_a_run(job_command("train.py")[6:], folder))
+    HydraConfig.instance().set_config(composed_as_a_run(job_command(["train.py"])[6:], folder))
     place = place_in_sweep()
     assert (place.sweep, place.number, place.folder) == (folder.parent, 3, folder)
     logger = wandb_logger(
@@ -135,14 +149,16 @@ def test_a_run_of_its_own_is_in_no_sweep():
 
 
 @pytest.fixture
-def run(sweep_job, tmp_path):
+def run(sweep_job, tmp_path, monkeypatch):
     """Run a few lines of Python as the job's command."""
+
+    script = tmp_path / "script.py"
+    monkeypatch.setattr(sys, "argv", [str(script)])
 
     def start(*lines):
         folder = sweep_job()
-        script = tmp_path / "script.py"
         script.write_text("\n".join(["import os, signal, subprocess, sys, time", *lines]))
-        return run_in_own_process(script, folder)
+        return run_in_own_process(folder)
 
     start.folder = tmp_path / "a sweep, 'its=$folder'" / "3"
     return start

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf, open_dict
 from PIL import Image
 
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import RECORD, SweepJob, SweepPlace, read_records, write_record
 from reid_lightning.sweeps.pruning import HISTORY, Verdict, write_history

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import reid_command
 
-from reid_lightning.commands.draw_fleet import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.synthetic.fleet import FleetSpec, draw, draw_fleet, fleet_spec, plan_fleet, read_synthetic
 from reid_lightning.synthetic.fleet.plan import TEST, TRAIN
@@ -185,12 +185,12 @@ def test_command_draws_and_writes_a_sheet(
 ) -> None:
     monkeypatch.setattr(draw, "draw_vehicle", lambda *_: pytest.fail("drew again"))
     sheet = tmp_path / "new" / "sheet.png"
-    assert main([str(fleet.parent), "--size", "tiny", "--sheet", str(sheet)]) == 0
+    assert reid_command("data", "fleet", f"folder={fleet.parent}", "size=tiny", f"sheet={sheet}") == 0
     assert str(fleet) in capsys.readouterr().out
     with Image.open(sheet) as picture:
         assert picture.size == (4 * 112, 6 * 112)
-    assert main([str(fleet.parent), "--size", "none"]) == 1
-    assert "expected one of tiny, small, veri" in capsys.readouterr().err
+    assert reid_command("data", "fleet", f"folder={fleet.parent}", "size=none") == 1
+    assert "size is 'none'; expected tiny, small or veri" in capsys.readouterr().err
 
 
 def test_colour_histogram_does_not_find_the_vehicle(fleet: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from running import reid_command
 
-from reid_lightning.commands.draw_traffic import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.synthetic.fleet.look import fleet_looks
 from reid_lightning.synthetic.traffic import (
@@ -238,16 +238,17 @@ def test_a_folder_without_truth_is_an_error_with_its_name(tmp_path: Path, conten
 
 
 def test_command_draws_and_explains_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    size = ["--width", "160", "--height", "120", "--frames-per-second", "1"]
-    assert main([str(tmp_path), "--vehicles", "1", "--seconds", "22", *size]) == 0
+    drawing = ["data", "traffic", f"folder={tmp_path}"]
+    small = ["vehicles=1", "seconds=22", "width=160", "height=120", "frames_per_second=1"]
+    assert reid_command(*drawing, *small) == 0
     folder = Path(capsys.readouterr().out.removeprefix("Traffic: ").strip())
     assert folder.parent == tmp_path
     assert len(read_truth(folder).vehicles) == 1
-    assert main([str(tmp_path), "--seconds", "3"]) == 1
+    assert reid_command(*drawing, "seconds=3") == 1
     assert "too short for 8 vehicles" in capsys.readouterr().err
     for seconds in ("nan", "inf"):
-        assert main([str(tmp_path), "--seconds", seconds]) == 1
-        assert f"seconds is {seconds}; expected a finite number" in capsys.readouterr().err
+        assert reid_command(*drawing, f"seconds={seconds}") == 1
+        assert f"seconds is {seconds}; expected a number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.slow

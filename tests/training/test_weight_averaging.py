@@ -14,7 +14,7 @@ from toy_run import PREPROCESSING, batches, exit_codes, noise_pictures, quiet_tr
 
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.losses import TripletLoss, WeightedSum
 from reid_lightning.models import ReIDModel

@@ -26,14 +26,14 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job
 from reid_lightning.app.text import count
 from reid_lightning.bundle.loading import best_device
-from reid_lightning.commands.entry_point import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.video.sources import open_source
 from reid_lightning.search.video.track_source import Step
 from reid_lightning.synthetic.traffic import CAMERAS, TrafficSpec
 
-PROJECT = CONFIG_DIR.parent
+PROJECT = Path(__file__).resolve().parents[3]
+REID = ("-m", "reid_lightning.commands")
 _ASIDE = "demo"  # below the runs, but not below runs/train
 _DRAWN, _TRAINED, _ALL = 20, 85, 100  # how much of the whole is done after each piece, from the time they take
 _LOOK_EVERY, _PATIENCE = 0.25, 5.0  # seconds
@@ -45,15 +45,15 @@ class DemoPlan:
 
     Args:
         traffic: what is drawn for the two cameras.
-        training: `train.py`'s arguments.
-        script: what trains.
+        training: the settings of the training.
+        train: the command that trains, with these.
         data: where drawn traffic is kept.
         runs: where runs are kept.
     """
 
     traffic: TrafficSpec = field(default_factory=TrafficSpec)
     training: tuple[str, ...] = ()
-    script: Path = PROJECT / "train.py"
+    train: tuple[str, ...] = (*REID, "train")
     data: Path = Path("data/synthetic")
     runs: Path = Path("runs")
 
@@ -101,7 +101,7 @@ def _make(job: Job, context: AppContext, plan: DemoPlan) -> Demo:
         share, note = training_progress(run)
         job.step(done=round(_DRAWN + share * (_TRAINED - _DRAWN)), note=note)
 
-    command = [sys.executable, str(plan.script), *plan.training, f"hydra.run.dir={run}"]
+    command = [sys.executable, *plan.train, *plan.training, f"hydra.run.dir={run}"]
     run_child(command, log=run / "output.log", look=look)
     try:
         vehicles = _register(job, context, first, bundle=run / "bundle")
@@ -115,16 +115,9 @@ def _make(job: Job, context: AppContext, plan: DemoPlan) -> Demo:
 
 def _drawing(plan: DemoPlan) -> list[str]:
     spec = plan.traffic
-    sizes = {
-        "seed": spec.seed,
-        "vehicles": spec.vehicles,
-        "seconds": spec.seconds,
-        "frames-per-second": spec.frames_per_second,
-        "width": spec.width,
-        "height": spec.height,
-    }
-    options = [f"--{name}={value}" for name, value in sizes.items()]
-    return [sys.executable, "-m", "reid_lightning.commands.draw_traffic", str(plan.data.absolute()), *options]
+    names = ("seed", "vehicles", "seconds", "frames_per_second", "width", "height")
+    sizes = [f"{name}={getattr(spec, name)}" for name in names]
+    return [sys.executable, *REID, "data", "traffic", f"folder={plan.data.absolute()}", *sizes]
 
 
 def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int | None:

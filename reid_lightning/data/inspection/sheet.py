@@ -1,6 +1,6 @@
 """A sheet of augmented samples, to look at before training: a picture a row, plain first, then as training sees it.
 
-`python -m reid_lightning.commands.augmentation_sheet` takes the arguments of train.py, and output=, pictures=, draws=.
+`reid data augmentation_sheet` takes the arguments of train.py, and output=, pictures=, draws=.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pictures in tar files of bounded size, for sets that are too many files: written once, read at known offsets.
 
-A folder of shards, written by `python -m reid_lightning.commands.shard` and read by `data=shards`, holds
+A folder of shards, written by `reid data shards` and read by `data=shards`, holds
 `train-000000.tar`, ..., `query-...`, `gallery-...`, the index `index.npz` and `SHA256SUMS` (for `sha256sum -c`).
 The tar files are plain ones in WebDataset's layout: a picture is two members with the same key behind each other,
 `<key>.jpg` (or .png, ...), the bytes of its file, and `<key>.json` with `identity`, `splits`, `source` (its file) and,

@@ -112,7 +112,7 @@ def load_index(folder: Path) -> VehicleDataset:
     except _DAMAGE as error:
         raise ReIDError(
             f"{path} is not a whole index of shards: {_reason(error)}. Copy the folder again, or write "
-            "it anew with python -m reid_lightning.commands.shard."
+            "it anew with reid data shards."
         ) from error
 
 

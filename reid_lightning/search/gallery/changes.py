@@ -133,7 +133,7 @@ def restore(gallery: GalleryReader, which: str, *, into: str | None = None) -> R
         target = gallery.root / (entry.vehicle if other is None else other)
         if into is None and (target.exists() or target.is_symlink()):
             raise ReIDError(
-                f"{entry.vehicle} exists again. `restore {entry.id} --into {entry.vehicle}` puts both together, "
+                f"{entry.vehicle} exists again. `restore vehicle={entry.id} into={entry.vehicle}` puts both together, "
                 "another name keeps them apart."
             )
         gallery.locations.look()

@@ -58,8 +58,9 @@ def forget_vehicle(gallery: Gallery, vehicle: str, *, index: GalleryIndex | Opti
         names.add(folder_name(vehicle) if folder is None else folder.name)
     entries = gallery.trash()
     left = [
-        f"{entry.vehicle} was {_DONE[entry.action]} {entry.into}, and its pictures are in {other} now: `delete {other} "
-        f"--now` removes them with all of it, or `restore {entry.id}` brings them back first. The note of it is kept."
+        f"{entry.vehicle} was {_DONE[entry.action]} {entry.into}, and its pictures are in {other} now: `delete "
+        f"vehicle={other} now=true` removes them with all of it, or `restore vehicle={entry.id}` brings them back "
+        "first. The note of it is kept."
         for entry in entries
         if entry.vehicle in names and (other := _holder(gallery, entry, entries, names)) is not None
     ]

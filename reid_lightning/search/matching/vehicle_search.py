@@ -90,7 +90,7 @@ class VehicleSearch:
             raise ReIDError(
                 f"the gallery's vectors are of model {store.fingerprint}, the query's would be of "
                 f"{embedder.options.fingerprint}; vectors of two models say nothing of each other. Give bundle=<the "
-                "other one>, or rebuild the index: python -m reid_lightning.commands.gallery rebuild."
+                "other one>, or rebuild the index: reid gallery rebuild."
             )
         self._hits = VehicleHits(store, top_k=options.top_k, where=options.where)
         if self._hits.registered == 0:

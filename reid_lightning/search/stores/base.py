@@ -113,15 +113,15 @@ def outdated(uri: str, note: Path) -> StoreError:
     return StoreError(
         f"The vector store {uri} is older than it was, or the note beside it, {note.name}, is damaged: vectors that "
         "were written may be missing. Nothing else is; embed what is missing: "
-        "python -m reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
+        "reid gallery sync gallery=<folder> bundle=<folder>"
     )
 
 
 def no_vectors(uri: str, name: str) -> NoVectorsError:
     """With what to do about it."""
     return NoVectorsError(
-        f"There are no vectors at {uri} (table {name}); register vehicles, or if the gallery has pictures: python -m "
-        "reid_lightning.commands.gallery sync --gallery <folder> --bundle <folder>"
+        f"There are no vectors at {uri} (table {name}); register vehicles, or if the gallery has pictures: "
+        "reid gallery sync gallery=<folder> bundle=<folder>"
     )
 
 
@@ -135,7 +135,7 @@ def settle_model(
         raise ReIDError(
             f"The vector store {uri} holds vectors of the model {stored[0]} ({stored[1]} numbers each), and this model "
             f"is {asked[0]} ({asked[1]} numbers): they cannot be compared. Use the bundle that made them, or embed the "
-            "gallery again: python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
+            "gallery again: reid gallery rebuild gallery=<folder> bundle=<folder>"
         )
     return asked
 

@@ -33,13 +33,13 @@ _FIXED_BY = {
     errno.EDQUOT: "The disk quota is used up: free some space there.",
     errno.EACCES: "You lack the rights for it: take them, or start this as their owner.",
     errno.EPERM: "You lack the rights for it: take them, or start this as their owner.",
-    errno.EROFS: "The disk is read-only: make it writable, or keep the vectors elsewhere (stores.uri, --uri).",
+    errno.EROFS: "The disk is read-only: make it writable, or keep the vectors elsewhere (stores.uri).",
     errno.EMFILE: "Too many files are open: raise the limit (ulimit -n).",
     errno.ENFILE: "Too many files are open: close some.",
     errno.ESTALE: "The network disk has let go of the file: mount it again.",
 }
 _REBUILD = "The vectors are damaged; the pictures are not touched. Make them again: {command}"
-_COMMAND = "python -m reid_lightning.commands.gallery rebuild --gallery <folder> --bundle <folder>"
+_COMMAND = "reid gallery rebuild gallery=<folder> bundle=<folder>"
 
 
 def is_engine_error(error: BaseException) -> bool:

@@ -18,8 +18,8 @@ _LONG_ENOUGH = 10.0  # seconds of nothing but movement, after which it would be 
 _ALL = 0.9  # share of the time
 _TIMES = 5  # named in a warning
 ADVICE = (
-    "Use a detector that knows vehicles: detector=yolox detector.path=<YOLOX ONNX file> (`python -m "
-    "reid_lightning.commands.detector fetch` fetches one); or a camera that stands still."
+    "Use a detector that knows vehicles: detector=yolox detector.path=<YOLOX ONNX file> "
+    "(`reid detector fetch` fetches one); or a camera that stands still."
 )
 
 

@@ -137,8 +137,7 @@ def read_truth(folder: Path | str) -> TrafficTruth:
         return TrafficTruth(tuple(CameraTruth(**row) for row in content["cameras"]), vehicles, boxes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ReIDError(
-            f"Cannot read the ground truth {path}: {error}. Expected a folder that "
-            "`python -m reid_lightning.commands.draw_traffic` has drawn."
+            f"Cannot read the ground truth {path}: {error}. Expected a folder that `reid data traffic` has drawn."
         ) from error
 
 

@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from reid_lightning.commands.entry_point import CONFIG_DIR, build
+from reid_lightning.commands.catalogue import CONFIG_DIR
+from reid_lightning.commands.entry_point import build
 from reid_lightning.data.augmentation import Flip, PadCrop, RandomPatch, Torchvision
 from reid_lightning.data.augmentation.train_transform import TrainTransform
 from reid_lightning.data.images.preprocessing import Preprocessing

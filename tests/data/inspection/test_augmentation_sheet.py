@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import runpy
 import subprocess
-import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from running import run_here
 
 from reid_lightning.data.augmentation import Flip, PadCrop
 from reid_lightning.data.augmentation.train_transform import TrainTransform
@@ -68,18 +64,9 @@ def test_pictures_are_spread_over_the_data():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["augmentation_sheet", *arguments])
-        output, errors, status = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
-            try:
-                runpy.run_module("reid_lightning.commands.augmentation_sheet", run_name="__main__")
-            except SystemExit as stop:
-                status = stop.code
-        return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+        return run_here(tmp_path, "reid", "data", "augmentation_sheet", *arguments)
 
     return run
 

@@ -163,7 +163,7 @@ def test_unreadable_pictures_are_listed_and_not_fatal(table):
 
 def run(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "reid_lightning.commands.report", *words],
+        [sys.executable, "-m", "reid_lightning.commands", "data", "report", *words],
         capture_output=True,
         text=True,
         cwd=project,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
-import warnings
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from layouts import draw_cityflow, draw_vehicleid, draw_vehiclex, draw_veri_wild, picture
+from running import run_here
 
 from reid_lightning.data.batches.sampler import PKBatchSampler
 from reid_lightning.data.inspection.report import describe_dataset
@@ -101,17 +99,12 @@ def test_the_report_finds_no_vehicle_in_two_sets(sets):
     assert report.splits[0].identities == 15
 
 
-def test_the_report_command_shows_each_set_and_its_damage(tmp_path, monkeypatch, capsys):
+def test_the_report_command_shows_each_set_and_its_damage(tmp_path):
     wild, sim = draw_veri_wild(tmp_path / "w"), draw_vehiclex(tmp_path / "x")
     (sim / "image_train" / "0001_c007_1.jpg").write_bytes(b"")
     words = [f"+data@data.sets.{name}={name}" for name in ("veri_wild", "vehiclex")]
     words += [f"data.sets.veri_wild.root={wild}", f"data.sets.vehiclex.root={sim}"]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["report", "data=joined", *words])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
-        runpy.run_module("reid_lightning.commands.report", run_name="__main__")
-    shown = capsys.readouterr().out
+    shown = run_here(tmp_path, "reid", "data", "report", "data=joined", *words).stdout
     assert "Data set veri_wild" in shown and "Data set vehiclex" in shown
     assert "1 pictures cannot be read" in shown
     assert "0001_c007_1.jpg: the file is empty" in "".join(shown.split("\n"))

@@ -6,12 +6,9 @@ import io
 import json
 import os
 import pickle
-import runpy
 import signal
 import subprocess
-import sys
 import tarfile
-import warnings
 import zipfile
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +20,7 @@ import pytest
 from filelock import FileLock
 from layouts import draw_vehicleid, draw_vehiclex
 from PIL import Image
+from running import run_here
 from toy_run import assert_equal, child, exit_codes
 
 from reid_lightning.bundle import bundle
@@ -208,32 +206,24 @@ def test_evaluation_gives_the_same_figures_and_pictures(run_command, small_model
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch, capfd):
+def command(tmp_path):
     def run(name, *words):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [name, *words])
-        status = 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the module is imported already
-            try:
-                runpy.run_module(f"reid_lightning.commands.{name}", run_name="__main__")
-            except SystemExit as stop:
-                status = stop.code
-        return status, *capfd.readouterr()
+        done = run_here(tmp_path, "reid", "data", name, *words)
+        return done.returncode, done.stdout, done.stderr
 
     return run
 
 
 def test_the_command_writes_what_the_reader_and_the_report_read(command, fleet, fleet_root, tmp_path):
     words = ("data=synthetic", "data.size=tiny", f"data.root={fleet_root}", "output=out", "shard_mib=1")
-    status, output, errors = command("shard", *words)
+    status, output, errors = command("shards", *words)
     assert status == 0, errors
     assert "data=shards" in output and "3 shards" in output
     assert left_in(tmp_path) == ["out"]
     assert contents(read_shards(root=tmp_path / "out")) == contents(fleet)
     status, output, _ = command("report", "data=shards", "data.root=out")
     assert status == 0 and "No problem found" in output
-    status, _, errors = command("shard", *words[:3], "output=out")
+    status, _, errors = command("shards", *words[:3], "output=out")
     assert status == 1 and "exists" in errors and "Traceback" not in errors
 
 
@@ -244,7 +234,7 @@ def test_mistakes_are_found_before_the_data_is_read(command, tmp_path):
         (("output=out", "shard_mib=big"), "shard_mib is 'big'"),
         ((), "output"),
     ):
-        status, _, errors = command("shard", "data=folder", "data.root=nowhere", *words)
+        status, _, errors = command("shards", "data=folder", "data.root=nowhere", *words)
         assert status == 1 and message in errors and "nowhere" not in errors
     assert left_in(tmp_path) == []
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import gallery_command
 
 from reid_lightning.bundle.bundle import save_bundle
-from reid_lightning.commands.gallery import main
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, adding, archive_entries, archive_import, open_store
@@ -420,23 +420,23 @@ def test_a_full_disk_stops_the_import_and_leaves_whole_sightings(gallery, other,
 
 def test_commands(gallery: Gallery, tmp_path: Path, small_model, capsys: pytest.CaptureFixture[str]) -> None:
     save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
-    file, at = str(tmp_path / "g.zip"), ["--gallery", str(tmp_path / "new")]
-    assert main(["export", file, "--gallery", str(gallery.root)]) == 0
+    file, at = str(tmp_path / "g.zip"), [f"gallery={tmp_path / 'new'}"]
+    assert gallery_command("export", f"file={file}", f"gallery={gallery.root}") == 0
     assert capsys.readouterr().out.endswith("g.zip: 3 vehicles, 4 sightings, 6 crops; 0 left out\n")
-    assert main(["export", file, *at]) == 1 and "no gallery at" in capsys.readouterr().err
-    assert main(["export", file, "--gallery", str(gallery.root), "--vehicle", "51G12345"]) == 0
+    assert gallery_command("export", f"file={file}", *at) == 1 and "no gallery at" in capsys.readouterr().err
+    assert gallery_command("export", f"file={file}", f"gallery={gallery.root}", "vehicle=51G12345") == 0
     assert "1 vehicle, 2 sightings" in capsys.readouterr().out
-    assert main(["import", file, *at]) == 0
+    assert gallery_command("import", f"file={file}", *at) == 0
     output = capsys.readouterr().out
     assert "2 sightings added, 0 were known, 0 files left out" in output
-    assert "sync --gallery" in output and "--bundle" in output
-    assert main(["export", file, "--gallery", str(gallery.root)]) == 0
-    assert main(["import", file, *at, "--bundle", str(tmp_path / "bundle")]) == 0
+    assert "reid gallery sync gallery=" in output and "bundle=latest" in output
+    assert gallery_command("export", f"file={file}", f"gallery={gallery.root}") == 0
+    assert gallery_command("import", f"file={file}", *at, f"bundle={tmp_path / 'bundle'}") == 0
     output = capsys.readouterr().out
     assert "2 sightings added, 2 were known" in output and "6 vectors: 6 embedded" in output
     assert open_store(tmp_path / "new/.index").count() == 6
     (tmp_path / "g.zip").write_bytes(b"no")
-    assert main(["import", file, *at]) == 1 and "is no zip" in capsys.readouterr().err
+    assert gallery_command("import", f"file={file}", *at) == 1 and "is no zip" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["start", "end"])

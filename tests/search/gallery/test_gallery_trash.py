@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from running import gallery_command
 from toy_store import ToyStore
 
-from reid_lightning.commands.gallery import main
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, records_of, trash
 from reid_lightning.search.gallery.archive import export_gallery
@@ -91,7 +91,7 @@ def test_what_was_done_is_taken_back_with_its_vectors(index: GalleryIndex, chang
 def test_a_vehicle_that_exists_again_is_joined_or_kept_apart_as_is_said(index: GalleryIndex, change: str) -> None:
     CHANGES[change](index)
     add(index.gallery, 7, "A")
-    with pytest.raises(ReIDError, match=r"A exists again. `restore \S+ --into A` puts both together"):
+    with pytest.raises(ReIDError, match=r"A exists again. `restore vehicle=\S+ into=A` puts both together"):
         index.restore("A")
     done = index.restore("A", into="X")
     assert done.vehicle == "X" and sorted(one.id for one in index.gallery.sightings_of("X"))[-2:] == ["a1", "a2"]
@@ -211,12 +211,14 @@ def test_a_damaged_note_keeps_nothing_on_the_disk(
     path.write_bytes(
         wrong if isinstance(wrong, bytes) else json.dumps({**json.loads(path.read_text()), **wrong}).encode()
     )
-    at = ["--gallery", str(root)]
-    assert main(["trash", *at]) == 0 and f"{path.parent} cannot be read" in capsys.readouterr().out.replace("\n", "")
-    assert main(["delete", "A", "--now", *at]) == main(["purge", "A", *at]) == 1 and path.exists()
+    at = [f"gallery={root}"]
+    assert gallery_command("trash", *at) == 0
+    assert f"{path.parent} cannot be read" in capsys.readouterr().out.replace("\n", "")
+    assert gallery_command("delete", "vehicle=A", "now=true", *at) == gallery_command("purge", "vehicle=A", *at) == 1
+    assert path.exists()
     shown = capsys.readouterr()
     assert shown.err.count("cannot be read") == shown.out.count("cannot be read") == 1
-    assert main([command, *([] if command == "purge" else ["--before", "1960-01-01"]), *at]) == 0
+    assert gallery_command(command, *([] if command == "purge" else ["before=1960-01-01"]), *at) == 0
     assert not os.listdir(root / ".deleted")
     said = "1 entry removed for good, 1 of which could not be read" if command == "purge" else "1 unreadable entry"
     assert said in capsys.readouterr().out
@@ -232,11 +234,11 @@ def test_delete_now_says_where_else_the_pictures_are(
         index.rename("B", "D", undoable=True)
     elif change == "merge, then delete":
         index.delete("B", undoable=True)
-    at = ["--gallery", str(index.gallery.root)]
-    assert main(["delete", "A", "--now", *at]) == 1
-    assert f"its pictures are in {other} now: `delete {other} --now`" in capsys.readouterr().err
+    at = [f"gallery={index.gallery.root}"]
+    assert gallery_command("delete", "vehicle=A", "now=true", *at) == 1
+    assert f"its pictures are in {other} now: `delete vehicle={other} now=true`" in capsys.readouterr().err
     assert list(index.gallery.root.rglob("a1-0.*"))
-    assert main(["delete", other, "--now", *at]) == 0
+    assert gallery_command("delete", f"vehicle={other}", "now=true", *at) == 0
     assert not list(index.gallery.root.rglob("a1-0.*")) and index.gallery.trash() == []
 
 
@@ -258,31 +260,29 @@ def test_the_trash_fits_a_terminal(index: GalleryIndex, capsys: pytest.CaptureFi
     index.rename("A", one)
     index.rename("B", other)
     index.merge(one, other, undoable=True)
-    assert main(["trash", "--gallery", str(index.gallery.root)]) == 0
+    assert gallery_command("trash", f"gallery={index.gallery.root}") == 0
     output = capsys.readouterr().out
     assert index.gallery.trash()[0].id in output and max(map(len, output.splitlines())) <= 80
     assert "unk" in output and "def" in output and output.count("...") == 2
 
 
 def test_commands(index: GalleryIndex, capsys: pytest.CaptureFixture[str]) -> None:
-    at = ["--gallery", str(index.gallery.root)]
-    assert main(["delete", "A", *at]) == 0
+    at = [f"gallery={index.gallery.root}"]
+    assert gallery_command("delete", "vehicle=A", *at) == 0
     assert "A is in the trash for seven days" in capsys.readouterr().out
     (entry,) = index.gallery.trash()
-    assert main(["trash", *at]) == 0
+    assert gallery_command("trash", *at) == 0
     output = capsys.readouterr().out
     assert all(
         word in output for word in (entry.id, "delete", " A ", time.strftime("%Y-%m-%d", time.gmtime(entry.until)))
     )
-    assert main(["restore", *at]) == 1 and "`trash` shows" in capsys.readouterr().err
-    assert main(["restore", "nobody", *at]) == 1 and "holds nothing called 'nobody'" in capsys.readouterr().err
-    assert main(["restore", entry.id, "--into", "B", *at]) == 0
+    assert gallery_command("restore", *at) == 1 and "`trash` shows" in capsys.readouterr().err
+    assert gallery_command("restore", "vehicle=nobody", *at) == 1
+    assert "holds nothing called 'nobody'" in capsys.readouterr().err
+    assert gallery_command("restore", f"vehicle={entry.id}", "into=B", *at) == 0
     assert "B is back with 3 sightings" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main([])
-    assert "{rebuild,sync,check,list,rename,merge,delete," in "".join(capsys.readouterr().err.split())
-    assert main(["merge", "B", "B2", *at]) == 1 and index.gallery.trash() == []
-    assert main(["rename", "B", "B2", *at]) == main(["purge", "B", *at]) == 0
+    assert gallery_command("merge", "vehicle=B", "into=B2", *at) == 1 and index.gallery.trash() == []
+    assert gallery_command("rename", "vehicle=B", "to=B2", *at) == gallery_command("purge", "vehicle=B", *at) == 0
     assert "purge: 1 entry removed" in capsys.readouterr().out
-    assert main(["delete", "B2", *at]) == main(["delete", "B2", "--now", *at]) == 0
+    assert gallery_command("delete", "vehicle=B2", *at) == gallery_command("delete", "vehicle=B2", "now=true", *at) == 0
     assert index.gallery.trash() == [] and trash.entries(index.gallery.root / "nowhere") == []

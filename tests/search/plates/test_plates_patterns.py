@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from reid_lightning.commands.entry_point import CONFIG_DIR
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import ANY, PlatePatterns, is_plausible, normalise
 from reid_lightning.search.plates.patterns import expand

@@ -1,6 +1,6 @@
 """The file of a detector that is known to work: where it comes from, and how it is known from any other one.
 
-Nothing is fetched unless somebody asks for it: `python -m reid_lightning.commands.detector fetch`.
+Nothing is fetched unless somebody asks for it: `reid detector fetch`.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _known() -> Path:
 
 
 _REMEDY = (
-    "`python -m reid_lightning.commands.detector fetch` fetches "
+    "`reid detector fetch` fetches "
     f"{YOLOX_NANO.describe()}; or set detector.path=<file> to a YOLOX ONNX file, or use detector=motion, which needs "
     "none."
 )

@@ -1,4 +1,4 @@
-"""Write a data set as shards: `python -m reid_lightning.commands.shard data=veri776 data.root=... output=<folder>`.
+"""Write a data set as shards: `reid data shards data=veri776 data.root=... output=<folder>`.
 
 The format is described in `reid_lightning.data.shards`; `data=shards data.root=<folder>` reads it.
 """
@@ -9,12 +9,10 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from reid_lightning.commands.entry_point import entry_point
 from reid_lightning.data.shards.writing import check_output, write_shards
 
 
-@entry_point("shard")
-def main(cfg: DictConfig) -> None:
+def shards(cfg: DictConfig) -> None:
     """Read the data set that the configuration names, and write it."""
     check_output(cfg.output, shard_mib=cfg.shard_mib)
     folder = write_shards(instantiate(cfg.data), cfg.output, shard_mib=cfg.shard_mib)
@@ -26,7 +24,3 @@ def main(cfg: DictConfig) -> None:
         highlight=False,
         soft_wrap=True,
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,271 @@
+"""The commands of `reid`: what each is for, where its work and its configuration are, and examples of it.
+
+Nothing is imported for it: the list, the help and the errors of a command line read no more than this and `conf/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+CONFIG_DIR = next(folder / "conf" for folder in Path(__file__).resolve().parents[1:3] if (folder / "conf").is_dir())
+"""In the installed package, or beside it in a clone."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, of one word (`train`) or two (`gallery rename`).
+
+    Attributes:
+        task: the module and the function of it that is called with the configuration, and imported only then.
+        config: the file of its keys, `conf/<config>.yaml`.
+        keys: those that matter most, in the order of its help; keys of groups are `<group>.<key>`.
+        sweeps: whether `-m` makes sense. Hydra writes and prints the command lines of a sweep as they are: with the
+            passwords of cameras and servers.
+        own: the file has keys of several commands, and this one takes those that `config_types` declares for it.
+    """
+
+    name: str
+    does: str
+    task: str
+    config: str
+    examples: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    sweeps: bool = False
+    own: bool = False
+
+
+def _gallery(action: str, does: str, keys: str, *examples: str) -> Command:
+    """`keys`: its own; those of the store are behind them."""
+    task = f"gallery:{action}_" if action in ("list", "import") else f"gallery:{action}"
+    stores = () if action in ("list", "trash", "purge", "export") else ("stores.uri", "stores.name")
+    return Command(f"gallery {action}", does, task, "gallery", examples, (*keys.split(), "gallery", *stores), own=True)
+
+
+_TRAIN_KEYS = (
+    "data.root",
+    "trainer.max_epochs",
+    "optimizer.lr",
+    "loader.identities_per_batch",
+    "loader.images_per_identity",
+    "loader.num_workers",
+    "input.height",
+    "input.width",
+    "model.embedding_dim",
+    "seed",
+    "resume",
+    "hydra.run.dir",
+)
+_ALL = (
+    Command(
+        "train",
+        "Train a model, export the best one and evaluate what was exported.",
+        "train:train",
+        "train",
+        (
+            "",
+            "loss=circle model=resnet50",
+            "data=veri776 data.root=/data/VeRi trainer.max_epochs=60",
+            "-m loss=id,circle seed=1,2,3",
+            "resume=runs/train/<run> trainer.max_epochs=80",
+        ),
+        _TRAIN_KEYS,
+        sweeps=True,
+    ),
+    Command(
+        "evaluate",
+        "Evaluate a model, files of embeddings or a ranking: mAP, CMC, ROC, pictures.",
+        "evaluate:evaluate",
+        "evaluate",
+        (
+            "checkpoint=runs/train/<run>/bundle",
+            "checkpoint=<bundle> data=veri776 data.root=/data/VeRi",
+            "query_embeddings=q.json gallery_embeddings=g.json protocol=track_to_track",
+            "ranking=ranking.json",
+        ),
+        (
+            "checkpoint",
+            "query_embeddings",
+            "gallery_embeddings",
+            "ranking",
+            "data.root",
+            "evaluation.flip",
+            "evaluation.batch_size",
+            "evaluation.save_embeddings",
+            "device",
+            "store_threshold",
+        ),
+        sweeps=True,
+    ),
+    Command(
+        "export",
+        "Write a model as a bundle: safetensors, ONNX, torch.export; each compared with the original.",
+        "export:export",
+        "export",
+        ("checkpoint=runs/train/<run>/bundle formats=[safetensors,onnx,pt2]", "checkpoint=[a.ckpt,b.ckpt]"),
+        ("checkpoint", "formats", "hydra.run.dir"),
+        sweeps=True,
+    ),
+    Command(
+        "register",
+        "Find the vehicles of pictures or a video, and keep them in a gallery.",
+        "register:register",
+        "register",
+        (
+            "source=clip.mp4 camera=north",
+            "source=rtsp://user:password@10.0.0.8/stream camera=gate",
+            "source=my_crops camera=north pictures=crops",
+        ),
+        (
+            "source",
+            "camera",
+            "gallery",
+            "bundle",
+            "start",
+            "every",
+            "pictures",
+            "min_quality",
+            "device",
+            "backend",
+            "stores.uri",
+        ),
+    ),
+    Command(
+        "search",
+        "Find registered vehicles in pictures or a video.",
+        "search:search",
+        "search",
+        ("query=car.jpg", "query=clip.mp4 plate=51G12345", "query=clip.mp4 cameras=[north,south] since=2026-01-31"),
+        (
+            "query",
+            "gallery",
+            "bundle",
+            "plate",
+            "min_score",
+            "top_k",
+            "cameras",
+            "since",
+            "until",
+            "device",
+            "backend",
+            "stores.uri",
+        ),
+    ),
+    _gallery("list", "List the vehicles.", "", ""),
+    _gallery("rename", "Give a vehicle another name.", "vehicle to", "vehicle=unknown-70e9ecbb01ab23cd to=51G12345"),
+    _gallery(
+        "merge", "Move all that is known of a vehicle to another one.", "vehicle into", "vehicle=LSI5EBC into=LS15EBC"
+    ),
+    _gallery(
+        "delete",
+        "Remove a vehicle and its crops; they stay in the trash for seven days.",
+        "vehicle now",
+        "vehicle=51G12345",
+        "vehicle=51G12345 now=true",
+    ),
+    _gallery("trash", "List what was deleted, merged or renamed and can be restored.", "", ""),
+    _gallery("restore", "Undo a deletion, a merge or a new name.", "vehicle into", "vehicle=51G12345"),
+    _gallery("purge", "Empty the trash, or remove vehicles from it, for good.", "vehicle", "", "vehicle=51G12345"),
+    _gallery(
+        "forget",
+        "Remove what ended, or if nobody knows was registered, before a time.",
+        "before",
+        "before=2026-01-31T00:00:00Z",
+    ),
+    _gallery("check", "Name what is damaged, in the gallery and in its vectors.", "bundle", "", "bundle=latest"),
+    _gallery("sync", "Embed crops without a vector, forget those that are gone.", "bundle device", "bundle=latest"),
+    _gallery(
+        "rebuild",
+        "Embed every crop again, also after a change of the model.",
+        "bundle device",
+        "bundle=latest",
+        "bundle=<bundle> stores.uri=http://localhost:19530",
+    ),
+    _gallery(
+        "export",
+        "Write vehicles with their crops into a zip.",
+        "file vehicle",
+        "file=gallery.zip",
+        "file=a.zip vehicle=A",
+    ),
+    _gallery("import", "Add what a zip of `export` holds.", "file bundle device", "file=gallery.zip bundle=latest"),
+    Command(
+        "app",
+        "Serve the application: register, search and look after a gallery in the browser.",
+        "app:app",
+        "app",
+        ("", "gallery=data/gallery bundle=runs/train/<run>/bundle", "detector=yolox plates=eu"),
+        ("gallery", "bundle", "detector.path", "device", "backend", "stores.uri", "max_upload_mib", "max_pictures"),
+    ),
+    Command(
+        "data report",
+        "Show what a data set holds and what is wrong with it.",
+        "report:report",
+        "report",
+        ("", "data=folder data.root=my_crops"),
+        ("data.root",),
+        sweeps=True,
+    ),
+    Command(
+        "data fleet",
+        "Draw a fleet in VeRi-776's layout, with ground truth: what data=synthetic reads.",
+        "drawn_worlds:fleet",
+        "fleet",
+        ("", "size=tiny sheet=sheet.jpg", "folder=data/synthetic seed=1"),
+        ("folder", "size", "seed", "workers", "sheet"),
+    ),
+    Command(
+        "data traffic",
+        "Draw two clips of the same vehicles by two cameras, with ground truth.",
+        "drawn_worlds:traffic",
+        "traffic",
+        ("", "folder=data/synthetic vehicles=20 seconds=120"),
+        ("folder", "seed", "vehicles", "seconds", "frames_per_second", "width", "height"),
+    ),
+    Command(
+        "data shards",
+        "Write a data set into a few tar files, for network disks.",
+        "shards:shards",
+        "shards",
+        ("data=veri776 data.root=/data/VeRi output=/data/VeRi-shards",),
+        ("output", "shard_mib", "data.root"),
+        sweeps=True,
+    ),
+    Command(
+        "data augmentation_sheet",
+        "Draw what augmentation makes of training pictures.",
+        "augmentation_sheet:augmentation_sheet",
+        "augmentation_sheet",
+        ("transforms=strong", "data=folder data.root=my_crops transforms=randaugment output=sheet.jpg"),
+        ("output", "pictures", "draws", "data.root", "input.height", "input.width", "seed"),
+        sweeps=True,
+    ),
+    Command(
+        "detector list",
+        "List the files of detectors that are known to work.",
+        "detector:list_",
+        "detector_file",
+        ("",),
+        ("folder",),
+        own=True,
+    ),
+    Command(
+        "detector fetch",
+        "Fetch the file of a detector, and check it.",
+        "detector:fetch_",
+        "detector_file",
+        ("", "address=file:///media/stick/yolox_nano.onnx"),
+        ("name", "folder", "address"),
+        own=True,
+    ),
+)
+
+COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
+"""By name."""
+ROOMS: Mapping[str, str] = {
+    "gallery": "Look after the registered vehicles and their vectors.",
+    "data": "Look at data sets, pack them, draw worlds to try things with.",
+    "detector": "Files of detectors that are known to work.",
+}
+"""What the commands of two words that begin alike are for."""

@@ -1,0 +1,29 @@
+"""Draw a world to try things with: `reid data fleet [sheet=...]` and `reid data traffic`."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from reid_lightning.commands.output import say
+
+
+def fleet(cfg: DictConfig) -> None:
+    """Draw a fleet and, if asked, a contact sheet of it."""
+    from reid_lightning.synthetic.fleet.draw import draw_fleet
+    from reid_lightning.synthetic.fleet.sheet import write_sheet
+    from reid_lightning.synthetic.fleet.spec import fleet_spec
+
+    spec = fleet_spec(cfg.size, seed=cfg.seed)
+    folder = draw_fleet(cfg.folder, spec, workers=cfg.workers)
+    say(f"Fleet: {folder}")
+    if cfg.sheet is not None:
+        say(f"Sheet: {write_sheet(Path(cfg.sheet), folder, spec)}")
+
+
+def traffic(cfg: DictConfig) -> None:
+    """Draw two clips of the same vehicles with their ground truth."""
+    from reid_lightning.synthetic.traffic.draw import draw_traffic
+    from reid_lightning.synthetic.traffic.spec import TrafficSpec
+
+    settings = {str(name): value for name, value in cfg.items() if name != "folder"}
+    say(f"Traffic: {draw_traffic(cfg.folder, TrafficSpec(**settings))}")
