@@ -93,10 +93,8 @@ def _embed(cfg: DictConfig, gallery: Gallery, *, again: bool = False) -> bool:
     with progress("embedding") as on_progress:
         report: IndexReport = (index.rebuild if again else index.sync)(on_progress=on_progress)
     _left_out(list(report.problems))
-    say(
-        f"{report.total} vectors: {report.embedded} embedded, {report.changed} changed, {report.removed} removed; "
-        f"{len(removed)} leftover files removed"
-    )
+    done = f"{report.embedded} embedded, {report.changed} changed, {report.removed} removed"
+    say(f"{count(report.total, 'vector')}: {done}; {count(len(removed), 'leftover file')} removed")
     return True
 
 
@@ -222,7 +220,8 @@ def import_(cfg: DictConfig, gallery: Gallery) -> bool:
     with progress("importing") as on_progress:
         report = import_gallery(gallery, Path(cfg.file), on_progress=on_progress)
     _left_out(list(report.problems))
-    say(f"{report.added} sightings added, {report.known} were known, {report.left_out} files left out")
+    said = count(report.added, "sighting"), count(report.known, "was known", "were known")
+    say(f"{said[0]} added, {said[1]}, {count(report.left_out, 'file')} left out")
     if cfg.bundle is not None:
         return _embed(cfg, gallery)
     if report.added:

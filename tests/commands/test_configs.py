@@ -76,7 +76,7 @@ def test_every_choice_composes_and_resolves(choice):
         ("evaluate", ["checkpoint=x"]),
         ("export", ["checkpoint=x"]),
         ("report", []),
-        ("shard", ["output=x"]),
+        ("shards", ["output=x"]),
         ("augmentation_sheet", []),
         ("register", ["source=x", "camera=x"]),
         ("search", ["query=x"]),
