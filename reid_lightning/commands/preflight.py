@@ -86,7 +86,8 @@ class Preflight:
         check_batches(module.loss, datamodule, world_size=parts.trainer.world_size)
         if resume is not None:
             again = self.cfg.resume in (None, AUTO)
-            check_resumable(resume, module, parts.trainer, may_be_complete=again)
+            digest = datamodule.identities_digest
+            check_resumable(resume, module, parts.trainer, identities=digest, may_be_complete=again)
         check_writable(self.run_dir, needed_bytes=bytes_of_run(module, parts.trainer))
 
 

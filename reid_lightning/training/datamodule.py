@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import replace
 from typing import Any, Literal
@@ -117,6 +118,12 @@ class ReIDDataModule(pl.LightningDataModule):
     def classes(self) -> dict[str, int]:
         """How many names the training pictures have, by target."""
         return {target: len(names) for target, names in self.numbering.items()}
+
+    @property
+    def identities_digest(self) -> str:
+        """16 hexadecimal digits over the names of the training identities, in order of their labels."""
+        names = "\n".join(self.numbering["identity"])
+        return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def batch_sampler(self, *, rank: int = 0, world_size: int = 1) -> PKBatchSampler | RandomBatchSampler:
         """The batches of one rank."""

@@ -209,6 +209,8 @@ class ReIDModule(pl.LightningModule):
         """Add what rebuilds the model and its preprocessing."""
         self._guard.settle()
         checkpoint.setdefault("reid", {}).update(training_record(self.model, self.preprocessing))
+        if (datamodule := getattr(settings_of(self.trainer), "datamodule", None)) is not None:
+            checkpoint["reid"]["identities"] = datamodule.identities_digest
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another architecture before its weights are touched."""

@@ -97,10 +97,18 @@ def _newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     return None, damaged
 
 
-def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer, *, may_be_complete: bool = False) -> None:
+def check_resumable(
+    path: Path,
+    module: ReIDModule,
+    trainer: pl.Trainer,
+    *,
+    identities: str | None = None,
+    may_be_complete: bool = False,
+) -> None:
     """ReIDError when the checkpoint at `path` cannot go on as `module` under `trainer`: other network, input, loss,
     identities or averaging, or when it has trained its `max_epochs` already. `may_be_complete` allows the latter: the
-    same command was given again, and may have been killed before its export."""
+    same command was given again, and may have been killed before its export. `identities`: their digest; None, or a
+    checkpoint of an earlier release: only their number is compared."""
     checkpoint = read_checkpoint(path)
     check_architecture(checkpoint, module.model)
     check_averaging(checkpoint, settings_of(trainer).callbacks)
@@ -115,6 +123,11 @@ def check_resumable(path: Path, module: ReIDModule, trainer: pl.Trainer, *, may_
         raise ReIDError(
             f"resume={path} was trained with another loss or other identities ({different[0]} differs); give the same "
             "loss=... and data=..., or use its weights alone with model.pretrained=<checkpoint>."
+        )
+    if identities is not None and checkpoint["reid"].get("identities", identities) != identities:
+        raise ReIDError(
+            f"resume={path} was trained on other identities: it would be validated on vehicles that it knows, and its "
+            "classifier would confuse the others. Give the same data=..., data.validation=... and seed=..."
         )
     finished = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"]
     epochs = checkpoint["epoch"] + int(finished)

@@ -116,6 +116,8 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert "trainer.max_epochs" in error_of(run_command("train.py", "resume=run"))
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    other = run_command("train.py", "resume=run", "trainer.max_epochs=2", "seed=1")
+    assert "other identities" in error_of(other) and "validated on vehicles that it knows" in other.stderr
     longer = run_command("train.py", "resume=run", "trainer.max_epochs=2")
     assert longer.returncode == 0, longer.stderr
     assert f"going on with the settings of {run}; changed: trainer.max_epochs=2 (was 1)" in longer.stdout

@@ -61,7 +61,7 @@ def test_the_step_is_finished_and_saved_and_the_run_goes_on_exactly(
     last = tmp_path / "checkpoints/last.ckpt"
     lines = [record.getMessage() for record in caplog.records if "To go on" in record.getMessage()]
     assert len(lines) == 1
-    assert f"stopped after {steps} steps" in lines[0] and f"resume={last} hydra.run.dir={tmp_path}" in lines[0]
+    assert f"stopped after {steps} steps" in lines[0] and lines[0].endswith(f"resume={tmp_path}")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL  # as before the run
     assert_same_end(fit(tmp_path, dataset, resume=last, every=100), whole)
 

@@ -62,9 +62,8 @@ class LastCheckpoint(Checkpoint):
             return
         self._save(trainer)
         if trainer.is_global_zero:
-            _log.warning(
-                "stopped after %d steps. To go on: reid train resume=%s", trainer.global_step, trainer.default_root_dir
-            )
+            saved = trainer.default_root_dir if self.path.exists() else trainer.ckpt_path
+            _log.warning("stopped after %d steps. To go on: reid train resume=%s", trainer.global_step, saved)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
