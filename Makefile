@@ -16,7 +16,7 @@ train: $(VENV)/.installed
 	$(BIN)/python train.py $(ARGS)
 
 app: $(VENV)/.installed
-	$(BIN)/streamlit run reid_lightning/app/main.py -- $(ARGS)
+	$(BIN)/reid app $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
