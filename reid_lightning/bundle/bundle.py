@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -27,9 +27,11 @@ from reid_lightning.bundle.model_card import model_card
 from reid_lightning.bundle.weights import RECORD, build_with, read_weights
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError, shortened
-from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.untrusted.plain_yaml import read_plain_yaml
+
+if TYPE_CHECKING:
+    from reid_lightning.models import ReIDModel
 
 FORMAT = 1
 OPTS_NAME = "opts.yaml"

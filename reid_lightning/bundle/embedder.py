@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -17,9 +17,11 @@ from reid_lightning.data.images.decoding import resize, resize_exactly
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.images.reading import in_rgb
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.models.reid_model import ReIDOutput
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
+
+if TYPE_CHECKING:
+    from reid_lightning.models.reid_model import ReIDOutput
 
 Backend = Literal["torch", "onnx"]
 

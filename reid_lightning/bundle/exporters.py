@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,10 @@ from reid_lightning.atomic import replacing
 from reid_lightning.bundle import bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError, extra
-from reid_lightning.models import ReIDModel
 from reid_lightning.untrusted.checksums import write_checksum
+
+if TYPE_CHECKING:
+    from reid_lightning.models import ReIDModel
 
 FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": "model.onnx", "pt2": "model.pt2"}
 BATCH_SIZES = (1, 2, 5)

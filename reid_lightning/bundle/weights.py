@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,9 +16,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.models import ReIDModel
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
+
+if TYPE_CHECKING:
+    from reid_lightning.models import ReIDModel
 
 RECORD = "reid"
 """The key of our part of a Lightning checkpoint."""
@@ -104,12 +106,18 @@ class _Counting(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _network() -> type[ReIDModel]:
+    from reid_lightning.models import ReIDModel  # here: timm and torchvision are needed by networks of torch alone
+
+    return ReIDModel
+
+
 def _without_memory(architecture: Mapping[str, Any]) -> ReIDModel | None:
     """The network on torch's meta device, or None for the few that compute with what they build."""
     for counting in (nullcontext(), _Counting()):
         try:
             with torch.device("meta"), counting:
-                return ReIDModel(**architecture)
+                return _network()(**architecture)
         except Exception as error:  # what has no values here raises many kinds; other mistakes come again
             _logger.debug("not built without memory: %r", error)
     return None
@@ -133,7 +141,7 @@ def _check_reduction(
 
 def _build(architecture: Mapping[str, Any], *, source: str) -> ReIDModel:
     try:
-        return ReIDModel(**architecture)
+        return _network()(**architecture)
     except TypeError as error:
         raise ReIDError(f"the architecture in {source} is not one of ours: {str(error)[:300]}") from error
     except ReIDError as error:

@@ -76,8 +76,8 @@ def run_in_own_process(run_dir: Path) -> float | None:
 def started_with() -> list[str]:
     """What this process was started with before the settings: `train.py`, or `reid train` of `reid train -m ...`."""
     spec = sys.modules["__main__"].__spec__
-    ours = spec is not None and spec.name.startswith("reid_lightning.")
-    program = ["-m", spec.name] if ours else [os.path.abspath(sys.argv[0])]
+    module = spec.name if spec is not None and spec.name.startswith("reid_lightning.") else None
+    program = [os.path.abspath(sys.argv[0])] if module is None else ["-m", module]
     return [*program, *takewhile(lambda word: "=" not in word and not word.startswith(("-", "~")), sys.argv[1:])]
 
 
