@@ -28,7 +28,7 @@ def built(monkeypatch):
             built.append(architecture)
         return ReIDModel(**architecture)
 
-    monkeypatch.setattr(stored_weights, "ReIDModel", build)
+    monkeypatch.setattr(stored_weights, "_network", lambda: build)
     return built
 
 
