@@ -60,9 +60,9 @@ def test_the_notebook_runs(tmp_path, monkeypatch, capsys):
             continue
         assert cell["outputs"] == [] and cell["execution_count"] is None, "clear the outputs"
         if source.startswith("%%bash\n"):
-            reid, command, *words = shlex.split(source.removeprefix("%%bash\n").replace("\\\n", " "))
-            finished = run_here(tmp_path, f"{command}.py", *words)
-            assert reid == "reid" and finished.returncode == 0, finished.stdout + finished.stderr
+            program, *words = shlex.split(source.removeprefix("%%bash\n").replace("\\\n", " "))
+            finished = run_here(tmp_path, program, *words)
+            assert program == "reid" and finished.returncode == 0, finished.stdout + finished.stderr
         else:
             exec(compile(source, "docs/notebook.ipynb", "exec"), names)
     trained = json.loads((tmp_path / "runs/notebook/metrics.json").read_text())
