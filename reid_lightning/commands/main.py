@@ -5,6 +5,7 @@ Nothing heavy is imported before the command line is known to be right.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -22,9 +23,11 @@ _HELP = ("--help", "-h")
 def main() -> None:
     """The command `reid`, and `python -m reid_lightning.commands`."""
     words = sys.argv[1:]
-    for count in (2, 1):
-        if (command := COMMANDS.get(" ".join(words[:count]))) is not None and len(words) >= count:
-            return _start(command, words[count:], before=words[:count])
+    if words[:1] == ["-sc"]:
+        return _complete(words)
+    if command := _named(words):
+        count = len(command.name.split())
+        return _start(command, words[count:], before=words[:count])
     with safe_console(words):
         first, second = [*words[:2], "", ""][:2]
         if not words or first in _HELP:
@@ -35,6 +38,24 @@ def main() -> None:
             print(overview(first))
         else:
             fail(_unknown(first, second))
+
+
+def _named(words: Sequence[str]) -> Command | None:
+    return COMMANDS.get(" ".join(words[:2])) or COMMANDS.get(" ".join(words[:1]))
+
+
+def _complete(words: Sequence[str]) -> None:
+    """`reid -sc install=bash`, and what its script asks when the tab key is pressed: commands, then groups and keys."""
+    typed = os.environ.get("COMP_LINE", "reid").split()[1:]
+    command = _named(typed)
+    if command is None and words[1:] == ["query=bash"]:
+        first = typed[0] if typed and typed[0] in ROOMS else ""
+        print(*dict.fromkeys(name.removeprefix(first).split()[0] for name in COMMANDS if name.startswith(first)))
+        return
+    if command is not None:
+        line = os.environ["COMP_LINE"].replace(f"{command.name} ", "", 1)
+        os.environ.update({"COMP_LINE": line, "COMP_POINT": str(len(line))})
+    _start(command or COMMANDS["train"], words)
 
 
 def door(name: str) -> Callable[[], None]:

@@ -184,3 +184,18 @@ def test_ranks_are_started_by_the_words_that_started_the_first(tmp_path, fleet_r
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / run / "bundle/opts.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("reid ", {"train", "gallery", "data", "app"}),
+        ("reid gallery re", {"rename", "restore", "rebuild"}),
+        ("reid train loss=cir", {"loss=circle", "loss=circle_xbm"}),
+        ("reid data report data=ver", {"data=veri776", "data=veri_wild"}),
+    ],
+)
+def test_the_tab_key_offers_commands_groups_and_keys(tmp_path, monkeypatch, line, offered):
+    monkeypatch.setenv("COMP_LINE", line)
+    monkeypatch.setenv("COMP_POINT", str(len(line)))
+    assert offered <= set(run_here(tmp_path, "reid", "-sc", "query=bash").stdout.split())
