@@ -25,6 +25,7 @@ CHOICES = {
 }
 GIVEN = {"source": "x.mp4", "camera": "north", "query": "x.jpg", "checkpoint": "x", "output": "x.png", "run_dir": "x"}
 GIVEN |= {"data.path": "x.csv", "data.root": "x", "detector.path": "x.onnx"}
+WANTED = {"vehicle": "A", "to": "B", "into": "C", "before": "2026-01-31", "file": "x.zip", "bundle": "x"}
 FREE = {"trainer.plugins"}  # keys that take whatever there is
 
 
@@ -36,6 +37,10 @@ def composed(name):
     cfg = line.composed(line.overrides)
     OmegaConf.set_struct(cfg, False)
     choices = cfg.pop("hydra").runtime.choices
+    if COMMANDS[name].own:  # the file is that of several commands
+        for key in [key for key in cfg if key not in declared_for(name) and not OmegaConf.is_dict(cfg[key])]:
+            del cfg[key]
+        cfg.update({key: value for key, value in WANTED.items() if key in cfg and cfg[key] is None})
     for key, value in GIVEN.items():
         parent, _, name = f".{key}".rpartition(".")
         holder = OmegaConf.select(cfg, parent[1:]) if parent else cfg

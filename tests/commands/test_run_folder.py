@@ -21,7 +21,13 @@ from reid_lightning.commands import run_folder
 from reid_lightning.commands.run_folder import HOLDER, LOCK, Holder, HoldRunFolder, RunFolderTaken, hold, release
 from reid_lightning.errors import ReIDError
 
-COMMANDS = ["train.py", "evaluate.py", "export.py", "register.py", "search.py"]
+COMMANDS = {
+    "train.py": (),
+    "evaluate.py": (),
+    "export.py": ("checkpoint=x",),
+    "register.py": ("source=x", "camera=x"),
+    "search.py": ("query=x",),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +81,7 @@ def test_a_second_run_is_refused_and_changes_nothing(script: str, run_command, t
         (run / name).write_text("of the first run")
     with another_run(run) as process:
         before = content(run)
-        finished = run_command(script, "hydra.run.dir=run")
+        finished = run_command(script, *COMMANDS[script], "hydra.run.dir=run")
         assert content(run) == before
     assert finished.returncode == 1 and "Traceback" not in finished.stderr
     assert finished.stderr.count("error: ") == 1
