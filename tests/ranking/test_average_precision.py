@@ -242,7 +242,7 @@ def test_confidence_intervals_surround_the_values_and_draw_vehicles():
     intervals = result.confidence_intervals()
     assert list(intervals) == list(result.values()) == ["mAP", "rank-1", "rank-5", "rank-10", "mINP"]
     assert result.values() == named_shares(json.loads(json.dumps(result.as_dict())))
-    assert result.values() == pytest.approx({name: column.mean() for name, column in result.per_query().items()})
+    assert result.values() == pytest.approx({name: column.mean().item() for name, column in result.per_query().items()})
     assert intervals["mAP"][0] < result.mAP < intervals["mAP"][1]
     assert result.confidence_intervals() == intervals
     narrower = result.confidence_intervals(level=0.5)["mAP"]
