@@ -33,6 +33,9 @@ def _command(work: _Work) -> Callable[[DictConfig], None]:
 
     @functools.wraps(work)
     def task(cfg: DictConfig) -> None:
+        link = Path(cfg.gallery) / INDEX_FOLDER
+        if work.__name__ == "rebuild" and is_own(cfg) and link.is_symlink():
+            link.unlink()  # no link in a gallery is followed, and this one is in the way
         gallery = Gallery(cfg.gallery)
         if not gallery.root.is_dir() and work.__name__ != "import_":
             raise ReIDError(f"There is no gallery at {cfg.gallery}; `reid register` makes one.")
@@ -75,9 +78,6 @@ def check(cfg: DictConfig, gallery: Gallery) -> bool:
 @_command
 def rebuild(cfg: DictConfig, gallery: Gallery) -> bool:
     """Embed every crop again, also after a change of the model."""
-    link = gallery.root / INDEX_FOLDER
-    if is_own(cfg) and link.is_symlink():
-        link.unlink()  # no link in a gallery is followed, and this one is in the way
     return _embed(cfg, gallery, again=True)
 
 
