@@ -40,6 +40,8 @@ def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
         if out.lost:
             fail(f"cannot write to stdout: {out.lost}. Some of what was to be printed is missing; nothing else is.")
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _READER_GONE and out.is_left:
+            sys.exit(1)  # as in `reid gallery list | head`
         sys.stderr.write(without_password("".join(traceback.format_exception(error))))
         sys.exit(1)
     finally:
@@ -97,6 +99,8 @@ class _Console:
         self._stream, self._secrets = stream, secrets
         self.lost = ""
         """Why it takes nothing any more."""
+        self.is_left = False
+        """Whether whoever read it has gone."""
 
     def write(self, text: str) -> int:
         self._do(lambda: self._stream.write(text if self._secrets is None else self._secrets.sub(MASK, text)))
@@ -116,6 +120,7 @@ class _Console:
             action()
         except OSError as error:
             if error.errno in _READER_GONE:
+                self.is_left = True
                 raise
             self.lost = error.strerror or str(error)
 

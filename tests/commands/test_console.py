@@ -135,3 +135,15 @@ def test_a_message_is_a_screen_at_most(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main()
     assert len(capsys.readouterr().err) < 2100
+
+
+def test_a_reader_that_has_gone_ends_the_command_without_a_traceback(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    errors = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writing, "w", buffering=1))
+    monkeypatch.setattr(sys, "stderr", errors)
+    with pytest.raises(SystemExit) as stopped, safe_console():
+        print("one line")
+        print("and one more")
+    assert stopped.value.code == 1 and errors.getvalue() == ""
