@@ -26,6 +26,7 @@ from reid_lightning.untrusted.checksums import damage
 
 RUN = "hydra.run.dir=run"
 TINY_TRAINING = (
+    "data.validation=test",  # an epoch of as many steps as there are vehicles for
     "data.size=tiny",
     "trainer=cpu",
     "trainer.max_epochs=2",

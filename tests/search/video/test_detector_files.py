@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from running import reid_command
 
 from reid_lightning.commands import detector as command
 from reid_lightning.errors import ReIDError
@@ -101,12 +102,12 @@ def test_the_command_says_what_it_has_done(
     server: str, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(command, "KNOWN", {"yolox_nano": KNOWN})
-    assert command.main(["list"]) == 0 and "not fetched" in capsys.readouterr().out
-    assert command.main(["fetch", "--from", f"{server}/other"]) == 1
+    assert reid_command("detector", "list") == 0 and "not fetched" in capsys.readouterr().out
+    assert reid_command("detector", "fetch", f"address={server}/other") == 1
     assert "is not the net.onnx that is known" in capsys.readouterr().err
-    assert command.main(["fetch", "--from", f"{server}/net"]) == 0
+    assert reid_command("detector", "fetch", f"address={server}/net") == 0
     assert str(cache / "net.onnx") in capsys.readouterr().out
-    assert command.main(["list"]) == 0 and KNOWN.sha256 in capsys.readouterr().out
+    assert reid_command("detector", "list") == 0 and KNOWN.sha256 in capsys.readouterr().out
 
 
 def test_without_a_file_the_error_says_where_one_comes_from() -> None:
