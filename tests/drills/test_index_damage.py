@@ -41,14 +41,14 @@ def test_damage_is_a_function_of_seed_and_number(whole: WholeGallery, tmp_path: 
 @pytest.mark.parametrize(
     ("name", "does", "what"),
     [
-        ("command", lambda arguments: print("Traceback (most recent call last)") or 1, "Traceback"),
-        ("command", lambda arguments: 0, "delete ended with 0"),
+        ("_reid", lambda arguments: print("Traceback (most recent call last)") or 1, "Traceback"),
+        ("_reid", lambda arguments: 0, "delete ended with 0"),
         ("searched", lambda *_, **__: False, "a wrong answer"),
         ("searched", lambda *_, **__: {}["x"], "KeyError"),
     ],
 )
 def test_the_drill_sees_what_goes_wrong(whole, tmp_path, monkeypatch, name, does, what) -> None:
-    monkeypatch.setattr(index_judge if name == "command" else damaged_index, name, does)
+    monkeypatch.setattr(index_judge if name == "_reid" else damaged_index, name, does)
     monkeypatch.setattr(damaged_index, "damage", lambda root, chance: "nothing")
     outcome = outcome_of(whole, 0, tmp_path, seed=SEED)
     assert outcome.kind == "fault" and what in outcome.what
