@@ -6,7 +6,7 @@ ENV PATH=/opt/reid/bin:$PATH VIRTUAL_ENV=/opt/reid \
 RUN python -m venv /opt/reid \
     && pip install --no-cache-dir uv==0.13.9 \
     && useradd --create-home --uid 10001 reid \
-    && install --directory --owner=reid /work
+    && install --directory --owner=reid /srv/reid
 WORKDIR /src
 COPY pyproject.toml requirements.txt ./
 EXPOSE 8501
@@ -36,7 +36,7 @@ RUN uv pip uninstall opencv-python \
     && uv pip install --no-cache --reinstall --no-deps --constraints requirements.txt opencv-python-headless \
     && uv pip install --no-cache --compile-bytecode --no-deps /wheel/reid_lightning-*.whl
 USER reid
-WORKDIR /work
+WORKDIR /srv/reid
 
 FROM packages-cuda AS cuda
 COPY --from=wheel /wheel /wheel
@@ -44,4 +44,4 @@ RUN uv pip uninstall opencv-python \
     && uv pip install --no-cache --reinstall --no-deps --constraints requirements.txt opencv-python-headless \
     && uv pip install --no-cache --compile-bytecode --no-deps /wheel/reid_lightning-*.whl
 USER reid
-WORKDIR /work
+WORKDIR /srv/reid

@@ -12,7 +12,6 @@ from reid_lightning.atomic import write_atomically
 
 _DAMAGE = (
     EOFError,
-    NotImplementedError,
     OSError,
     OverflowError,
     RuntimeError,

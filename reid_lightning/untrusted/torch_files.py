@@ -75,7 +75,7 @@ def _of_zip(path: Path) -> Claims:
         reader = torch._C.PyTorchFileReader(str(path))
         names = [name.lower() for name in reader.get_all_records()]  # torch's reader takes either case
         content = reader.get_record("data.pkl")
-    except (RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise RefusedPickleError(damage(path) or first_line(error)) from error
     sizes = {entry.filename.partition("/")[2].lower(): entry.file_size for entry in entries}
     if sorted(names) != sorted(sizes) or any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):

@@ -58,7 +58,6 @@ DECODE_ERRORS = (
     IndexError,
     KeyError,
     MemoryError,
-    NotImplementedError,
     OSError,
     OverflowError,
     RecursionError,

@@ -39,10 +39,9 @@ _DAMAGE = (
     IndexError,
     KeyError,
     MemoryError,
-    NotImplementedError,
     OverflowError,
     RecursionError,
-    RuntimeError,  # an encrypted member
+    RuntimeError,  # an encrypted member, or one packed in a way that zipfile does not know
     SyntaxError,
     TypeError,
     ValueError,
