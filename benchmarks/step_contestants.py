@@ -87,9 +87,8 @@ def ours(step: Step, *, loaded: bool = False) -> Gate:
     """Trainer, module, data module, progress bar and loggers as train.py makes them; `loaded`: and its loader."""
     parts = Parts.of(step)
     parts.cfg.trainer.max_epochs = 1
-    callbacks = [instantiate(parts.cfg.callbacks[name]) for name in ("progress_bar", "learning_rate")]
     trainer = build(parts.cfg, "trainer")(
-        callbacks=callbacks,
+        callbacks=[instantiate(parts.cfg.callbacks.progress_bar)],
         logger=list(instantiate(parts.cfg.logger).values()),
         enable_checkpointing=False,
         limit_val_batches=0,

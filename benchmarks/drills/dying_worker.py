@@ -53,7 +53,7 @@ def drill(prepared: Path, folder: Path, *, workers: int, steps: int = 2) -> Case
 def wait_for_steps(running: Running, log: Path, steps: int) -> None:
     """Until a training has logged so many steps. RuntimeError: it has ended. TimeoutError: it takes too long."""
     deadline = time.monotonic() + PATIENCE
-    while not log.exists() or len(log.read_bytes().splitlines()) < 1 + 2 * steps:  # loss and rate have a row each
+    while not log.exists() or len(log.read_bytes().splitlines()) < 1 + steps:
         if not running.alive:
             raise RuntimeError(f"the training ended before step {steps}: {running.words()[-1000:]}")
         if time.monotonic() > deadline:

@@ -35,7 +35,8 @@ class ReIDModule(pl.LightningModule):
 
     Args:
         model: backbone, pooling and neck.
-        loss: a weighted sum of terms; every term is logged as `train/<term>`, their sum as `train/loss`.
+        loss: a weighted sum of terms; every term is logged as `train/<term>`, their sum as `train/loss`; as `lr`
+            the highest rate of the parameter groups, which with `layer_decay` is that of all but the backbone.
         preprocessing: travels in every checkpoint, so that a checkpoint alone can be loaded for search.
         optimizer: called with the parameter groups.
         scheduler: called with (optimizer, total_steps=...), stepped after every optimiser step; None keeps the rate.
@@ -143,6 +144,8 @@ class ReIDModule(pl.LightningModule):
             return
         named = {f"train/{name}": value.detach().cpu() for name, value in values.items() if name != "total"}
         self.log("train/loss", values["total"].detach().cpu(), prog_bar=True, batch_size=batch_size)
+        rates = (group["lr"] for optimizer in self.trainer.optimizers for group in optimizer.param_groups)
+        self.log("lr", torch.tensor(max(map(float, rates)), dtype=torch.float64), batch_size=batch_size)
         self.log_dict(named | {f"train/weight_{name}": value for name, value in weights.items()}, batch_size=batch_size)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:

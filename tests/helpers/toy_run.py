@@ -15,7 +15,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from PIL import Image
-from pytorch_lightning.callbacks import LearningRateMonitor
 from torch import multiprocessing
 from torch.nn import functional
 
@@ -132,7 +131,6 @@ def fit(folder, dataset, *callbacks, resume=None, workers=0, ema=False, every=2,
             RetrievalMetrics(ranks=[1]),
             *([MovingAverage(decay=0.9)] if ema else []),
             *callbacks,
-            LearningRateMonitor(),
             ContinuedLog(),
             Preemption(),
             BestCheckpoint(folder / "checkpoints", "best", "val/mAP", mode="max", enable_version_counter=False),
