@@ -13,10 +13,13 @@ from reid_lightning.commands.parts import Parts, exported_bundle
 from reid_lightning.commands.preflight import Preflight
 from reid_lightning.commands.resumed import record_words
 from reid_lightning.evaluation.evaluator import print_evaluation
+from reid_lightning.evaluation.report import drawn_pictures
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
 from reid_lightning.training.lightning_internals import settings_of, starts_its_ranks
-from reid_lightning.training.loggers import finishing_wandb, log_bundle
+from reid_lightning.training.logged_pictures import log_picture
+from reid_lightning.training.loggers import finishing_wandb, log_bundle, log_result
+from reid_lightning.training.run_names import run_fields
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -43,7 +46,7 @@ def train(cfg: DictConfig) -> float | None:
 
     with finishing_wandb(trainer.loggers):
         for logger in trainer.loggers:
-            logger.log_hyperparams(plain_config(cfg))
+            logger.log_hyperparams({**run_fields(cfg.seed), "config": plain_config(cfg)})
         trainer.fit(module, datamodule, ckpt_path=resume, weights_only=True)
         if not trainer.is_global_zero or settings_of(trainer).fast_dev_run:  # a debugging run exports nothing
             return None
@@ -53,7 +56,11 @@ def train(cfg: DictConfig) -> float | None:
         evaluated = parts.evaluation.evaluate_model(embedder, dataset, run_dir, bundle=bundle)
         metrics = evaluated.result.as_dict()
         store_metrics(bundle, metrics)
-        log_bundle(trainer.loggers, bundle, metrics=metrics, epoch=embedder.options.data.get("epoch"))
+        epoch = embedder.options.data.get("epoch")
+        for name, picture in drawn_pictures(run_dir).items():
+            log_picture(trainer, f"final/{name}", picture)
+        log_result(trainer.loggers, evaluated, epoch=epoch)
+        log_bundle(trainer.loggers, bundle, metrics=metrics, epoch=epoch)
 
     title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
     print_evaluation(evaluated, run_dir, title=title)

@@ -27,6 +27,7 @@ from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
 
 _CMC_RANKS = 50
+_PICTURES = ("ranked_lists", "hardest_queries", "precision_recall", "cmc", "camera_pairs", "scores", "roc")
 _RESULTS = (
     "metrics.json",
     "sets.csv",
@@ -87,13 +88,26 @@ def draw_plots(
         save_figure(figure, folder / "roc.png")
 
 
+def drawn_pictures(run_dir: Path) -> dict[str, Path]:
+    """The pictures and plots that this run's evaluation drew, by name; of joined data sets by `<set>/<name>`."""
+    found = {path.stem: path for path in sorted(run_dir.glob("pictures/*.png"))}
+    found |= {f"{path.parts[-3]}/{path.stem}": path for path in sorted(run_dir.glob("sets/*/pictures/*.png"))}
+    begun = _begun(run_dir)
+    return {name: path for name, path in found.items() if path.stem in _PICTURES and path.stat().st_mtime_ns >= begun}
+
+
+def _begun(run_dir: Path) -> int:
+    """When a run began: it writes `config.yaml` first."""
+    config = run_dir / "config.yaml"
+    return config.stat().st_mtime_ns if config.exists() else 0
+
+
 def written_files(run_dir: Path) -> tuple[list[Path], list[Path]]:
     """What a user wants to find again, as far as this run wrote it, and results of an earlier run of the same folder:
     those that are older than `config.yaml`, which a run writes first."""
     kept = ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "bundle", "logs/metrics.csv", "tensorboard", "wandb")
     found = [run_dir / name for name in ("config.yaml", *_RESULTS, *kept) if (run_dir / name).exists()]
-    config = run_dir / "config.yaml"
-    begun = config.stat().st_mtime_ns if config.exists() else 0
+    begun = _begun(run_dir)
     results = {run_dir / name for name in _RESULTS}
     earlier = [path for path in found if path in results and path.stat().st_mtime_ns < begun]
     return [path for path in found if path not in earlier], earlier

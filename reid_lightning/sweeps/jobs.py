@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import write_atomically
 
 RECORD = "sweep_job.json"
 METRICS = "metrics.json"
+SEED = "seed"
+STARTED = "multirun.yaml"
+"""What a sweep was started with, as Hydra's own sweeper writes it."""
 
 Status = Literal["running", "completed", "pruned", "failed"]
 
@@ -39,9 +43,8 @@ class SweepJob:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The overrides by key, without the signs that add, force or delete: {"loss": "circle", "seed": "1"}."""
-        pairs = (override.partition("=") for override in self.overrides)
-        return {key.lstrip("+~"): value for key, _, value in pairs}
+        """The overrides by key: {"loss": "circle", "seed": "1"}."""
+        return settings_of_words(self.overrides)
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,32 @@ def given_overrides(hydra: Any, *, of: Literal["task", "hydra"] = "task") -> lis
     return [str(override) for override in overrides]
 
 
+def settings_of_words(overrides: Iterable[str]) -> dict[str, str]:
+    """Overrides by key, without the signs that add, force or delete: {"loss": "circle", "seed": "1"}."""
+    pairs = (override.partition("=") for override in overrides)
+    return {key.lstrip("+~"): value for key, _, value in pairs}
+
+
+def in_words(settings: Mapping[str, str]) -> str:
+    """loss=circle optimizer.lr=0.001"""
+    return " ".join(f"{key}={_short(value)}" for key, value in settings.items())
+
+
+def write_started(config: DictConfig) -> None:
+    """Say what the sweep was started with, for `swept_keys`; not every sweeper does."""
+    write_atomically(sweep_folder(config.hydra) / STARTED, OmegaConf.to_yaml(config))
+
+
+def swept_keys(place: SweepPlace) -> set[str]:
+    """The keys that have several values in a sweep, or that its sweeper searches; none where nobody says so."""
+    if not (place.sweep / STARTED).is_file():
+        return set()
+    hydra = OmegaConf.load(place.sweep / STARTED).hydra
+    typed = OverridesParser.create().parse_overrides(given_overrides(hydra))
+    searched = map(str, hydra.sweeper.get("params") or ())
+    return {key.lstrip("+") for key in (*(one.key_or_group for one in typed if one.is_sweep_override()), *searched)}
+
+
 def sweep_folder(hydra: Any) -> Path:
     """The folder of the sweep that the `hydra` node of a configuration describes."""
     return Path(os.path.abspath(Path(hydra.runtime.cwd) / hydra.sweep.dir))
@@ -112,3 +141,11 @@ def read_metrics(run_dir: Path) -> Mapping[str, Any] | None:
     """What the evaluation wrote into a run's folder; None where it has not come to that."""
     path = run_dir / METRICS
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _short(value: str) -> str:
+    """Numbers of a sampler in three digits."""
+    try:
+        return f"{float(value):.3g}" if len(value) > 8 else value
+    except ValueError:
+        return value

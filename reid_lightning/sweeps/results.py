@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reid_lightning.ranking.result import named_shares
-from reid_lightning.sweeps.jobs import SweepJob, read_metrics, read_records, selection_mAP
+from reid_lightning.sweeps.jobs import SEED, SweepJob, in_words, read_metrics, read_records, selection_mAP
 
-SEED = "seed"
 VALIDATION = "validation mAP"
 
 
@@ -39,7 +38,7 @@ class Choice:
     @property
     def name(self) -> str:
         """loss=circle optimizer.lr=0.001"""
-        return " ".join(f"{key}={_short(value)}" for key, value in self.settings.items()) or "as configured"
+        return in_words(self.settings) or "as configured"
 
     @property
     def compared(self) -> str:
@@ -122,11 +121,3 @@ def _varied(jobs: Sequence[ScoredJob]) -> set[str]:
     settings = [one.job.settings for one in jobs]
     keys = {key for one in settings for key in one} - {SEED}
     return {key for key in keys if len({one.get(key) for one in settings}) > 1}
-
-
-def _short(value: str) -> str:
-    """Numbers of a sampler in three digits."""
-    try:
-        return f"{float(value):.3g}" if len(value) > 8 else value
-    except ValueError:
-        return value

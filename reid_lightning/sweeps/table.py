@@ -26,7 +26,7 @@ from reid_lightning.drawing.colours import RIGHT, TEXT
 from reid_lightning.drawing.figures import new_figure, save_figure
 from reid_lightning.drawing.tables import csv_table, markdown_table, new_table, print_written, titled
 from reid_lightning.ranks import is_rank_zero
-from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record
+from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record, write_started
 from reid_lightning.sweeps.pruning import why_pruned
 from reid_lightning.sweeps.results import (
     VALIDATION,
@@ -55,7 +55,9 @@ class SweepTable(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let processes that a launcher starts, here or on other machines, import this package from where it is."""
+        """Let processes that a launcher starts, here or on other machines, import this package from where it is, and
+        say what the sweep varies."""
+        write_started(config)
         paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
         os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([*paths, str(Path(__file__).resolve().parents[2])]))
 

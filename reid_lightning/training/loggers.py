@@ -14,9 +14,11 @@ from lightning_fabric.loggers.logger import rank_zero_experiment
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from reid_lightning.errors import ReIDError, extra, first_line
-from reid_lightning.ranking.result import named_shares
+from reid_lightning.evaluation.result import EvaluationResult
+from reid_lightning.ranking.result import RetrievalResult
 from reid_lightning.sweeps.jobs import place_in_sweep
 from reid_lightning.training.lightning_internals import wandb_arguments
+from reid_lightning.training.run_names import run_name
 
 _HOST = "api.wandb.ai"
 
@@ -71,7 +73,7 @@ def wandb_logger(
     """A W&B logger.
 
     Args:
-        name: of the run; None: in a sweep that of the job's folder, else W&B invents one.
+        name: of the run; None: what was chosen for it, see `run_name`.
         group: runs to be compared; None: the sweep's folder, in a sweep.
         offline: None: online when a key is configured (WANDB_API_KEY or `wandb login`), else offline.
         resume: what the training goes on from, if it does: the W&B run that `save_dir` has goes on, too.
@@ -81,7 +83,6 @@ def wandb_logger(
     place = place_in_sweep()
     if place is not None:
         group = group or place.sweep.name
-        name = name or f"{place.sweep.name}/{place.folder.relative_to(place.sweep)}"
     if not os.environ.get("WANDB_MODE", "unset"):  # set to nothing, which W&B itself refuses
         del os.environ["WANDB_MODE"]
     if offline is None:
@@ -89,7 +90,7 @@ def wandb_logger(
     return PatientWandbLogger(
         save_dir=str(save_dir),
         project=project,
-        name=name,
+        name=name or run_name(),
         group=group,
         job_type=job_type,
         tags=list(tags),
@@ -124,9 +125,42 @@ def finishing_wandb(loggers: Sequence[Logger]) -> Iterator[None]:
         _wandb().finish()
 
 
+def log_best(loggers: Sequence[Logger], validated: RetrievalResult, *, epoch: int) -> None:
+    """Put what the best epoch so far had in its validation into the summary of W&B, as `best/<metric>`."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update({**_figures("best", validated), "best/epoch": epoch})
+
+
+def log_result(loggers: Sequence[Logger], evaluated: EvaluationResult, *, epoch: int | None) -> None:
+    """Put the figures of the exported bundle into the summary of W&B: as `final/<metric>` with `_low` and `_high`, the
+    ends of the 95 % interval, `final/protocol`, `final/threshold`, and of joined data sets each as `final/<set>/...`.
+
+    Args:
+        epoch: the epoch of its weights, from 0; None: they are of several.
+    """
+    summary: dict[str, Any] = {} if epoch is None else {"final/epoch": epoch}
+    for under, one in {"final": evaluated, **{f"final/{name}": one for name, one in evaluated.sets.items()}}.items():
+        summary |= {**_figures(under, one.result), f"{under}/protocol": one.result.describe()}
+        if one.calibration is not None:
+            summary[f"{under}/threshold"] = one.calibration.threshold
+            summary[f"{under}/threshold_false_match_rate"] = one.calibration.false_match_rate
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update(summary)
+
+
+def _figures(under: str, result: RetrievalResult) -> dict[str, float]:
+    """Each metric with the ends of its confidence interval."""
+    values = {f"{under}/{name}": value for name, value in result.values().items()}
+    for name, (low, high) in result.confidence_intervals().items():
+        values |= {f"{under}/{name}_low": low, f"{under}/{name}_high": high}
+    return values
+
+
 def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str, Any], epoch: int | None) -> None:
     """Hand the exported bundle to W&B: a model artifact with the aliases `best` and `epoch-<n>`, with its metrics as
-    metadata and, as `best/<metric>`, in the run's summary. Other loggers keep no models.
+    metadata. Other loggers keep no models.
 
     Args:
         folder: the bundle, finished: what changes afterwards is not in the artifact.
@@ -137,7 +171,6 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
         if isinstance(logger, WandbLogger):
             run = logger.experiment
             of_epoch = {} if epoch is None else {"epoch": epoch}
-            run.summary.update({f"best/{name}": value for name, value in {**named_shares(metrics), **of_epoch}.items()})
             artifact = _wandb().Artifact(f"bundle-{run.id}", type="model", metadata={**metrics, **of_epoch})
             artifact.add_dir(str(folder), policy="immutable")  # a bundle stays as it is; else W&B copies it into $HOME
             try:

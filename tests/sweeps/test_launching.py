@@ -127,7 +127,7 @@ def test_the_job_still_knows_its_place_in_the_sweep(sweep_job):
         init_timeout=1, finish_timeout=1,
     )  # fmt: skip
     assert logger._wandb_init["group"] == folder.parent.name
-    assert logger._wandb_init["name"] == f"{folder.parent.name}/3"
+    assert logger._wandb_init["name"] == "loss=id seed=2"
 
 
 def composed_as_a_run(overrides, folder):

@@ -1,28 +1,45 @@
 """W&B, offline and without a server: what the run's file holds afterwards."""
 
+import csv
+import io
 import json
-import struct
+import re
+import subprocess
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import wandb
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
+from running import run_here
 from wandb.errors import AuthenticationError, CommError
-from wandb.proto import wandb_internal_pb2
+from wandb.util import get_core_path
 
+from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
-from reid_lightning.training.loggers import finishing_wandb, has_wandb_key, log_bundle, wandb_logger
+from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
+from reid_lightning.training.callbacks.retrieval_metrics import is_best_epoch
+from reid_lightning.training.logged_pictures import small_jpeg
+from reid_lightning.training.loggers import finishing_wandb, has_wandb_key, wandb_logger
+from reid_lightning.training.run_names import run_fields, run_name
 
 KEY = "0123456789012345678901234567890123456789"
-METRICS = {"mAP": 0.819, "cmc": {"1": 0.97, "5": 0.99}, "mINP": 0.4, "protocol": "image to image"}
+
+
+def without_account(patch, home):
+    """Neither the key nor the settings of whoever runs the tests."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+        patch.delenv(name, raising=False)
+    patch.setenv("HOME", str(home))
+    patch.setenv("WANDB_SILENT", "true")
 
 
 @pytest.fixture(autouse=True)
 def no_account(monkeypatch, tmp_path):
-    """Neither the key nor the settings of whoever runs the tests."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("WANDB_SILENT", "true")
+    without_account(monkeypatch, tmp_path)
 
 
 @pytest.fixture
@@ -34,74 +51,21 @@ def make_logger(tmp_path):
     return make
 
 
-BLOCK, HEADER, CHECKSUM = 32768, 7, 4  # of the file of an offline run, which is a LevelDB log behind seven bytes
-WHOLE, LAST = 1, 4
-
-
-def records(folder):
-    """What the one offline run below `folder` has recorded."""
+def records(folder, kind):
+    """What the one offline run below `folder` has recorded of a kind, read by W&B's own reader."""
     wandb.teardown()  # what `finish` leaves to W&B's own process is written when that ends
     [path] = folder.glob("wandb/offline-run-*/*.wandb")
-    data, place, record, found = path.read_bytes(), HEADER, b"", []
-    while place + HEADER <= len(data):
-        room = BLOCK - place % BLOCK
-        if room < HEADER:
-            place += room
-            continue
-        length, kind = struct.unpack_from("<HB", data, place + CHECKSUM)
-        record += data[place + HEADER : place + HEADER + length]
-        place += HEADER + length
-        if kind in (WHOLE, LAST):
-            found.append(wandb_internal_pb2.Record.FromString(record))
-            record = b""
-    return found
+    command = [get_core_path(), "leet", "inspect", "-no-observability", "-json", "-run-file", str(path)]
+    written = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return [one[kind] for one in map(json.loads, written.splitlines()) if one["type"] == kind]
 
 
-def items(record):
-    """A record's values by key."""
-    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record}
-
-
-def summary_of(written):
-    """The last values of a run by key."""
-    summary = {}
-    for one in written:
-        if one.WhichOneof("record_type") == "summary":
-            summary |= items(one.summary.update)
-    return summary
-
-
-def test_a_run_holds_its_group_configuration_metrics_and_the_bundle(make_logger, tmp_path):
-    bundle = tmp_path / "bundle"
-    bundle.mkdir()
-    (bundle / "opts.yaml").write_text("x: 1")
-    logger = make_logger(group="a comparison", name="circle", tags=["paper"])
-    with finishing_wandb([logger]):
-        logger.log_hyperparams({"loss": {"weight": 0.5}})
-        logger.log_metrics({"val/mAP": 0.3}, step=7)
-        log_bundle([logger, CSVLogger(tmp_path)], bundle, metrics=METRICS, epoch=4)
-    assert wandb.run is None
-    written = records(tmp_path)
-    [run] = [one.run for one in written if one.WhichOneof("record_type") == "run"]
-    assert (run.run_group, run.job_type, run.display_name, list(run.tags)) == (
-        "a comparison",
-        "train",
-        "circle",
-        ["paper"],
-    )
-    config = [items(one.config.update) for one in written if one.WhichOneof("record_type") == "config"]
-    assert any(one.get("loss") == {"weight": 0.5} for one in config)
-    history = [items(one.history.item) for one in written if one.WhichOneof("record_type") == "history"]
-    assert any(one.get("val/mAP") == 0.3 and one["trainer/global_step"] == 7 for one in history)
-    summary = summary_of(written)
-    assert summary["best/mAP"] == 0.819
-    assert summary["best/rank-1"] == 0.97
-    assert summary["best/epoch"] == 4
-    [artifact] = [one.artifact for one in written if one.WhichOneof("record_type") == "artifact"]
-    assert artifact.type == "model"
-    assert {"best", "epoch-4"} <= set(artifact.aliases)
-    assert json.loads(artifact.metadata)["mAP"] == 0.819
-    assert [entry.path for entry in artifact.manifest.contents] == ["opts.yaml"]
+def merged(changes):
+    """The last values of the records of a summary or a configuration, by key."""
+    values = {}
+    for change in changes:
+        values |= change.get("update", {})
+    return values
 
 
 def test_an_unreachable_server_makes_the_run_an_offline_one(make_logger, monkeypatch, tmp_path, caplog):
@@ -111,8 +75,7 @@ def test_an_unreachable_server_makes_the_run_an_offline_one(make_logger, monkeyp
     with finishing_wandb([logger]):
         logger.log_metrics({"val/mAP": 0.3}, step=1)
     assert "cannot be reached" in caplog.text
-    history = [items(one.history.item) for one in records(tmp_path) if one.WhichOneof("record_type") == "history"]
-    assert [one["val/mAP"] for one in history] == [0.3]
+    assert [one["item"]["val/mAP"] for one in records(tmp_path, "history")] == [0.3]
 
 
 def test_a_server_that_refuses_the_key_is_a_mistake_to_correct(make_logger, monkeypatch):
@@ -179,27 +142,134 @@ def test_a_run_that_fails_is_closed_as_failed_and_other_loggers_are_left_alone(m
     assert closed == [1, 0]
 
 
-def test_a_sweep_groups_its_runs_with_their_ranked_lists_and_bundles(run_command, fleet_root, tmp_path):
-    finished = run_command(
-        "train.py", "-m", f"data.root={fleet_root}", "data.size=tiny", "trainer=cpu", "trainer.max_epochs=1",
-        "loader.identities_per_batch=4,500", "loader.num_workers=0", "evaluation.num_workers=0", "input.height=32",
-        "input.width=32", "model.embedding_dim=32", "evaluation.pictures=false", "logger=wandb",
-        "hydra.sweep.dir=sweep",
-    )  # fmt: skip
+PICTURES = ("ranked_lists", "hardest_queries", "precision_recall", "cmc", "camera_pairs", "scores", "roc")
+
+
+@pytest.fixture(scope="module")
+def swept(fleet_root, tmp_path_factory):
+    """The folder of a sweep of two jobs, of which the second one fails."""
+    folder = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        without_account(patch, folder)
+        finished = run_here(
+            folder, "train.py", "-m", f"data.root={fleet_root}", "data.size=tiny", "trainer=cpu",
+            "trainer.max_epochs=1", "trainer.log_every_n_steps=1", "loader.identities_per_batch=4",
+            "loader.num_workers=0", "evaluation.num_workers=0", "input.height=32", "input.width=32",
+            "model.embedding_dim=32", "module.layer_decay=0.5", "logger=wandb", "loss=choice(id_triplet)", "seed=1,-1",
+            "hydra.sweep.dir=sweep",
+        )  # fmt: skip
     assert finished.returncode == 1
-    assert finished.stderr.endswith("Set loader.identities_per_batch=6 or less.\n")
-    assert finished.stderr.count("error: ") == 1
-    assert not list((tmp_path / "sweep/1").glob("wandb/*"))  # the job that failed had not come to that
-    written = records(tmp_path / "sweep/0")
-    [run] = [one.run for one in written if one.WhichOneof("record_type") == "run"]
-    assert (run.run_group, run.display_name) == ("sweep", "sweep/0")
-    history = [items(one.history.item) for one in written if one.WhichOneof("record_type") == "history"]
-    [at] = [one["trainer/global_step"] for one in history if "val/mAP" in one]
-    [pictures] = [one for one in history if "val/ranked_lists/filenames" in one]
-    assert pictures["trainer/global_step"] == at  # under one another in W&B
-    [picture] = pictures["val/ranked_lists/filenames"]
-    assert list((tmp_path / "sweep/0").glob(f"wandb/offline-run-*/files/{picture}"))
-    metrics = json.loads((tmp_path / "sweep/0/metrics.json").read_text())
-    assert summary_of(written)["best/mAP"] == pytest.approx(metrics["mAP"])
-    [artifact] = [one.artifact for one in written if one.WhichOneof("record_type") == "artifact"]
-    assert {"opts.yaml", "model.safetensors"} <= {entry.path for entry in artifact.manifest.contents}
+    assert finished.stderr.count("error: ") == 1 and "seed is -1" in finished.stderr
+    return folder / "sweep"
+
+
+def test_a_run_of_a_sweep_is_named_by_what_was_chosen_and_grouped_with_the_others(swept):
+    assert not list((swept / "1").glob("wandb/*"))  # the job that failed had not come to that
+    [run] = records(swept / "0", "run")
+    assert (run["run_group"], run["job_type"], run["display_name"]) == ("sweep", "train", "loss=id_triplet seed=1")
+    config = merged([run["config"], *records(swept / "0", "config")])
+    flat = {name: config[name] for name in ("loss", "model", "transforms", "data", "optimizer", "seed", "choice")}
+    assert flat == {
+        "loss": "id_triplet", "model": "resnet18_ibn_a", "transforms": "light", "data": "synthetic",
+        "optimizer": "adamw", "seed": 1, "choice": "loss=id_triplet",
+    }  # fmt: skip
+    assert config["config"]["model"]["embedding_dim"] == 32
+
+
+def test_the_history_has_one_learning_rate_and_pictures_beside_the_validation(swept):
+    history = records(swept / "0", "history")
+    items = [one["item"] for one in history]
+    steps = [one for one in items if "train/loss" in one]
+    assert len(steps) > 1 and all("lr" in one for one in steps)
+    assert {name for one in items for name in one if re.match("lr|learning", name)} == {"lr"}
+    whole = merged([*(one["config"] for one in records(swept / "0", "run")), *records(swept / "0", "config")])
+    assert max(one["lr"] for one in steps) > 0.5 * whole["config"]["optimizer"]["lr"]  # the backbone's are below
+    with (swept / "0/logs/metrics.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["lr"]]
+    assert [float(row["lr"]) for row in rows] == [one["lr"] for one in steps]
+    [at] = [one["trainer/global_step"] for one in items if "val/mAP" in one]
+    [lists] = [one for one in items if "val/ranked_lists.filenames" in one]
+    assert lists["trainer/global_step"] == at  # under one another in W&B
+
+
+def test_the_summary_has_best_and_final_figures_with_intervals_protocol_and_threshold(swept):
+    summary, metrics = merged(records(swept / "0", "summary")), json.loads((swept / "0/metrics.json").read_text())
+    shares = {"mAP": metrics["mAP"], "mINP": metrics["mINP"], **{f"rank-{k}": v for k, v in metrics["cmc"].items()}}
+    for name, share in shares.items():
+        ends = [summary[f"final/{name}_{end}"] for end in ("low", "high")]
+        assert (summary[f"final/{name}"], ends) == (share, metrics["confidence_95"][name])
+    assert summary["best/mAP"] == pytest.approx(metrics["best_epoch"]["validation_mAP"], abs=1e-6)
+    assert summary["best/mAP_low"] <= summary["best/mAP"] <= summary["best/mAP_high"]
+    assert summary["best/rank-1"] == pytest.approx(summary["val/rank-1"], abs=1e-6)  # of the only epoch
+    assert (summary["best/epoch"], summary["final/epoch"]) == (0, 0)
+    assert summary["final/protocol"].startswith("image to image, cosine, AP as")
+    assert summary["final/threshold"] == metrics["calibration"]["threshold"]
+
+
+def test_the_pictures_of_the_end_are_there_and_small(swept):
+    logged = {name for one in records(swept / "0", "history") for name in one["item"] if name.endswith(".filenames")}
+    assert logged == {f"final/{name}.filenames" for name in PICTURES} | {"val/ranked_lists.filenames"}
+    files = list((swept / "0").glob("wandb/offline-run-*/files/media/images/**/*.jpg"))
+    assert len(files) == len(logged)
+    for path in files:
+        with Image.open(path) as picture:
+            assert picture.format == "JPEG" and max(picture.size) <= 1200
+        assert path.stat().st_size <= 300_000
+
+
+def test_the_best_bundle_is_an_artifact_of_the_run(swept):
+    [artifact] = records(swept / "0", "artifact")
+    assert artifact["type"] == "model" and {"best", "epoch-0"} <= set(artifact["aliases"])
+    metrics = json.loads((swept / "0/metrics.json").read_text())
+    assert json.loads(artifact["metadata"])["mAP"] == pytest.approx(metrics["mAP"])
+    assert {"opts.yaml", "model.safetensors"} <= {entry["path"] for entry in artifact["manifest"]["contents"]}
+
+
+def test_a_picture_of_noise_is_made_small_enough(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    small = small_jpeg(tmp_path / "noise.png")
+    assert len(small) <= 300_000 and max(Image.open(io.BytesIO(small)).size) <= 1200
+
+
+@pytest.mark.parametrize(
+    ("mode", "before", "now", "best"),
+    [("max", None, 0.1, True), ("max", 0.5, 0.6, True), ("max", 0.5, 0.5, False), ("min", 0.5, 0.4, True)],
+)
+def test_the_best_epoch_is_the_one_that_the_checkpoint_will_keep(tmp_path, mode, before, now, best):
+    checkpoint = BestCheckpoint(tmp_path, "best", "val/mAP", mode=mode)
+    checkpoint.best_model_score = before
+    trainer = SimpleNamespace(checkpoint_callback=checkpoint, callback_metrics={"val/mAP": now})
+    assert is_best_epoch(trainer) is best
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "choice"),
+    [
+        ([], "default", "default"),
+        (["seed=1"], "seed=1", "default"),
+        (["loss=circle", "seed=1", "data.root=x", "trainer=cpu", "logger=wandb"], "loss=circle seed=1", "loss=circle"),
+        (["+trainer.max_steps=9", "optimizer.lr=0.00034567891"], *2 * ["trainer.max_steps=9 optimizer.lr=0.000346"]),
+        (["experiment=twocam", "data.root=x", "~callbacks.progress_bar"], *2 * ["experiment=twocam"]),
+    ],
+)
+def test_a_run_is_named_by_what_was_typed(composed_run, words, name, choice):
+    composed_run(*words)
+    assert (run_name(), run_fields(0)["choice"]) == (name, choice)
+
+
+def test_a_long_command_line_makes_no_longer_name_than_wandb_takes(composed_run):
+    composed_run(*(f"+trainer.key_{number}=1" for number in range(20)))
+    assert len(run_name()) <= 128
+
+
+@pytest.fixture
+def composed_run():
+    """Let Hydra know of a run with these words, as it does when one is started."""
+
+    def start(*words):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = compose("train", overrides=list(words), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+
+    return start

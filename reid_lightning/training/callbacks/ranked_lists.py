@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.pictures import draw_ranked_lists
 from reid_lightning.evaluation.ranked_lists import PicturedRanking
 from reid_lightning.training.callbacks.retrieval_metrics import RetrievalMetrics
 from reid_lightning.training.datamodule import datamodule_of
 from reid_lightning.training.lightning_internals import settings_of
-
-_TAG = "val/ranked_lists"
+from reid_lightning.training.logged_pictures import log_picture
 
 
 class RankedLists(pl.Callback):
@@ -50,9 +46,4 @@ class RankedLists(pl.Callback):
             queries=self.queries,
             columns=self.columns,
         )
-        step = max(trainer.global_step - 1, 0)  # at which Lightning logs val/mAP
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image(_TAG, [str(path)], step=step)
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(_TAG, np.asarray(load_image(path)), step, dataformats="HWC")
+        log_picture(trainer, "val/ranked_lists", path)

@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
 from reid_lightning.evaluation.metrics import EmbeddingMetric, RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.training.datamodule import datamodule_of
 from reid_lightning.training.lightning_internals import settings_of
+from reid_lightning.training.loggers import log_best
 
 
 class ValidationMetric(pl.Callback):
@@ -59,7 +61,8 @@ class ValidationMetric(pl.Callback):
 
 
 class RetrievalMetrics(ValidationMetric):
-    """Logs `val/mAP`, `val/mINP` and `val/rank-k`, and puts the metrics into every checkpoint.
+    """Logs `val/mAP`, `val/mINP` and `val/rank-k`, and puts the metrics into every checkpoint; those of the best epoch,
+    with confidence intervals, into the summary of a logger that has one.
 
     Args:
         ranks: places of the CMC.
@@ -67,6 +70,12 @@ class RetrievalMetrics(ValidationMetric):
 
     def __init__(self, *, ranks: Sequence[int] = (1, 5, 10)) -> None:
         super().__init__(partial(RetrievalMetric, ranks=tuple(ranks)))
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Before the checkpoint of this epoch is compared with the best one."""
+        measured = self.metric.result is not None and self._measured_at == trainer.global_step
+        if measured and trainer.is_global_zero and is_best_epoch(trainer):
+            log_best(trainer.loggers, self.metric.result, epoch=trainer.current_epoch)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -80,3 +89,14 @@ class RetrievalMetrics(ValidationMetric):
             record["metrics"] = self.metric.result.as_dict()
         else:
             record["data"][VALIDATION_MAP] = self.metric.result.mAP
+
+
+def is_best_epoch(trainer: pl.Trainer) -> bool:
+    """Whether the epoch that was just validated will be the one to export."""
+    checkpoint = trainer.checkpoint_callback
+    if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.monitor is None:
+        return False
+    before, now = checkpoint.best_model_score, trainer.callback_metrics.get(checkpoint.monitor)
+    if now is None or before is None:
+        return now is not None
+    return bool(now > before if checkpoint.mode == "max" else now < before)
