@@ -99,6 +99,8 @@ def _answer_to(query: str) -> dict:
         }
     if "viewer" in query:
         return {"viewer": _VIEWER}
+    if "upsertView" in query:
+        return {"upsertView": {"view": {"id": "view-id", "name": "nw-drill-v"}, "inserted": True}}
     if "createRunFiles" in query:
         return {"createRunFiles": {"runID": "run-id", "uploadHeaders": [], "files": []}}
     return {"model": {"bucket": None}, "project": None, "entity": {"id": "entity-id", "name": _NAME}}

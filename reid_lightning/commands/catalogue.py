@@ -99,6 +99,14 @@ _ALL = (
         sweeps=True,
     ),
     Command(
+        "dashboard",
+        "Lay out W&B panels over the runs of a sweep, and draw the same ones.",
+        "dashboard:dashboard",
+        "dashboard",
+        ("folder=runs/multirun/<sweep>", "folder=runs/multirun/<sweep> entity=<team> project=reid_lightning"),
+        ("folder", "project", "group", "entity"),
+    ),
+    Command(
         "export",
         "Write a model as a bundle: safetensors, ONNX, torch.export; each compared with the original.",
         "export:export",

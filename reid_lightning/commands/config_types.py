@@ -148,6 +148,13 @@ class _Report:
     pass
 
 
+class _Dashboard:
+    folder: Folder
+    project: Word
+    group: Word | None
+    entity: Word | None
+
+
 class _Shard:
     output: Folder
     shard_mib: Size
@@ -245,6 +252,7 @@ _DECLARED: Mapping[str, type] = {
     "evaluate": _Evaluate,
     "export": _Export,
     "train": _Train,
+    "dashboard": _Dashboard,
     "data report": _Report,
     "data shards": _Shard,
     "data fleet": _Fleet,

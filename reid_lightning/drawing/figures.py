@@ -31,6 +31,12 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 def new_figure(title: str, *captions: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
     """A figure whose axes take `height` inches below a title and grey captions, each of which begins a line."""
+    figure, (axes,) = new_grid(title, *captions, rows=1, columns=1, height=height)
+    return figure, axes
+
+
+def new_grid(title: str, *captions: str, rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
+    """The same with several axes, row by row."""
     lines = [line for caption in captions for line in textwrap.wrap(caption, _LETTERS)]
     total = height + 0.5 + _LINE * len(lines)
     layout = ConstrainedLayoutEngine(w_pad=_MARGIN, h_pad=_MARGIN / 2, rect=(0, 0, 1, height / total))
@@ -38,7 +44,13 @@ def new_figure(title: str, *captions: str, height: float = _HEIGHT) -> tuple[Fig
     place: dict[str, Any] = {"x": _MARGIN / WIDTH, "verticalalignment": "top", "parse_math": False}
     figure.text(y=1 - 0.12 / total, s=title, fontsize=13, color=TEXT, **place)
     figure.text(y=1 - 0.42 / total, s="\n".join(lines), fontsize=8.5, color=FAINT, linespacing=1.35, **place)
-    axes = figure.add_subplot()
+    axes = [figure.add_subplot(rows, columns, number + 1) for number in range(rows * columns)]
+    for one in axes:
+        _style(one)
+    return figure, axes
+
+
+def _style(axes: Axes) -> None:
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -46,4 +58,3 @@ def new_figure(title: str, *captions: str, height: float = _HEIGHT) -> tuple[Fig
     axes.tick_params(which="both", color=FAINT, labelcolor=TEXT, labelsize=9)
     for axis in (axes.xaxis, axes.yaxis):
         axis.label.set(color=TEXT, fontsize=10)
-    return figure, axes

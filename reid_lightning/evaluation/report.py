@@ -27,7 +27,7 @@ from reid_lightning.ranking.protocols import Ranking
 from reid_lightning.ranking.result import RetrievalResult
 
 _CMC_RANKS = 50
-_PICTURES = ("ranked_lists", "hardest_queries", "precision_recall", "cmc", "camera_pairs", "scores", "roc")
+PICTURES = ("ranked_lists", "hardest_queries", "precision_recall", "cmc", "camera_pairs", "scores", "roc")
 _RESULTS = (
     "metrics.json",
     "sets.csv",
@@ -93,7 +93,7 @@ def drawn_pictures(run_dir: Path) -> dict[str, Path]:
     found = {path.stem: path for path in sorted(run_dir.glob("pictures/*.png"))}
     found |= {f"{path.parts[-3]}/{path.stem}": path for path in sorted(run_dir.glob("sets/*/pictures/*.png"))}
     begun = _begun(run_dir)
-    return {name: path for name, path in found.items() if path.stem in _PICTURES and path.stat().st_mtime_ns >= begun}
+    return {name: path for name, path in found.items() if path.stem in PICTURES and path.stat().st_mtime_ns >= begun}
 
 
 def _begun(run_dir: Path) -> int:

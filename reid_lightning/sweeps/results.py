@@ -87,6 +87,11 @@ def choices(jobs: Sequence[ScoredJob]) -> list[Choice]:
     return sorted(made, key=lambda choice: -choice.mean_mAP)
 
 
+def protocols(jobs: Sequence[ScoredJob]) -> list[str]:
+    """What makes the numbers comparable; more than one means that not all of them are."""
+    return [f"{protocol}." for protocol in dict.fromkeys(one.protocol for one in jobs) if protocol]
+
+
 def shared_settings(jobs: Sequence[ScoredJob]) -> Mapping[str, str]:
     """The settings, other than the seed, that all jobs have in common."""
     apart = _varied(jobs) | {SEED}

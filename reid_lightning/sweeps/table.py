@@ -34,6 +34,7 @@ from reid_lightning.sweeps.results import (
     ScoredJob,
     choices,
     own_settings,
+    protocols,
     read_sweep,
     shared_settings,
 )
@@ -89,7 +90,7 @@ class SweepTable(Callback):
         if not jobs:
             return
         console = Console()
-        console.print(_printed(choices(jobs), title=f"{len(jobs)} jobs", notes=_protocols(jobs)))
+        console.print(_printed(choices(jobs), title=f"{len(jobs)} jobs", notes=protocols(jobs)))
         for ending in ("csv", "md", "png"):
             path = Path(config.hydra.sweep.dir) / f"{NAME}.{ending}"
             print_written(console, [path])
@@ -109,17 +110,12 @@ def write_sweep_table(folder: Path) -> list[ScoredJob]:
     if jobs:
         write_atomically(folder / f"{NAME}.csv", _csv(jobs))
         write_atomically(folder / f"{NAME}.md", _markdown(jobs))
-        save_figure(_plot(choices(jobs), notes=_protocols(jobs)), folder / f"{NAME}.png")
+        save_figure(_plot(choices(jobs), notes=protocols(jobs)), folder / f"{NAME}.png")
     return jobs
 
 
 def _in_sweep(config: DictConfig) -> bool:
     return config.hydra.mode == RunMode.MULTIRUN and is_rank_zero()
-
-
-def _protocols(jobs: Sequence[ScoredJob]) -> list[str]:
-    """What makes the numbers comparable; more than one means that not all of them are."""
-    return [f"{protocol}." for protocol in dict.fromkeys(one.protocol for one in jobs) if protocol]
 
 
 def _metrics(table: Sequence[Choice]) -> list[str]:
@@ -142,7 +138,7 @@ def _markdown(jobs: Sequence[ScoredJob]) -> str:
     table = choices(jobs)
     metrics = _metrics(table)
     rows = [[choice.name, *(choice.summary(metric) for metric in metrics), choice.ends] for choice in table]
-    lines = [markdown_table(["", *metrics, "jobs"], rows), " ".join([f"Percent; {_EXPLAINED}.", *_protocols(jobs)])]
+    lines = [markdown_table(["", *metrics, "jobs"], rows), " ".join([f"Percent; {_EXPLAINED}.", *protocols(jobs)])]
     shared = " ".join(f"{key}={value}" for key, value in shared_settings(jobs).items())
     lines += ["", f"All jobs: `{shared}`"] if shared else []
     others = [one.job for one in jobs if one.job.status != "completed"]

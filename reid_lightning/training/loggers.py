@@ -86,7 +86,7 @@ def wandb_logger(
     if not os.environ.get("WANDB_MODE", "unset"):  # set to nothing, which W&B itself refuses
         del os.environ["WANDB_MODE"]
     if offline is None:
-        offline = os.environ.get("WANDB_MODE") == "offline" or not has_wandb_key()
+        offline = _stays_offline()
     return PatientWandbLogger(
         save_dir=str(save_dir),
         project=project,
@@ -178,6 +178,23 @@ def log_bundle(loggers: Sequence[Logger], folder: Path, *, metrics: Mapping[str,
             except _wandb().errors.Error as error:  # the training is done, whatever becomes of its log
                 reason = first_line(error)
                 _log.warning("W&B cannot be reached and has not got the bundle, which is in %s. (%s)", folder, reason)
+
+
+def publish(workspace: Any) -> str:
+    """Save a `Workspace` of wandb-workspaces in its project, of the user's own entity if it has none; a sentence says
+    where it is, or what keeps it here and how to publish it."""
+    if _stays_offline():
+        return "not published: give the command again after `wandb login`, with the network."
+    try:
+        workspace.entity = workspace.entity or _wandb().Api().default_entity
+        workspace.save()
+    except _wandb().errors.Error as error:
+        return f"not published, for W&B did not take it; give the command again later. ({first_line(error)})"
+    return f"published: {workspace.url}"
+
+
+def _stays_offline() -> bool:
+    return os.environ.get("WANDB_MODE") == "offline" or not has_wandb_key()
 
 
 def has_wandb_key() -> bool:

@@ -23,7 +23,8 @@ _NO_CHOICE = re.compile(
 
 
 def run_name() -> str:
-    """`loss=circle seed=1`: what was typed, in a sweep what it varies; `default` where that is nothing."""
+    """`loss=circle seed=1`: what was typed, of single keys of a group in a sweep those that it varies; `default` where
+    that is nothing."""
     return _named(_chosen())
 
 
@@ -45,11 +46,13 @@ def run_fields(seed: int) -> dict[str, Any]:
 def _chosen() -> dict[str, str]:
     if not HydraConfig.initialized():
         return {}
-    typed = settings_of_words(given_overrides(HydraConfig.get()))
-    chosen = {key: value for key, value in typed.items() if value and not _NO_CHOICE.match(key)}
+    typed = [word for word in given_overrides(HydraConfig.get()) if not word.startswith("~")]
+    chosen = {key: value for key, value in settings_of_words(typed).items() if not _NO_CHOICE.match(key)}
     place = place_in_sweep()
-    varied = {} if place is None else {key: chosen[key] for key in chosen if key in swept_keys(place)}
-    return varied or chosen
+    if place is None:
+        return chosen
+    varied = swept_keys(place)
+    return {key: value for key, value in chosen.items() if "." not in key or key in varied} or chosen
 
 
 def _named(settings: dict[str, str]) -> str:

@@ -80,6 +80,7 @@ def test_every_choice_composes_and_resolves(choice):
         ("augmentation_sheet", []),
         ("register", ["source=x", "camera=x"]),
         ("search", ["query=x"]),
+        ("dashboard", ["folder=x"]),
     ],
 )
 def test_the_other_entry_points_compose(name, overrides):

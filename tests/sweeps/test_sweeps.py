@@ -7,12 +7,20 @@ import statistics
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.utils import JobReturn, JobStatus
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict, read_write
 from PIL import Image
 
 from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
-from reid_lightning.sweeps.jobs import RECORD, SweepJob, SweepPlace, read_records, write_record
+from reid_lightning.sweeps.jobs import (
+    RECORD,
+    SweepJob,
+    SweepPlace,
+    read_records,
+    swept_keys,
+    write_record,
+    write_started,
+)
 from reid_lightning.sweeps.pruning import HISTORY, Verdict, write_history
 from reid_lightning.sweeps.results import choices, own_settings, read_sweep, shared_settings
 from reid_lightning.sweeps.table import SweepTable, write_sweep_table
@@ -114,6 +122,19 @@ def test_the_files_show_every_job(sweep):
     assert "- job 6, running: no word of it" in lines
     assert "image to image, cosine, AP as step" in text
     Image.open(sweep / "sweep.png").verify()
+
+
+def test_the_keys_that_a_sweep_varies_are_those_of_several_values_and_those_that_are_searched(tmp_path):
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        cfg = compose("train", overrides=["sweep=optuna"], return_hydra_config=True)
+    place = SweepPlace(tmp_path, 0, tmp_path / "0", ())
+    assert swept_keys(place) == set()  # nobody says so
+    typed = ["data=veri776", "loss=circle,id", "+seed=range(1,3)", "optimizer.lr=tag(log,interval(0.1,1))"]
+    with open_dict(cfg), read_write(cfg.hydra):
+        cfg.hydra.overrides.task = typed
+        cfg.hydra.runtime.cwd, cfg.hydra.sweep.dir = "/", str(tmp_path)
+    write_started(cfg)
+    assert swept_keys(place) == {"loss", "seed", "optimizer.lr", "optimizer.weight_decay"}
 
 
 def test_nothing_is_written_where_no_job_ran(tmp_path):

@@ -14,10 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
-from running import run_here
+from running import reid_command, run_here
 from wandb.errors import AuthenticationError, CommError
 from wandb.util import get_core_path
 
+from benchmarks.drills.wandb_server import WandbServer
 from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
@@ -155,8 +156,8 @@ def swept(fleet_root, tmp_path_factory):
             folder, "train.py", "-m", f"data.root={fleet_root}", "data.size=tiny", "trainer=cpu",
             "trainer.max_epochs=1", "trainer.log_every_n_steps=1", "loader.identities_per_batch=4",
             "loader.num_workers=0", "evaluation.num_workers=0", "input.height=32", "input.width=32",
-            "model.embedding_dim=32", "module.layer_decay=0.5", "logger=wandb", "loss=choice(id_triplet)", "seed=1,-1",
-            "hydra.sweep.dir=sweep",
+            "model.embedding_dim=32", "logger=wandb", "loss=id_triplet", "seed=1,-1",
+            "module.layer_decay=choice(0.5)", "hydra.sweep.dir=sweep",
         )  # fmt: skip
     assert finished.returncode == 1
     assert finished.stderr.count("error: ") == 1 and "seed is -1" in finished.stderr
@@ -166,12 +167,13 @@ def swept(fleet_root, tmp_path_factory):
 def test_a_run_of_a_sweep_is_named_by_what_was_chosen_and_grouped_with_the_others(swept):
     assert not list((swept / "1").glob("wandb/*"))  # the job that failed had not come to that
     [run] = records(swept / "0", "run")
-    assert (run["run_group"], run["job_type"], run["display_name"]) == ("sweep", "train", "loss=id_triplet seed=1")
+    name = "loss=id_triplet seed=1 module.layer_decay=0.5"
+    assert (run["run_group"], run["job_type"], run["display_name"]) == ("sweep", "train", name)
     config = merged([run["config"], *records(swept / "0", "config")])
     flat = {name: config[name] for name in ("loss", "model", "transforms", "data", "optimizer", "seed", "choice")}
     assert flat == {
         "loss": "id_triplet", "model": "resnet18_ibn_a", "transforms": "light", "data": "synthetic",
-        "optimizer": "adamw", "seed": 1, "choice": "loss=id_triplet",
+        "optimizer": "adamw", "seed": 1, "choice": "loss=id_triplet module.layer_decay=0.5",
     }  # fmt: skip
     assert config["config"]["model"]["embedding_dim"] == 32
 
@@ -225,6 +227,64 @@ def test_the_best_bundle_is_an_artifact_of_the_run(swept):
     assert {"opts.yaml", "model.safetensors"} <= {entry["path"] for entry in artifact["manifest"]["contents"]}
 
 
+@pytest.fixture
+def dashboard(swept, capsys):
+    """Give the command for the sweep; returns what it says and the spec that it writes."""
+
+    def give(*words):
+        assert reid_command("dashboard", f"folder={swept}", *words) == 0
+        return capsys.readouterr().out, json.loads((swept / "dashboard.json").read_text())
+
+    return give
+
+
+def test_a_dashboard_shows_what_the_runs_of_the_sweep_have_logged(dashboard, swept):
+    said, spec = dashboard("entity=team")
+    assert said.endswith("not published: give the command again after `wandb login`, with the network.\n")
+    assert Image.open(swept / "dashboard.png").width > 1000
+    section = spec["spec"]["section"]
+    [runs] = section["runSets"]
+    assert [(one["key"], one["value"]) for one in runs["filters"]["filters"]] == [
+        ({"section": "run", "name": "group"}, "sweep")
+    ]
+    assert runs["grouping"] == [{"section": "config", "name": "choice.value"}]
+    written = records(swept / "0", "history")
+    logged = {name.removesuffix(".filenames") for one in written for name in one["item"]}
+    summary = merged(records(swept / "0", "summary"))
+    configs = [panel["config"] for one in section["panelBankConfig"]["sections"] for panel in one["panels"]]
+    bars = {name for one in configs if "vertical" in one for name in one["metrics"]}
+    curves = {name for one in configs if "xAxis" in one for name in (*one["metrics"], one["xAxis"])}
+    pictures = {name for one in configs for name in one.get("mediaKeys", ())}
+    columns = {name.removeprefix("summary:") for name in runs["runFeed"]["columnPinned"]} - {"run:displayName"}
+    assert {"val/mAP", "lr", "final/mAP", "final/roc"} < bars | curves | pictures
+    assert bars | columns <= set(summary)
+    assert curves | pictures <= logged
+
+
+def test_a_dashboard_is_published_with_a_key(dashboard, monkeypatch):
+    server = WandbServer()
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", server.address)
+    said, spec = dashboard("project=cars")
+    assert (spec["project"], spec["entity"]) == ("cars", "")
+    assert "published: http" in said and "/drill/cars?nw=drill" in said  # the entity of the key's owner
+    assert server.seen["UpsertView2"] == 1
+
+    def refuse():
+        raise CommError("no server")
+
+    monkeypatch.setattr(wandb, "Api", refuse)
+    assert "not published, for W&B did not take it; give the command again later. (no server)" in dashboard()[0]
+    server.die()
+
+
+def test_a_dashboard_wants_a_sweep_and_a_name_that_wandb_can_filter(swept, tmp_path, capsys):
+    assert reid_command("dashboard", f"folder={tmp_path}") == 1
+    assert "holds no jobs of a sweep; expected such as" in capsys.readouterr().err
+    assert reid_command("dashboard", f"folder={swept}", "group=loss=a") == 1
+    assert "take no =" in capsys.readouterr().err
+
+
 def test_a_picture_of_noise_is_made_small_enough(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2500, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "noise.png")
@@ -250,7 +310,7 @@ def test_the_best_epoch_is_the_one_that_the_checkpoint_will_keep(tmp_path, mode,
         (["seed=1"], "seed=1", "default"),
         (["loss=circle", "seed=1", "data.root=x", "trainer=cpu", "logger=wandb"], "loss=circle seed=1", "loss=circle"),
         (["+trainer.max_steps=9", "optimizer.lr=0.00034567891"], *2 * ["trainer.max_steps=9 optimizer.lr=0.000346"]),
-        (["experiment=twocam", "data.root=x", "~callbacks.progress_bar"], *2 * ["experiment=twocam"]),
+        (["experiment=twocam", "data.root=x", "~callbacks.progress_bar=null"], *2 * ["experiment=twocam"]),
     ],
 )
 def test_a_run_is_named_by_what_was_typed(composed_run, words, name, choice):
