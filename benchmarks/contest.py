@@ -89,7 +89,7 @@ def _work(contestant: Contestant, threads: int, pipe: Connection) -> None:
         while pipe.recv() == "run":
             gc.collect()
             before = _memory("VmRSS")
-            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
             started = time.process_time()
             figures = contestant.run(prepared)
             seconds = time.process_time() - started

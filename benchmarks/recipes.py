@@ -52,7 +52,7 @@ OUTCOME = "outcome.json"
 
 @dataclass(frozen=True)
 class Terms:
-    """What all contestants are given, and what each is told in its own words."""
+    """What all contestants are given, and what each is given in its own words."""
 
     size: str = "small"
     epochs: int = 4

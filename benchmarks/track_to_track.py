@@ -4,7 +4,7 @@ less than the authors' loop; RSCR, which is a lasso problem for each image and t
 python benchmarks/track_to_track.py [authors=<clone of GeoTrouvetout/Vehicle_ReID>] [queries=1678] [gallery=2021]
     [threads=1] [turns=3] [rscr_turns=1] [output=benchmarks/results]
 The authors' code (it needs scikit-learn) runs on 4 query tracks and 100 test tracks and is extrapolated per pair of
-tracks. This is kind to it: it sorts anew after each test track, so that its time grows faster than the pairs.
+tracks. This is kind to it: it sorts again after each test track, so that its time grows faster than the pairs.
 """
 
 from __future__ import annotations

@@ -77,9 +77,12 @@ def is_alive(process: int) -> bool:
 
 def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
     """Fail now rather than after an hour: `folder` can be written and has room for `needed_bytes`."""
-    with tempfile.TemporaryFile(dir=folder, prefix=".write-test-") as probe:  # has no name, which a kill would leave
-        probe.write(b"\0" * 4096)
-        probe.flush()
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".write-test-") as probe:  # no name, which a kill would leave
+            probe.write(b"\0" * 4096)
+            probe.flush()
+    except FileNotFoundError as error:
+        raise ReIDError(f"cannot write to {folder}: {error.strerror}. Choose a folder that is there.") from error
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise ReIDError(

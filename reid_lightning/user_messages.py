@@ -1,4 +1,4 @@
-"""What users are told: one message for a mistake that they can fix, values as they are shown, what was expected."""
+"""What users read: one message for a mistake that they can fix, values as they are shown, what was expected."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _LONGEST_NAME, _LONGEST_PATH = 255, 4095  # bytes, of Linux
 _LOADER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)"
 )
+_OF_A_LIBRARY = re.compile(r"Error in call to target '(?!reid_lightning\.)\w+\.")
 _SHARED_MEMORY = re.compile(r"insufficient shared memory|unable to (?:write|open|allocate|mmap).*shared memory")
 _RANK = re.compile(
     r"gloo.*(?:closed by peer|reset by peer|broken pipe|timed? ?out|refused)"
@@ -39,6 +40,8 @@ def user_message(error: BaseException) -> str | None:
     for cause in chain:
         if isinstance(cause, OSError) and (message := in_words(cause)) is not None:
             return message
+        if isinstance(cause, FileNotFoundError) and cause.filename is None:
+            return "the folder that this was started from is not there any more; change to one that is."
         if isinstance(cause, OSError) and cause.errno in _WRITE_ERRORS:
             where = cause.filename or "the run directory"
             return (
@@ -49,7 +52,8 @@ def user_message(error: BaseException) -> str | None:
     if "InstantiationException" in kinds:
         called_wrongly = isinstance(error.__cause__, TypeError) and "argument" in str(error.__cause__)
         missing = isinstance(error.__cause__, ImportError | AttributeError) or "Error locating target" in str(error)
-        return _one_paragraph(error) if called_wrongly or missing or error.__cause__ is None else None
+        refused = isinstance(error.__cause__, TypeError | ValueError) and _OF_A_LIBRARY.match(str(error))
+        return _one_paragraph(error) if called_wrongly or missing or refused or error.__cause__ is None else None
     if kinds & {"HydraException", "OmegaConfBaseException"}:
         return _one_paragraph(error)
     return None
@@ -141,6 +145,6 @@ def lost_process_message(error: BaseException) -> str | None:
     if _RANK.search(words):
         return (
             "another process of this run has ended or cannot be reached any more; the reason stands in its own output. "
-            "When it is mended, the training goes on with resume=<its folder>."
+            "When it is fixed, the training goes on with resume=<its folder>."
         )
     return None

@@ -31,7 +31,7 @@ multiprocessing.set_forkserver_preload(
 
 @pytest.fixture(autouse=True)
 def no_run_of_hydra_left():
-    """What a command that a test runs in this process told Hydra about its run ends with the test."""
+    """What a command that a test runs in this process said to Hydra about its run ends with the test."""
     yield
     if "hydra.core.hydra_config" in sys.modules:
         sys.modules["hydra.core.hydra_config"].HydraConfig.instance().cfg = None

@@ -142,6 +142,13 @@ def test_the_wheel_holds_the_package_and_its_configurations_and_nothing_else(whe
     assert "License-Expression: MIT" in about["METADATA"] and "licenses/LICENSE" in about
 
 
+def test_an_editable_installation_holds_no_second_copy_of_the_configurations(tmp_path):
+    build = [sys.executable, "-c", f"from hatchling import build; build.build_editable({str(tmp_path)!r})"]
+    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as opened:
+        assert not [name for name in opened.namelist() if name.startswith("reid_lightning/")]
+
+
 def test_a_missing_extra_says_what_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with (

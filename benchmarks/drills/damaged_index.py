@@ -46,7 +46,7 @@ from reid_lightning.search.records import Crop, Sighting
 
 SECONDS = 120.0
 VEHICLES = 10
-OUTCOMES = ("right", "told", "named by check only", "fault")
+OUTCOMES = ("right", "reported", "named by check only", "fault")
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,10 @@ def _use(root: Path, bundle: Path, *, indexed: bool) -> tuple[str, str]:
     traces = _vectors(root, bundle, vehicle="V3")
     status, said = run("check", at, model)
     found = searched(root, _embedder(bundle), indexed=indexed)
-    kind = "told" if isinstance(found, str) else "right" if found else "named by check only"
+    kind = "reported" if isinstance(found, str) else "right" if found else "named by check only"
     if kind == "named by check only" and (status == 0 or not indexed):
         raise Fault(f"a wrong answer; check said {said!r}")
-    if kind == "told" and status == 0:
+    if kind == "reported" and status == 0:
         raise Fault(f"check finds nothing, the search says {found!r}")
     words = found if isinstance(found, str) else ""
     try:
@@ -234,9 +234,9 @@ def main() -> None:
         for name, found in sorted(groups.items(), key=lambda pair: (pair[0] == "all", pair[0]))
     ]
     note = (
-        f"seed {seed}. How a search ended: right; told in one line what to do; named by check only, for a search does "
-        "not read all of a large index. In all of them check, delete, register, sync and rebuild did what they say, "
-        "rebuild brought everything back, no file of the gallery was lost, and the deleted vehicle's vectors went."
+        f"seed {seed}. How a search ended: right; reported in one line what to do; named by check only, for a search "
+        "does not read all of a large index. In all of them check, delete, register, sync and rebuild did what they "
+        "say, rebuild brought everything back, no file of the gallery was lost, and the deleted vehicle's vectors went."
     )
     report(
         arguments.get("name", "drill_damaged_index"),

@@ -3,7 +3,7 @@
 python benchmarks/drills/damaged_inputs.py [count=1000] [seed=0] [output=benchmarks/results] [name=damaged_inputs]
 `count` files over all formats, each damaged from (seed, number) alone and read by its public reader in a process that
 is ended after 20 seconds and may grow by 1 GiB. An input ends as fine (the reader took all of it, and what it got is
-sound), told (one error that says what is wrong, or a warning about what was left out) or as a fault, which is named.
+sound), reported (one error that says what is wrong, or a warning of what was left out) or as a fault, which is named.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from reid_lightning.errors import ReIDError
 SECONDS = 20
 MEMORY = 1 << 30
 """Bytes that reading one input may take on top of what the process had."""
-OUTCOMES = ("fine", "told", "fault")
+OUTCOMES = ("fine", "reported", "fault")
 
 _LONGEST_MESSAGE = 3_000
 _ADDRESS_SPACE = 6 << 30  # on top of what the process has: a blow-up ends in a MemoryError, not with the machine
@@ -79,13 +79,13 @@ class Whole:
         return path
 
     def read_whole(self, form: Format) -> None:
-        """Read the files as they were written: whatever is told of them, or wrong with them, is a mistake of ours."""
+        """Read the files as they were written: whatever is reported of them, or wrong with them, is our mistake."""
         folder = self._folder / form.name
         with tempfile.TemporaryDirectory() as copy:
             shutil.copytree(folder, copy, dirs_exist_ok=True)
-            told = form.read(Path(copy), Path(copy) / self._files[form.name][0])
-        if told:
-            raise Unsound(f"{form.name}: {told} of whole files")
+            reported = form.read(Path(copy), Path(copy) / self._files[form.name][0])
+        if reported:
+            raise Unsound(f"{form.name}: {reported} of whole files")
 
 
 def outcome_of(whole: Whole, number: int, *, seed: int) -> Outcome:
@@ -98,12 +98,12 @@ def outcome_of(whole: Whole, number: int, *, seed: int) -> Outcome:
         close_shards()
         try:
             with _memory_watched():
-                told = form.read(folder, path)
+                reported = form.read(folder, path)
         except ReIDError as error:
             message = str(error)
             if not message.strip() or len(message) > _LONGEST_MESSAGE:
                 return Outcome("fault", f"a message of {len(message):,} characters: {message[:80]!r}")
-            return Outcome("told", message)
+            return Outcome("reported", message)
         except Unsound as error:
             return Outcome("fault", f"accepted: {error}")
         except Exception as error:
@@ -112,14 +112,14 @@ def outcome_of(whole: Whole, number: int, *, seed: int) -> Outcome:
             last = (ours or frames)[-1]
             where = f"{Path(last.filename).name}:{last.lineno}"
             return Outcome("fault", f"{type(error).__name__} at {where}: {error}"[:300])
-    return Outcome("told", told[0]) if told else Outcome("fine")
+    return Outcome("reported", reported[0]) if reported else Outcome("fine")
 
 
 @contextmanager
 def _memory_watched() -> Iterator[None]:
     """`Unsound` if the process grows by more than MEMORY at any moment inside; not watched without /proc."""
     try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
         before = _peak()
     except OSError:
         before = None
@@ -203,9 +203,9 @@ def main() -> None:
     total = sum(kinds, Counter())
     rows.append({"format": "all", "inputs": str(count), **{kind: str(total[kind]) for kind in OUTCOMES}})
     note = (
-        f"seed {seed}. fine: all of it was taken and is sound; told: one clear error, or a warning of what was left "
-        f"out; fault: a traceback, no answer in {SECONDS} s, a crash, more than {MEMORY >> 20:,} MiB, or something "
-        "unsound that was accepted."
+        f"seed {seed}. fine: all of it was taken and is sound; reported: one clear error, or a warning of what was "
+        f"left out; fault: a traceback, no answer in {SECONDS} s, a crash, more than {MEMORY >> 20:,} MiB, or "
+        "something unsound that was accepted."
     )
     folder = Path(arguments.get("output", "benchmarks/results"))
     report(arguments.get("name", "damaged_inputs"), rows, folder, note=note)

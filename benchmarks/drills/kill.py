@@ -56,7 +56,7 @@ def drill(job: Job, folder: Path, *, whole_run: Ended, whole: Path, kills: Seque
     """Kill the job's command with each of `kills`, start it once more, and compare with `whole`, the folder of the run
     that was not killed."""
     shutil.rmtree(folder, ignore_errors=True)
-    broken, wrong, told, groups = [], [], [], []
+    broken, wrong, reported, groups = [], [], [], []
     for kill in kills:
         for _ in range(_TRIES):
             running = Running(job.command, folder, kill=kill)
@@ -64,12 +64,12 @@ def drill(job: Job, folder: Path, *, whole_run: Ended, whole: Path, kills: Seque
             groups.append(running)
             if ended.status == KILLED or kill.seconds is None or whole_run.status != 0:
                 break
-            if told:  # what was killed before may have left little to do
+            if reported:  # what was killed before may have left little to do
                 break
             shutil.rmtree(folder, ignore_errors=True)  # it was faster than the run that was measured
             kill = Kill(seconds=0.7 * kill.seconds)
-        told.append(_words(kill) if ended.status == KILLED else "none, it was done")
-        broken += [f"after {told[-1]}: {line}" for line in half_written(folder)]
+        reported.append(_words(kill) if ended.status == KILLED else "none, it was done")
+        broken += [f"after {reported[-1]}: {line}" for line in half_written(folder)]
         if ended.status not in (KILLED, 0):
             wrong += _unless_done(job, ended)
     last = Running(job.command, folder)
@@ -82,7 +82,7 @@ def drill(job: Job, folder: Path, *, whole_run: Ended, whole: Path, kills: Seque
     broken += [f"at the end: {line}" for line in half_written(folder)]
     if not wrong:
         wrong += job.differences(folder, whole)
-    return Round(job.name, number, tuple(told), tuple(broken), tuple(wrong), tuple(left))
+    return Round(job.name, number, tuple(reported), tuple(broken), tuple(wrong), tuple(left))
 
 
 def _unless_done(job: Job, ended: Ended) -> list[str]:

@@ -204,11 +204,11 @@ def row_of(outcome: Outcome, writers: int) -> dict[str, str]:
     """A line of a table."""
     names = ("actions", "kills", "sightings", "lost", "doubled", "off", "left", "hung")
     counts = {name: f"{getattr(outcome, name):,}" for name in names}
-    told = {"off": "vectors off", "left": "leftovers"}
+    reported = {"off": "vectors off", "left": "leftovers"}
     return {
         "writers": str(writers),
         "seconds": f"{outcome.seconds:.0f}",
-        **{told.get(name, name): count for name, count in counts.items()},
+        **{reported.get(name, name): count for name, count in counts.items()},
         "faults": str(len(outcome.faults)),
     }
 

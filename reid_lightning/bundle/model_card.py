@@ -61,7 +61,7 @@ def _in_one_line(value: object) -> str:
 def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
     """What a search may take for the same vehicle, a line for each protocol."""
     if not calibration:
-        return "None was calibrated: `python evaluate.py checkpoint=<this folder> data=<yours> store_threshold=true`."
+        return "None was calibrated: `reid evaluate checkpoint=<this folder> data=<yours> store_threshold=true`."
     lines = []
     for name, values in calibration.items():
         bound = "at least" if values["similarity"] else "at most"

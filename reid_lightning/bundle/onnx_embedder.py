@@ -17,7 +17,7 @@ from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.untrusted.checksums import onnx_damage
 
 FILE_NAME = "model.onnx"
-_ADVICE = "Write it with: python export.py checkpoint=<bundle folder> formats=[safetensors,onnx]"
+_ADVICE = "Write it with: reid export checkpoint=<bundle folder> formats=[safetensors,onnx]"
 
 
 class OnnxEmbedder(Embedder):

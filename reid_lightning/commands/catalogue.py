@@ -81,7 +81,7 @@ _ALL = (
         (
             "checkpoint=runs/train/<run>/bundle",
             "checkpoint=<bundle> data=veri776 data.root=/data/VeRi",
-            "query_embeddings=q.json gallery_embeddings=g.json protocol=track_to_track",
+            "query_embeddings=q.json gallery_embeddings=g.json",
             "ranking=ranking.json",
         ),
         (
@@ -245,7 +245,7 @@ _ALL = (
         "Draw what augmentation makes of training pictures.",
         "augmentation_sheet:augmentation_sheet",
         "augmentation_sheet",
-        ("transforms=strong", "data=folder data.root=my_crops transforms=randaugment output=sheet.jpg"),
+        ("transforms=strong", "data=folder data.root=my_crops output=sheet.jpg"),
         ("output", "pictures", "draws", "data.root", "input.height", "input.width", "seed"),
         sweeps=True,
     ),

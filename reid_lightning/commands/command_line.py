@@ -87,6 +87,8 @@ def read_words(words: Sequence[str], *, command: str, config_name: str, config_d
             "one of --run, --multirun (-m), --cfg, --info and --shell-completion can be given, not several."
         )
     overrides = [*known.overrides, *(word for word in others if not word.startswith("-"))]
+    if known.experimental_rerun:  # it would load a pickle
+        others.append("--experimental-rerun")
     for word in others:
         if word.startswith("-"):
             raise ReIDError(f"there is no option {shortened(word)}. {_OPTIONS}")
@@ -95,11 +97,12 @@ def read_words(words: Sequence[str], *, command: str, config_name: str, config_d
             raise ReIDError(no_setting(word, command))
         _check_word(word, declared_for(command))
     options, more_configs = tuple(_options(words, overrides)), known.config_dir
+    for option, folder in (("--config-path", known.config_path), ("--config-dir", more_configs)):
+        if folder is not None and not os.path.isdir(folder):
+            raise ReIDError(f"{option} {shortened(folder)} is no folder; expected one of configurations.")
     if known.config_path:
         config_dir = os.path.abspath(known.config_path)
     elif more_configs is not None:  # Hydra looks there last; with the two exchanged a user's file goes before ours
-        if not os.path.isdir(more_configs):
-            raise ReIDError(f"--config-dir {shortened(more_configs)} is no folder; expected one of configurations.")
         config_dir, more_configs = os.path.abspath(more_configs), config_dir
         options += ("--config-path", config_dir, "--config-dir", more_configs)
     return CommandLine(
@@ -130,8 +133,10 @@ def _check_new(typed: Sequence[_Typed | str], reading: _Reading) -> None:
     """ReIDError for a key that no command has, which nothing would read."""
     known = [*reading.declared, *reading.choices]
     for one in typed:
-        if isinstance(one, str) or not one.before.startswith("+") or one.group in known or "." in one.key:
+        if isinstance(one, str) or not one.before.startswith("+") or one.group in known:
             continue
+        if one.key.partition(".")[0] in {name.partition("@")[0].partition("/")[0] for name in ("hydra", *known)}:
+            continue  # what it belongs to says whether it takes it
         used = any(f"${{{one.key}}}" in (other if isinstance(other, str) else other.value) for other in typed)
         if reading.declared and one.key not in known and not used:
             near = get_close_matches(one.key, known, n=3)

@@ -1,4 +1,4 @@
-"""What a user is told of a key or a choice that does not exist, and of a key that wants a value.
+"""What a user reads of a key or a choice that does not exist, and of a key that wants a value.
 
 `mistake_in` reads the words of a command line and the files of `conf/` alone, so that a slip costs no more than reading
 them; `explained` is for what Hydra finds.
@@ -117,6 +117,8 @@ def _mistake(word: _Word, files: Written, own: Written, *, sweep: bool) -> str |
         return None
     if word.sign == "+" and (word.key in own.choices or (word.key not in files.choices and _is_there(own, word.path))):
         return f"{word.key} is there already; write {word.key}={shortened(word.value)}"
+    if word.sign == "~" and word.key in own.choices:
+        return f"{word.text.removesuffix('=')}: {word.key} cannot be taken out; set it instead, {word.key}=<choice>."
     if word.key in files.choices:
         known = choices_of(word.key, [CONFIG_DIR])
         choices = [] if word.is_free else _choices(word.value, sweep=sweep)

@@ -27,7 +27,7 @@ _SHORTEST = 3  # letters of a secret that is hidden wherever it stands; a shorte
 def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
     """While the body runs, stdout and stderr take every text: what they cannot encode is written as \\u4eac, secrets
     among the `words` of the command line as ***; one that is closed swallows what it is given. So does one that takes
-    nothing, such as a file on a full disk, for the work goes on; of stdout that is told at the end, with status 1. An
+    nothing, such as a file on a full disk, for the work goes on; of stdout an error says so at the end. An
     exception that leaves the body is a bug: its traceback is printed in the same way, and the command ends with
     status 1."""
     before, secrets = (sys.stdout, sys.stderr), _pattern(secrets_of(words))

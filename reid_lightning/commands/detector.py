@@ -17,9 +17,8 @@ def list_(cfg: DictConfig) -> None:
 def fetch_(cfg: DictConfig) -> None:
     """Fetch one, and check it."""
     path = fetch(KNOWN[cfg.name], _folder(cfg), address=cfg.address)
-    say(f"{path} is there and is the file that is known. Use it: detector=yolox")
-    if cfg.folder is not None:
-        say(f"detector.path={path}")
+    more = "" if cfg.folder is None else f" detector.path={path}"
+    say(f"{path} is there and is the file that is known. Use it: detector=yolox{more}")
 
 
 def _folder(cfg: DictConfig) -> Path | None:

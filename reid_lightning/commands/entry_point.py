@@ -11,6 +11,7 @@ import inspect
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from reid_lightning.atomic import write_atomically
+from reid_lightning.commands import run_folder
 from reid_lightning.commands.catalogue import COMMANDS, CONFIG_DIR, Command
 from reid_lightning.commands.command_line import CommandLine, as_typed, read_words
 from reid_lightning.commands.config_checks import check_values
@@ -33,10 +35,10 @@ from reid_lightning.commands.console import fail
 from reid_lightning.commands.logs import keep_back
 from reid_lightning.commands.resumed import with_settings_of_run
 from reid_lightning.commands.run_folder import RunFolderTaken, release
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.redaction import without_secrets
-from reid_lightning.user_messages import user_message
+from reid_lightning.user_messages import shown, user_message
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +64,14 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
             raise error
         fail(message)
 
+    def check_first(composed: DictConfig) -> None:
+        cfg = composed.copy()
+        with read_write(cfg), open_dict(cfg):
+            cfg.hydra.runtime.output_dir = cfg.hydra.run.dir
+            HydraConfig.instance().set_config(cfg)
+            choices = cfg.pop("hydra").runtime.choices
+        check_composed(cfg, command.name, choices=choices)
+
     def job(cfg: DictConfig) -> object:
         try:
             _log_in_utf8()
@@ -83,6 +93,7 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
     try:
         if not command.sweeps and any(word == "-m" or word.startswith(_SWEEP) for word in words):
             raise ReIDError(f"reid {command.name} makes no sweeps; start it once for each setting, without -m.")
+        run_folder.check_first = check_first
         line = read_words(words, command=command.name, config_name=command.config, config_dir=str(CONFIG_DIR))
         if command.name == "train":
             line, notes[:] = with_settings_of_run(line)
@@ -106,6 +117,7 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
         sys.exit(130)
     finally:
         release()
+        run_folder.check_first = None
         sys.argv[:] = argv
         os.environ.pop(_REPORT, None)
         os.environ.pop(_FULL_ERROR) if full_error is None else os.environ.update({_FULL_ERROR: full_error})
@@ -132,13 +144,25 @@ def _log_in_utf8() -> None:
 
 
 def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
-    """Instantiate a group that is finished at run time (`_partial_: true`); ReIDError for a key its target lacks."""
+    """Instantiate a group that is finished at run time (`_partial_: true`); ReIDError for a key its target lacks, and
+    for a value that it refuses then, if it is a library's."""
     made = instantiate(cfg[group])
+    name = made.func.__qualname__
     try:
         inspect.signature(made.func).bind_partial(**made.keywords)
     except TypeError as error:
-        raise ReIDError(f"{group}: {made.func.__qualname__} {error}. Correct the key below {group}=.") from error
-    return made
+        raise ReIDError(f"{group}: {name} {error}. Correct the key below {group}=.") from error
+
+    def finish(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return made(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            said = first_line(error).removesuffix(".")
+            keys = (key for key in made.keywords if re.search(rf"\b{key}\b", said))
+            values = (f"{group}.{key} is {shown(key, made.keywords[key])}" for key in keys)
+            raise ReIDError(f"{next(values, group)}: {name} says: {said}. Correct the key below {group}=.") from error
+
+    return made if made.func.__module__.startswith("reid_lightning.") else finish
 
 
 def read_dataset(cfg: DictConfig) -> Any:

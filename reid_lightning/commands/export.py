@@ -5,11 +5,12 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.text import Text
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle import bundle, exporters
 from reid_lightning.commands.entry_point import save_config
-from reid_lightning.drawing.tables import print_written
+from reid_lightning.drawing.tables import print_logged, print_written
 from reid_lightning.training.average_checkpoints import average_checkpoints
 
 
@@ -36,11 +37,11 @@ def export(cfg: DictConfig) -> None:
         with console.status(f"exporting {exporters.FILE_NAMES[kind]}"):
             differences[kind] = exporters.export_file(model, options.preprocessing, kind=kind, folder=folder)
     for kind, difference in differences.items():
-        console.print(
+        line = (
             f"wrote {folder / exporters.FILE_NAMES[kind]} "
-            f"(largest difference to eager at batches of 1, 2 and 5: {difference:.2g})",
-            soft_wrap=True,
+            f"(largest difference to eager at batches of 1, 2 and 5: {difference:.2g})"
         )
+        print_logged(console, Text(line), soft_wrap=True)
     report = {"fingerprint": options.fingerprint, "largest_difference_to_eager": differences}
     write_atomically(folder / "exports.json", json.dumps(report, indent=2) + "\n")
     print_written(console, [folder, run_dir / "config.yaml"])

@@ -39,7 +39,8 @@ def overview(room: str = "") -> str:
 def help_of(command: Command) -> str:
     """A page on one command."""
     files = written(command.config, [CONFIG_DIR], {})
-    lines = [f"reid {command.name} {'[group=choice ...] ' if _groups(files) else ''}[key=value ...]", command.does, ""]
+    lines = [f"reid {command.name} {'[group=choice ...] ' if _groups(files) else ''}[key=value ...]"]
+    lines += [*_wrapped(command.does, "", 0), ""]
     if groups := _groups(files):
         lines.append("Groups, each choice a file in conf/<group>/, and what is chosen:")
         width = max(map(len, groups)) + 1

@@ -82,5 +82,5 @@ def _unknown(first: str, second: str) -> str:
     else:
         names, typed, of = list(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS)), first, "reid"
     near = get_close_matches(typed, names, n=1)
-    guess = f"did you mean {of} {near[0]}? " if near else ""
-    return f"{of} has no command {shortened(typed)!r}; {guess}There are: {', '.join(names)}."
+    guess = f"; did you mean {of} {near[0]}?" if near else "."
+    return f"{of} has no command {shortened(typed)!r}{guess} There are: {', '.join(names)}."

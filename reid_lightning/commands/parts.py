@@ -44,6 +44,7 @@ class Parts:
         transform, optimizer, scheduler, module, loader, trainer = (
             build(cfg, group) for group in ("transforms", "optimizer", "scheduler", "module", "loader", "trainer")
         )
+        scheduler(optimizer([nn.Parameter(torch.zeros(1))]), total_steps=1000)  # a value that they refuse
         return cls(
             cfg,
             use_fast_convolutions(instantiate(cfg.model)),

@@ -123,8 +123,10 @@ def check_length(trainer: DictConfig) -> None:
         if value == 0 or not (whole or (value is None and key == "max_epochs")):
             raise ReIDError(
                 f"trainer.{key} is {value!r}; expected a whole number of 1 or more. To judge a model without training "
-                "it: python evaluate.py checkpoint=<bundle>."
+                "it: reid evaluate checkpoint=<bundle>."
             )
+    if (every := trainer.get("check_val_every_n_epoch")) is not None and every < 1:
+        raise ReIDError(f"trainer.check_val_every_n_epoch is {every}; expected a whole number of 1 or more, or null.")
     if steps == -1 and (epochs == -1 or (epochs is None and trainer.get("max_time") is not None)):
         raise ReIDError(
             f"trainer.max_epochs is {epochs}, a run without an end, over which no learning rate can be planned; set "

@@ -27,7 +27,7 @@ def register(cfg: DictConfig) -> int:
     if not names or (start is not None and len(names) > 1):
         raise ReIDError(f"{len(names)} sources and start={cfg.start}: name a source, and one only if start is given.")
     for name in names:
-        check_source(name, every=cfg.every)  # a mistake in the last one is told before the first one's work
+        check_source(name, every=cfg.every)  # a mistake in the last one is reported before the first one's work
     finder = VehicleFinder(
         instantiate(cfg.detector),
         instantiate(cfg.plate_reader),
@@ -64,7 +64,7 @@ def register(cfg: DictConfig) -> int:
                 files.end(source, finder.counts)
             if stopped:
                 break
-    finally:  # whatever ends it: what was saved is told
+    finally:  # whatever ends it: what was saved is reported
         files.write()
     if index is not None and files.new and not stopped:
         index.tidy()

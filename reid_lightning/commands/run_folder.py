@@ -14,6 +14,7 @@ import shlex
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ from reid_lightning.atomic import is_alive, write_atomically
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.redaction import without_password
+from reid_lightning.user_messages import user_message
 
 LOCK = ".lock"
 HOLDER = ".running.json"
@@ -38,6 +40,10 @@ _HELD = "REID_LIGHTNING_RUN_FOLDERS"  # those that this process or one that star
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
 _MOMENT = 0.5  # seconds in which a process that has a folder says so, and workers of a killed one end
 _locks: dict[Path, BaseFileLock] = {}
+_new: set[Path] = set()  # made by this process, under a name that nobody else has
+
+check_first: Callable[[DictConfig], None] | None = None
+"""What a configuration must pass before the run's folder is made; a command puts its checks here."""
 
 
 class RunFolderTaken(BaseException):
@@ -84,7 +90,7 @@ class Holder:
             return None
 
     def ended(self) -> bool | None:
-        """Whether the process is gone; None where it cannot be told from here."""
+        """Whether the process is gone; None where it cannot be known from here."""
         here = Holder.here()
         if self.slurm[0] and self.slurm[0] == here.slurm[0] and self.slurm[1] < here.slurm[1]:
             return True  # SLURM begins a job again when it is over
@@ -118,7 +124,7 @@ def hold(folder: Path) -> None:
     if left is not None and not left.ended():
         lock.release()
         raise ReIDError(
-            f"{folder} is in use by another run, or one that was killed: {left}; from here it cannot be told. If it is "
+            f"{folder} is in use by another run, or one that was killed: {left}; from here nobody knows. If it is "
             f"gone, remove {folder / HOLDER}; else give this one a folder of its own: hydra.run.dir=<folder>."
         )
     write_atomically(folder / HOLDER, json.dumps(asdict(Holder.here()), indent=2) + "\n")
@@ -133,6 +139,9 @@ def release(folder: Path | None = None) -> None:
         if lock is None:
             continue
         (held / HOLDER).unlink(missing_ok=True)
+        if held in _new and [path.name for path in held.iterdir()] == [LOCK]:  # refused before anything was written
+            (held / LOCK).unlink()
+            held.rmdir()
         lock.release()
         rest = [other for other in _held() if other != os.fspath(held.resolve())]
         os.environ[_HELD] = os.pathsep.join(rest)
@@ -146,6 +155,11 @@ class HoldRunFolder(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before Hydra writes anything."""
         if is_rank_zero():
+            try:
+                if check_first is not None:
+                    check_first(config)
+            except Exception as error:
+                raise RunFolderTaken(error) from error
             _take(config, "run")
         else:
             with read_write(config), open_dict(config):
@@ -174,11 +188,13 @@ def _take(config: DictConfig, kind: str) -> None:
     key = f"hydra.{kind}.dir"
     given = any(override.lstrip("+").startswith(f"{key}=") for override in config.hydra.overrides.hydra)
     written: Any = OmegaConf.to_container(config.hydra[kind], resolve=False)
+    if written["dir"] == "." and not given:
+        return  # the command has no folder
     try:
         if "${now:" in written["dir"] and not given:
             folder = _new_folder(folder)
     except OSError as error:
-        raise RunFolderTaken(error) from error
+        raise _not_made(folder, error) from error
     if folder != Path(config.hydra[kind].dir):
         with read_write(config), open_dict(config):
             config.hydra[kind].dir = os.fspath(folder)
@@ -190,8 +206,15 @@ def _take(config: DictConfig, kind: str) -> None:
 def _hold_or_end(folder: Path) -> None:
     try:
         hold(folder)
+    except OSError as error:
+        raise _not_made(folder, error) from error
     except Exception as error:
         raise RunFolderTaken(error) from error
+
+
+def _not_made(folder: Path, error: OSError) -> RunFolderTaken:
+    message = user_message(error) or f"cannot write to {folder}: {error.strerror}. Choose another folder."
+    return RunFolderTaken(ReIDError(message))
 
 
 def _new_folder(folder: Path) -> Path:
@@ -204,6 +227,7 @@ def _new_folder(folder: Path) -> Path:
         except FileExistsError:
             number += 1
         else:
+            _new.add(new.absolute())
             return new
 
 

@@ -68,5 +68,5 @@ def _opened(path: str) -> _OpenShard:
 
 
 def close_shards() -> None:
-    """Close this process's shards; what is read next opens them anew, as for files that were replaced."""
+    """Close this process's shards; what is read next opens them again, as for files that were replaced."""
     _opened.cache_clear()

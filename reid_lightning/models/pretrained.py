@@ -199,7 +199,7 @@ def _read(path: Path) -> Mapping[str, object]:
         )
     reason = damage(path) if zipfile.is_zipfile(path) else None
     if reason is not None:
-        raise ReIDError(f"{path} is damaged: {reason}. Get the weights anew.")
+        raise ReIDError(f"{path} is damaged: {reason}. Get the weights again.")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

@@ -297,7 +297,7 @@ def _camera_rule(
     if (query_cameras is None) != (gallery_cameras is None):
         side = "queries" if query_cameras is None else "gallery"
         raise ReIDError(
-            f"the cameras of the {side} are unknown, those of the other side are known, so junk cannot be told. Give "
+            f"the cameras of the {side} are unknown, those of the other side are known, so junk cannot be known. Give "
             "both, or use protocol.junk=none. In JSON every track needs a name such as 0002_c002."
         )
     return {} if query_cameras is None else {"query_cameras": query_cameras, "gallery_cameras": gallery_cameras}

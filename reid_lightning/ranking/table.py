@@ -13,7 +13,7 @@ from torch import Tensor
 from reid_lightning.errors import ReIDError
 
 TrackKey = tuple[str, str, str]
-"""Vehicle, camera ("" where unknown) and name: data sets that number the tracks of each vehicle anew need all three."""
+"""Vehicle, camera ("" where unknown) and name: data sets that number each vehicle's tracks from 0 need all three."""
 
 
 @dataclass(frozen=True)

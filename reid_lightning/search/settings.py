@@ -29,7 +29,7 @@ def threshold_of(min_score: float | str, embedder: Embedder) -> float:
     if embedder.threshold is None:
         raise ReIDError(
             "min_score=calibrated: this bundle has no calibrated threshold. Put one into it: "
-            "python evaluate.py checkpoint=<bundle> data=<your pictures> store_threshold=true; or give a number."
+            "reid evaluate checkpoint=<bundle> data=<your pictures> store_threshold=true; or give a number."
         )
     return min(embedder.threshold, 1.0)  # where no score kept the rate, it lies above all of them
 
@@ -103,7 +103,7 @@ def where_of(
     """
     if not gallery.root.is_dir():
         raise ReIDError(
-            f"no gallery at {gallery.root}; register vehicles first: python register.py source=<clip> camera=<name>."
+            f"no gallery at {gallery.root}; register vehicles first: reid register source=<clip> camera=<name>."
         )
     plates = words(plate, key="plate")
     first, last = seconds_since_1970(since, key="since"), seconds_since_1970(until, key="until")

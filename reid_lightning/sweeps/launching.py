@@ -27,7 +27,7 @@ from hydra.types import RunMode
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import METRICS, given_overrides, read_metrics, selection_mAP, sweep_folder
 
-_GRACE_SECONDS = 60.0  # for a job that is told to stop: time to write its checkpoint
+_GRACE_SECONDS = 60.0  # for a job that is asked to stop: time to write its checkpoint
 _ERROR = "error: "  # how an entry point begins its one message
 _RAISED = re.compile(r"(?P<rank>\[rank\d+\]: )?(?P<error>[\w.]*(Error|Exception)\b.*)")  # the end of a traceback
 

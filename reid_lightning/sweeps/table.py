@@ -1,6 +1,6 @@
 """The results of a sweep: a row a job in `sweep.csv`, a row a choice with its spread over seeds in `sweep.md`, a plot.
 
-Written anew after every job, so that a sweep that is cut short leaves its table too. Jobs that failed or were pruned
+Written again after every job, so that a sweep that is cut short leaves its table too. Jobs that failed or were pruned
 are in it.
 """
 

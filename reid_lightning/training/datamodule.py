@@ -157,7 +157,7 @@ class ReIDDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation's queries first, then its gallery."""
         evaluated = self.divided.validation.query + self.divided.validation.gallery
-        names = {target: self.numbering[target] for target in ("camera", "viewpoint")}  # what a network may be told
+        names = {target: self.numbering[target] for target in ("camera", "viewpoint")}  # what a network may be given
         pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
         place = self._place()
         sampler: DistributedSampler[Batch] | None = None

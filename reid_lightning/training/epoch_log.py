@@ -1,4 +1,4 @@
-"""The log of a run as one table, logs/metrics.csv, which an interrupted run continues instead of starting anew.
+"""The log of a run as one table, logs/metrics.csv, which an interrupted run continues instead of starting again.
 
 Lightning's CSVLogger deletes the table of the run that it resumes. Here a resumed run has, row for row, what the run
 would have logged without the interruption.

@@ -15,6 +15,7 @@ for _message in (
     r".*isinstance\(treespec, LeafSpec\)",  # Lightning 2.6 calls what torch 2.12 deprecates, once in every worker
     r"Checkpoint directory .* exists and is not empty",  # a run that goes on
     r".*does not have many workers",  # loader.num_workers is a choice
+    r"It is recommended to use `self\.log\(.*sync_dist=True",  # each rank computes the figures of all of them
     r"The number of training batches \(\d+\) is smaller than the logging interval",  # each epoch has its line
 ):
     warnings.filterwarnings("ignore", message=_message)

@@ -134,5 +134,5 @@ def check_resumable(
     if not may_be_complete and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise ReIDError(
             f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that. If it was stopped "
-            f"before its export: python export.py checkpoint={path.with_name('best.ckpt')}."
+            f"before its export: reid export checkpoint={path.with_name('best.ckpt')}."
         )

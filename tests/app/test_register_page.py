@@ -136,7 +136,7 @@ def test_all_cards_left_out_cannot_be_saved_and_discarding_stores_nothing(app, c
     ("source", "camera", "start", "said"),
     [
         ("", "north", "", "no source was named"),
-        ("nowhere.mp4", "north", "", "which does not exist"),
+        ("nowhere.mp4", "north", "", "does not exist"),
         ("text.mp4", "north", "", "text\\.mp4"),
         ("text.mp4", "", "", "camera is None; expected one name"),
         ("text.mp4", "north", "soon", "start is \\'soon\\'"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from search_page import (
-    BLUE,
     CALIBRATION,
     HOSTILE,
     RED,
@@ -26,9 +25,7 @@ from reid_lightning.search.gallery import GalleryIndex, open_store
 
 @pytest.fixture
 def gallery(tmp_path, bundle):
-    """A red and a blue vehicle."""
-    vehicles = {"RED 1": (RED, "north", 1767254400.0), "BLUE 2": (BLUE, "south", 1767340800.0)}
-    return make_gallery(tmp_path / "gallery", bundle, vehicles)
+    return make_gallery(tmp_path / "gallery", bundle)
 
 
 def test_without_a_model_it_says_how_to_get_one(open_page):

@@ -26,9 +26,7 @@ from reid_lightning.search.plates.names import unknown_name
 
 @pytest.fixture
 def gallery(tmp_path, bundle):
-    """A red and a blue vehicle."""
-    vehicles = {"RED 1": (RED, "north", 1767254400.0), "BLUE 2": (BLUE, "south", 1767340800.0)}
-    return make_gallery(tmp_path / "gallery", bundle, vehicles)
+    return make_gallery(tmp_path / "gallery", bundle)
 
 
 def test_a_chosen_vehicle_is_found_in_a_clip(open_page, gallery, clip):

@@ -92,7 +92,7 @@ def test_a_missing_file_and_a_missing_package_say_what_to_do(copied, monkeypatch
     with pytest.raises(ReIDError, match=r"onnxruntime is not installed.*pip install \"reid_lightning\[export\]\""):
         OnnxEmbedder(copied)
     (copied / "model.onnx").unlink()
-    with pytest.raises(ReIDError, match=r"export\.py checkpoint=.* formats=\[safetensors,onnx\]"):
+    with pytest.raises(ReIDError, match=r"reid export checkpoint=.* formats=\[safetensors,onnx\]"):
         OnnxEmbedder(copied)
     with pytest.raises(ReIDError, match=r"opts\.yaml"):
         OnnxEmbedder(copied / "nowhere")
@@ -136,7 +136,7 @@ def test_a_damaged_file_is_named(copied, change, within):
     else:
         content = content[: 5000 if change == "cut" else 0]
     file.write_bytes(content)
-    with pytest.raises(ReIDError, match=r"model\.onnx is damaged.*(bytes have changed|no checksum).*export\.py"):
+    with pytest.raises(ReIDError, match=r"model\.onnx is damaged.*(bytes have changed|no checksum).*reid export"):
         OnnxEmbedder(copied)
 
 

@@ -204,6 +204,7 @@ def test_a_word_that_is_no_setting_and_a_group_without_a_choice_are_mistakes():
         ("register", ["hydra.run.dir=null"], "hydra.run.dir is null; expected a folder"),
         ("register", ["+nokey=3"], "no key 'nokey'"),
         ("register", ["+evry=3"], "no key 'evry' to set; did you mean every"),
+        ("train", ["+optimiser.lr=3"], "no key 'optimiser.lr' to set; did you mean optimizer"),
     ],
 )
 def test_what_hydra_would_take_and_fail_with_is_one_line(name, words, said):

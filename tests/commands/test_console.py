@@ -44,8 +44,8 @@ def test_what_a_full_disk_does_not_take_is_told_at_the_end(monkeypatch, capsys, 
     except SystemExit as stop:
         ended = stop.code
     assert done == ["the work"] and ended == status
-    told = capsys.readouterr().err
-    assert told.count("cannot write to stdout: No space left on device") == (status or 0) and "Traceback" not in told
+    shown = capsys.readouterr().err
+    assert shown.count("cannot write to stdout: No space left on device") == (status or 0) and "Traceback" not in shown
     full.close()  # what was left to be written has been given up
 
 

@@ -29,6 +29,8 @@ def test_an_unknown_argument_and_an_unknown_key_are_user_mistakes():
     wrapped = caused(InstantiationException(f"Error in call: {unknown!r}\nfull_key: data"), unknown)
     assert "'rot'" in user_message(wrapped)
     assert "full_key: data" in user_message(wrapped)
+    refused = caused(InstantiationException("Error in call to target 'torch.optim.x.SGD'"), ValueError("momentum"))
+    assert "torch.optim" in user_message(refused)
     assert "colour" in user_message(ConfigKeyError("Key 'colour' is not in struct"))
 
 
@@ -58,7 +60,22 @@ def test_what_lies_where_a_folder_or_a_file_should_be_is_named(tmp_path):
 @pytest.mark.parametrize("error", [ValueError("bug"), TypeError("bug"), OSError(errno.EPIPE, "bug"), KeyError("bug")])
 def test_a_bug_keeps_its_traceback(error):
     assert user_message(error) is None
-    assert user_message(caused(InstantiationException("in target"), ValueError("bug"))) is None
+    ours = InstantiationException("Error in call to target 'reid_lightning.models.ReIDModel'")
+    assert user_message(caused(ours, ValueError("bug"))) is None
+
+
+def test_a_folder_that_is_gone_is_no_traceback(monkeypatch, capsys, tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    monkeypatch.setattr(sys, "argv", ["reid", "gallery", "list"])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 1
+    assert capsys.readouterr().err == (
+        "\nerror: the folder that this was started from is not there any more; change to one that is.\n"
+    )
 
 
 def test_too_little_space_is_an_error_before_the_work(tmp_path):

@@ -100,6 +100,8 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert all(difference <= 1e-4 for difference in report["largest_difference_to_eager"].values())
     for name in ("model.safetensors", "opts.yaml"):
         assert (tmp_path / "exported/bundle" / name).is_file()
+    log = (tmp_path / "exported/export.log").read_text().splitlines()
+    assert [re.sub(r"^.* INFO ", "", line) for line in log] == exported.stdout.splitlines()
 
     other = train("hydra.run.dir=other", "resume=run/checkpoints/last.ckpt", "model.ibn=b")
     assert "another architecture" in error_of(other)

@@ -1,4 +1,4 @@
-"""The commands themselves: killed, told to stop, spread over machines. Slow, for each process imports everything."""
+"""The commands themselves: killed, asked to stop, spread over machines. Slow, for each process imports everything."""
 
 from __future__ import annotations
 

@@ -261,6 +261,15 @@ def test_every_command_that_writes_a_folder_names_it_by_the_microsecond_and_hold
         )
 
 
+@pytest.mark.parametrize("script", COMMANDS)
+def test_a_run_with_a_wrong_value_makes_no_folder(script: str, run_command, tmp_path: Path) -> None:
+    key = {"train.py": "seed", "export.py": "formats"}.get(script, "device")
+    finished = run_command(script, *COMMANDS[script], f"{key}=abc")
+    assert finished.returncode == 1
+    assert finished.stderr.startswith(f"\nerror: {key} is 'abc'; expected ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_cannot_be_made_is_the_error_of_the_command(run_command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     finished = run_command("evaluate.py", "hydra.run.dir=file/run")

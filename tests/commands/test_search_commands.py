@@ -119,10 +119,10 @@ def test_a_search_below_the_calibrated_threshold_is_warned_of(register, search, 
 
 def test_mistakes_of_search_are_told_in_one_message(register, search, clip, tmp_path):
     for query, message in (
-        ("nowhere.mp4", "which does not exist"),
-        ("/dev/zero", "source is /dev/zero"),
-        ("ftp://camera/1", "source is ftp://camera/1; expected a path, or an address"),
-        ("rtsp://camera:99999/1", "rtsp://camera:99999/1, which is no address: its host"),
+        ("nowhere.mp4", "nowhere.mp4 does not exist"),
+        ("/dev/zero", "/dev/zero cannot be read: it is a device"),
+        ("ftp://camera/1", "ftp://camera/1 is no address that is read; expected a path, or one with rtsp:"),
+        ("rtsp://camera:99999/1", "rtsp://camera:99999/1 is no address: its host"),
     ):  # before the model is loaded, and the gallery missed
         assert message in error_of(search(f"query={query}"))
     assert "no gallery at gallery; register vehicles first" in error_of(search(f"query={clip}"))
@@ -166,6 +166,7 @@ def test_mistakes_of_register_are_told_in_one_message_and_leave_nothing(register
     assert "start is" in error_of(register(*given, "start=yesterday"))
     assert "detector.path" in error_of(register(*given, "detector=yolox", "detector.path=x.onnx", given=FAST[:1]))
     assert list(Gallery(tmp_path / "gallery").sightings()) == [] and not list(tmp_path.rglob("*.jpg"))
+    assert all((run / "config.yaml").is_file() for run in (tmp_path / "runs/register").iterdir()), "an empty folder"
 
 
 def test_one_source_without_vehicles_does_not_keep_the_others_out(register, clip, tmp_path):

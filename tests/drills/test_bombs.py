@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from upload import Upload
 
 from reid_lightning.app.uploads import Uploads
 from reid_lightning.bundle import bundle
@@ -137,19 +137,6 @@ def test_pictures_that_pillow_would_decode(make: Callable[[], bytes], message: s
     with refused(f"a.jpg cannot be read: {message}", mib=100):
         Uploads(max_bytes=MIB, max_pictures=1).keep([Upload("a.jpg", content)])
     assert message in find_bad_images([tmp_path / "a.jpg"])[tmp_path / "a.jpg"]
-
-
-@dataclass
-class Upload:
-    name: str
-    content: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    def getbuffer(self) -> memoryview:
-        return memoryview(self.content)
 
 
 @pytest.mark.parametrize("in_full", [False, True])

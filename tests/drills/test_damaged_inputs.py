@@ -53,7 +53,7 @@ def test_no_damaged_file_is_a_fault(whole: Whole, row: int) -> None:
             number: outcome_of(whole, number, seed=SEED) for number in range(row, OF_EACH * len(FORMATS), len(FORMATS))
         }
     assert {number: outcome.what for number, outcome in outcomes.items() if outcome.kind == "fault"} == {}
-    assert any(outcome.kind == "told" for outcome in outcomes.values())
+    assert any(outcome.kind == "reported" for outcome in outcomes.values())
 
 
 def test_an_input_is_a_function_of_seed_and_number(whole: Whole, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def kill() -> None:
     ("read", "kind", "what"),
     [
         (lambda: None, "fine", ""),
-        (lambda: ("one picture was left out",), "told", "one picture was left out"),
-        (lambda: refuse("the file is cut short"), "told", "the file is cut short"),
+        (lambda: ("one picture was left out",), "reported", "one picture was left out"),
+        (lambda: refuse("the file is cut short"), "reported", "the file is cut short"),
         (lambda: refuse(" "), "fault", "a message of 1 characters"),
         (lambda: refuse("x" * 10_000), "fault", "a message of 10,000 characters"),
         (lambda: {}["x"], "fault", "KeyError at test_damaged_inputs.py"),

@@ -32,9 +32,11 @@ def crop_of(**vehicles):
 
 
 RED, BLUE = crop_of(red=(40, 30)), crop_of(blue=(40, 30))
+RED_AND_BLUE = {"RED 1": (RED, "north", 1767254400.0), "BLUE 2": (BLUE, "south", 1767340800.0)}
+"""Two vehicles for `make_gallery`."""
 
 
-def make_gallery(folder, bundle, vehicles, *, confirmed=True):
+def make_gallery(folder, bundle, vehicles=RED_AND_BLUE, *, confirmed=True):
     """name -> (picture, camera, time)."""
     gallery, embedder = Gallery(folder), load_reid_model(bundle)
     for number, (name, (picture, camera, time)) in enumerate(vehicles.items()):

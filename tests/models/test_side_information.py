@@ -52,11 +52,11 @@ def test_every_token_gets_the_vector_after_the_position_embedding(backbone: str)
         model(images)
         model(images, cameras, viewpoints)
         added = model.side_information(cameras, viewpoints)
-    plain, told = seen
+    plain, given = seen
     for picture in range(2):
         for token in range(plain.shape[1]):
             expected = plain[picture, token] + added[picture]
-            torch.testing.assert_close(told[picture, token], expected, atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(given[picture, token], expected, atol=1e-5, rtol=1e-5)
     assert added.abs().min() > 0
 
 
@@ -66,9 +66,9 @@ def test_nothing_is_added_where_nothing_is_known() -> None:
     with torch.no_grad():
         plain = model.embed(images)
         torch.testing.assert_close(model.embed(images, unknown, unknown), plain, atol=1e-6, rtol=0)
-        told = model.embed(images, cameras)
+        given = model.embed(images, cameras)
         assert torch.equal(model.embed(images), plain)  # and the last batch's cameras are forgotten
-    differs = (told - plain).abs().amax(dim=1)
+    differs = (given - plain).abs().amax(dim=1)
     assert differs[:2].min() > 1e-3 and differs[2] < 1e-6
 
 

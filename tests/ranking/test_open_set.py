@@ -191,7 +191,7 @@ def test_equals_a_sort_of_a_million_pairs(metric):
     assert 0 < result.auc_error < 3e-4  # this is the bound, were they all to go one way
     assert 250 < len(result.curve.threshold) <= 512
     for threshold, false, true in zip(*(values.tolist() for values in vars(result.curve).values()), strict=True):
-        assert abs((different >= sign * threshold).mean() - false) < 1e-5  # a threshold is told to rounding
+        assert abs((different >= sign * threshold).mean() - false) < 1e-5  # a threshold is right to rounding
         assert abs((same >= sign * threshold).mean() - true) < 1e-4
 
 

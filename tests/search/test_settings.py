@@ -73,7 +73,7 @@ def test_names_are_texts_one_or_several():
 
 
 def test_a_filter_names_vehicles_as_the_gallery_does(tmp_path):
-    with pytest.raises(ReIDError, match=r"no gallery at .*register\.py"):
+    with pytest.raises(ReIDError, match=r"no gallery at .*reid register"):
         where_of(Gallery(tmp_path / "typo"))
     (tmp_path / "LS15EBC").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "LS15EBC/a.png")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.drills.damaging import NPZ
-from benchmarks.drills.formats.form import Format, Told, must, noise
+from benchmarks.drills.formats.form import Format, Reported, must, noise
 from reid_lightning.data.readers.csv_table import read_csv
 from reid_lightning.data.readers.veri import read_veri
 from reid_lightning.data.records import VehicleDataset, VehicleImage
@@ -54,7 +54,7 @@ def _write_lists(folder: Path) -> list[Path]:
     return [folder / f"{name}.txt" for name in names]
 
 
-def _read_veri(folder: Path, path: Path) -> Told:
+def _read_veri(folder: Path, path: Path) -> Reported:
     _check_dataset(read_veri(root=folder), folder)
     return ()
 
@@ -82,7 +82,7 @@ def _write_csv(folder: Path) -> list[Path]:
     return [folder / "table.csv"]
 
 
-def _read_csv(folder: Path, path: Path) -> Told:
+def _read_csv(folder: Path, path: Path) -> Reported:
     _check_dataset(read_csv(path=path))
     return ()
 
@@ -107,7 +107,7 @@ def _write_shard_index(folder: Path) -> list[Path]:
     return [_write_shards(folder) / "index.npz"]
 
 
-def _read_shards(folder: Path, path: Path) -> Told:
+def _read_shards(folder: Path, path: Path) -> Reported:
     dataset = read_shards(root=folder / "shards")
     for image in (*dataset.train, *dataset.query, *dataset.gallery):
         must(bool(image.identity), "a picture without an identity")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.drills.damaging import JSON, NPZ, SAFETENSORS
-from benchmarks.drills.formats.form import Format, Told, must
+from benchmarks.drills.formats.form import Format, Reported, must
 from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.ranking.top_matches import matches_by_chunk
@@ -31,7 +31,7 @@ def _features(suffix: str) -> Callable[[Path], list[Path]]:
     return write
 
 
-def _read_features(folder: Path, path: Path) -> Told:
+def _read_features(folder: Path, path: Path) -> Reported:
     table = read_embeddings(path)
     must(table.embeddings.ndim == 2 and min(table.embeddings.shape) > 0, f"shape {tuple(table.embeddings.shape)}")
     must(bool(torch.isfinite(table.embeddings.double()).all()), "embeddings that are not finite")
@@ -57,7 +57,7 @@ def _write_ranking(folder: Path) -> list[Path]:
     return [path]
 
 
-def _read_ranking(folder: Path, path: Path) -> Told:
+def _read_ranking(folder: Path, path: Path) -> Reported:
     problem = read_ranking(path)
     queries, gallery = problem.sizes
     must(queries > 0 and gallery > 0, f"{queries} queries and {gallery} items")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.drills.damaging import Structure
 
-Told = Sequence[str]
+Reported = Sequence[str]
 """What a reader said of what it left out; empty: it took everything."""
 
 
@@ -27,7 +27,7 @@ class Format:
 
     name: str
     write: Callable[[Path], Sequence[Path]]
-    read: Callable[[Path, Path], Told]
+    read: Callable[[Path, Path], Reported]
     text: bool = False
     structure: Structure | None = None
 

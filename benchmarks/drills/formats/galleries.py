@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.drills.damaging import JSON
-from benchmarks.drills.formats.form import Format, Told, must, noise
+from benchmarks.drills.formats.form import Format, Reported, must, noise
 from reid_lightning.search.gallery import Gallery, records_of
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.records import Crop, Sighting
@@ -29,16 +29,16 @@ def _write_sidecars(folder: Path) -> list[Path]:
     return sorted(_gallery(folder / "gallery").root.rglob("*.json"))
 
 
-def _read_gallery(folder: Path, path: Path) -> Told:
+def _read_gallery(folder: Path, path: Path) -> Reported:
     gallery = Gallery(folder / "gallery")
-    told: list[str] = []
-    for sighting in gallery.sightings(on_problem=told.append):
+    reported: list[str] = []
+    for sighting in gallery.sightings(on_problem=reported.append):
         _check_sighting(sighting)
         must(all(crop.is_file() for crop in gallery.crop_paths(sighting)), "a sighting without its crops")
         must(len(list(records_of(sighting))) == len(sighting.crops), "records of another number than the crops")
-    summaries = gallery.vehicles(on_problem=told.append)
+    summaries = gallery.vehicles(on_problem=reported.append)
     must(len(summaries) >= 1, "the other sightings are gone")
-    return [*told, *gallery.check()]
+    return [*reported, *gallery.check()]
 
 
 def _check_sighting(sighting: Sighting) -> None:
@@ -54,7 +54,7 @@ def _write_archive(folder: Path) -> list[Path]:
     return [folder / "gallery.zip"]
 
 
-def _read_archive(folder: Path, path: Path) -> Told:
+def _read_archive(folder: Path, path: Path) -> Reported:
     before = {file for file in folder.rglob("*") if file.is_file()}
     gallery = Gallery(folder / "imported")
     report = import_gallery(gallery, path)

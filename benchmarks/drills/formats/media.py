@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from benchmarks.drills.formats.form import Format, Told, must, noise
+from benchmarks.drills.formats.form import Format, Reported, must, noise
 from reid_lightning.data.images.decoding import decode
 from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.errors import ReIDError
@@ -29,7 +29,7 @@ def _pictures(kind: str) -> Callable[[Path], list[Path]]:
     return write
 
 
-def _read_picture(folder: Path, path: Path) -> Told:
+def _read_picture(folder: Path, path: Path) -> Reported:
     bad = find_bad_images([path], decode=True)
     readings: list[np.ndarray] = []
     errors: list[ReIDError] = []
@@ -65,7 +65,7 @@ def _write_video(folder: Path) -> list[Path]:
     return paths
 
 
-def _read_video(folder: Path, path: Path) -> Told:
+def _read_video(folder: Path, path: Path) -> Reported:
     with open_source(path) as source:
         last = None
         for count, frame in enumerate(source):

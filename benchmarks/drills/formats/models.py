@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.drills.damaging import CHECKPOINT, SAFETENSORS, YAML
-from benchmarks.drills.formats.form import Format, Told, must, noise
+from benchmarks.drills.formats.form import Format, Reported, must, noise
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.exporters import export_file
 from reid_lightning.data.images.preprocessing import Preprocessing
@@ -49,7 +49,7 @@ def _bundle(*names: str) -> Callable[[Path], list[Path]]:
     return write
 
 
-def _read_bundle(folder: Path, path: Path) -> Told:
+def _read_bundle(folder: Path, path: Path) -> Reported:
     _check_embedder(path.parent, None)
     return ()
 
@@ -62,7 +62,7 @@ def _write_checkpoint(folder: Path) -> list[Path]:
     return [folder / "last.ckpt"]
 
 
-def _read_checkpoint(folder: Path, path: Path) -> Told:
+def _read_checkpoint(folder: Path, path: Path) -> Reported:
     _check_embedder(None, path)
     return ()
 
@@ -73,7 +73,7 @@ def _write_onnx(folder: Path) -> list[Path]:
     return [folder / "bundle" / "model.onnx"]
 
 
-def _read_onnx(folder: Path, path: Path) -> Told:
+def _read_onnx(folder: Path, path: Path) -> Reported:
     _check_embedder(path.parent, None, backend="onnx")
     return ()
 
@@ -88,7 +88,7 @@ def _write_pretrained(folder: Path) -> list[Path]:
     return [new, old, safe]
 
 
-def _read_pretrained(folder: Path, path: Path) -> Told:
+def _read_pretrained(folder: Path, path: Path) -> Reported:
     backbone = _model().backbone
     report = load_pretrained(backbone, str(path), name="test_efficientnet", ibn=None)
     must(all(bool(torch.isfinite(tensor).all()) for tensor in backbone.state_dict().values()), "weights not finite")

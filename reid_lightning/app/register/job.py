@@ -102,7 +102,7 @@ def find_vehicles(context: AppContext, findings: Findings) -> Callable[[Job], Fi
                         raise ReIDError(
                             f"the pictures of the first {len(findings.vehicles):,} vehicles have more than "
                             f"{most >> 20:,} MiB, which the page holds until they are saved. Take fewer or smaller "
-                            "pictures at once, or: python register.py source=<folder> camera=<name>."
+                            "pictures at once, or: reid register source=<folder> camera=<name>."
                         )
             except Cancelled:
                 if source.kind != "stream" or not findings.vehicles:

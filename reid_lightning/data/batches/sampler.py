@@ -273,6 +273,6 @@ def _numbered(values: Sequence[object]) -> np.ndarray:
 
 
 def _position_in_run(values: np.ndarray) -> np.ndarray:
-    """0, 1, 2, ... counted anew wherever sorted-together `values` change."""
+    """0, 1, 2, ... counted from 0 again wherever sorted-together `values` change."""
     starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
     return np.arange(len(values)) - np.repeat(starts, np.diff(np.r_[starts, len(values)]))

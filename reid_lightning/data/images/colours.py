@@ -211,11 +211,11 @@ def _check_loaded_transparency(turned: Image.Image, *, deep: bool) -> None:
     deep = isinstance(hidden, tuple) and (deep or max(hidden, default=0) > 255)
     shallow = turned.mode == "L" and isinstance(hidden, int) and 0 < hidden < 16
     if deep or (shallow and not any(count for level, count in enumerate(turned.histogram()) if level % 17)):
-        raise ValueError("Pillow has loaded it and forgotten of how many bits its transparent colour is; open it anew")
+        raise ValueError("Pillow has loaded it and forgotten of how many bits its transparent colour is; open it again")
 
 
 def _lower_bytes(image: Image.Image) -> Image.Image | None:
-    """The lower 8 bits of a PNG with colours of 16, of which Pillow gives the upper 8: it is told that the other byte
+    """The lower 8 bits of a PNG with colours of 16, of which Pillow gives the upper 8: it believes that the other byte
     comes first."""
     stream = getattr(image, "fp", None)
     if image.format != "PNG" or stream is None:

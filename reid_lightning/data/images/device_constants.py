@@ -1,4 +1,4 @@
-"""Small constants on a device, made once: making one anew in each step would make the host wait for the device."""
+"""Small constants on a device, made once: making one in each step would make the host wait for the device."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class PictureFiles:
     passed_over: str | None = None
     formats: tuple[str, ...] = ()
 
-    def told(self) -> tuple[PassedOver, ...]:
+    def reported(self) -> tuple[PassedOver, ...]:
         """What was passed over, if there is something, for `VehicleDataset`."""
         if self.passed_over is None:
             return ()

@@ -28,10 +28,10 @@ IMAGE_SUFFIXES = (
 """Lower-case endings of files that are taken for pictures unseen; others are looked at (`format_of`)."""
 
 MAY_BE_PICTURES = (*IMAGE_SUFFIXES, ".heic", ".heif")
-"""Endings that a field for uploads lets through: an AVIF may be called .heic, and HEIC is told to be what it is."""
+"""Endings that a field for uploads lets through: an AVIF may be called .heic, and HEIC is called what it is."""
 
 _ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
-HEAD_BYTES = 256  # of a file, by which its format is told
+HEAD_BYTES = 256  # of a file, by which its format is recognised
 _LONGEST_REASON = 300
 _BITMAP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # their lengths: "BM" alone begins texts as well
 _BEGINNINGS = {

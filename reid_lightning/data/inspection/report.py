@@ -1,4 +1,4 @@
-"""What a data set holds, and what is wrong with it, told before a night of training finds out."""
+"""What a data set holds, and what is wrong with it, reported before a night of training finds out."""
 
 from __future__ import annotations
 

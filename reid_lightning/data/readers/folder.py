@@ -3,11 +3,11 @@ r"""A folder of pictures whose names say what they show: a regular expression ta
 So that a user's own crops need no code. On the command line the expression goes in double quotes for Hydra inside
 single quotes for the shell. A folder with its own lists, and one whose folders name the split:
 
-    python train.py data=folder data.root=../shared/data/twocam_train \
+    reid train data=folder data.root=../shared/data/twocam_train \
         'data.pattern="(?P<identity>(?P<type>[a-z]+)_\d+)_cam(?P<camera>\d+)"' \
         data.train_list=train.txt data.test_list=val.txt 'data.query_cameras=[1]' 'data.gallery_cameras=[2]'
 
-    python evaluate.py checkpoint=<bundle> data=folder data.root=../shared/data/veri_sample/image_sample \
+    reid evaluate checkpoint=<bundle> data=folder data.root=../shared/data/veri_sample/image_sample \
         'data.pattern="(?P<split>query|test)_tracks/(?P<track>(?P<identity>\d+)_c(?P<camera>\d+))/"'
 """
 
@@ -90,7 +90,7 @@ def read_folder(
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )
-    return check_images(replace(dataset, passed_over=found.told()), on_bad_image=on_bad_image)
+    return check_images(replace(dataset, passed_over=found.reported()), on_bad_image=on_bad_image)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

@@ -36,7 +36,7 @@ def read_market1501(*, root: Path | str, on_bad_image: Literal["error", "skip"] 
     root = data_folder(root, needed=[f"{folder}/" for folder in _FOLDERS], name="Market-1501-style")
     found = [picture_names(root / folder) for folder in _FOLDERS]
     train, query, gallery = map(_named, found)
-    passed_over = tuple(line for files in found for line in files.told())
+    passed_over = tuple(line for files in found for line in files.reported())
     dataset = VehicleDataset(readable(root.resolve().name), train, query, gallery, passed_over=passed_over)
     return check_images(dataset, on_bad_image=on_bad_image)
 

@@ -39,5 +39,5 @@ def read_vehiclex(
     images = records(found.names, folder=folder)
     train, test = split_by_identity(images, test_fraction=test_fraction, seed=seed)
     query, gallery = query_gallery(test)
-    dataset = VehicleDataset("vehiclex", train, query, gallery, passed_over=found.told())
+    dataset = VehicleDataset("vehiclex", train, query, gallery, passed_over=found.reported())
     return check_images(dataset, on_bad_image=on_bad_image)

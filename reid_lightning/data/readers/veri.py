@@ -71,7 +71,7 @@ def read_veri(
         gallery=gallery,
         gt_index=gt_index,
         jk_index=jk_index,
-        passed_over=tuple(line for files in found.values() for line in files.told()),
+        passed_over=tuple(line for files in found.values() for line in files.reported()),
     )
     return check_images(dataset, on_bad_image=on_bad_image)
 

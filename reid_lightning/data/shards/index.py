@@ -111,7 +111,7 @@ def load_index(folder: Path) -> VehicleDataset:
     except _DAMAGE as error:
         raise ReIDError(
             f"{path} is not a whole index of shards: {_reason(error)}. Copy the folder again, or write "
-            "it anew with reid data shards."
+            "it again with reid data shards."
         ) from error
 
 
@@ -125,7 +125,7 @@ def _check_version(head: Any, path: Path) -> None:
     if head.get("version") != VERSION:
         raise ReIDError(
             f"{path} is of version {head.get('version')!r}; this program reads version {VERSION}. Write the shards "
-            "anew with this program, or use the one that wrote them."
+            "again with this program, or use the one that wrote them."
         )
 
 

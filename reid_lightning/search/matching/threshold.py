@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reid_lightning.ranking.open_set_result import Calibration
 
-HOW_TO_CALIBRATE = "python evaluate.py checkpoint=<bundle> data=<your pictures> store_threshold=true"
+HOW_TO_CALIBRATE = "reid evaluate checkpoint=<bundle> data=<your pictures> store_threshold=true"
 
 
 @dataclass(frozen=True)

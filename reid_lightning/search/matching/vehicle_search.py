@@ -94,7 +94,7 @@ class VehicleSearch:
             )
         self._hits = VehicleHits(store, top_k=options.top_k, where=options.where)
         if self._hits.registered == 0:
-            empty = "the gallery is empty; register vehicles first: python register.py source=<clip> camera=<name>."
+            empty = "the gallery is empty; register vehicles first: reid register source=<clip> camera=<name>."
             filtered = "no registered picture meets the filter (plate, cameras, types, since, until); ask for less."
             raise ReIDError(empty if options.where.is_empty or store.count() == 0 else filtered)
         self._store = store

@@ -64,7 +64,7 @@ def open_source(
     path = stored_path(Path(), address)
     if not path.exists():
         shown = without_password(address)  # an address with a slash too few is taken for a path
-        raise ReIDError(f"source is {shown}, which does not exist; expected a picture, a folder, a video or a URL.")
+        raise ReIDError(f"{shown} does not exist; expected a picture, a folder, a video or a URL.")
     if path.is_dir() or _is_picture(path):
         return PictureSource(path, every=every)
     return VideoSource(path, every=every, timeout=timeout, threads=threads)
@@ -83,7 +83,7 @@ def _is_picture(path: Path) -> bool:
     try:
         kind = format_of(head_of(path))
     except OSError as error:
-        what = f"source is {path}: {error.strerror}"
+        what = f"{path} cannot be read: {error.strerror}"
         raise ReIDError(f"{what}; expected a picture, a folder, a video or a URL.") from error
     if path.suffix.lower() in _ROWS_OF_JPEGS:
         return False

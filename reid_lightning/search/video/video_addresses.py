@@ -92,7 +92,7 @@ def check_address(address: str) -> None:
     if scheme not in URL_SCHEMES:
         schemes = ", ".join(f"{scheme}://" for scheme in URL_SCHEMES)
         raise ReIDError(
-            f"source is {without_password(address)}; expected a path, or an address that begins with {schemes}."
+            f"{without_password(address)} is no address that is read; expected a path, or one with {schemes}."
         )
     try:
         parts = urlsplit(as_url(address))
@@ -103,7 +103,7 @@ def check_address(address: str) -> None:
         reason = "its host is no name or number, or its port no number from 1 to 65535"
     port = re.compile(r"(?<=://)([^/?#\[]*:)(?!\d*(?:[/?#]|$))[^/?#]*")  # without a host it is a password
     shown = port.sub(r"\1***", without_password(address))
-    raise ReIDError(f"source is {shown}, which is no address: {reason}. Expected one such as {scheme}://camera:554/1.")
+    raise ReIDError(f"{shown} is no address: {reason}. Expected one such as {scheme}://camera:554/1.")
 
 
 def as_url(address: str) -> str:

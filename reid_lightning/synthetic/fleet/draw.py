@@ -111,7 +111,7 @@ def _run(work: Iterator[tuple[Any, ...]], *, workers: int) -> Iterator[int]:
 
 def _end_with_parent() -> None:
     """Make a drawing process leave when the one that started it was killed: it would wait for work for ever, after
-    writing into a folder that the next command draws anew."""
+    writing into a folder that the next command draws again."""
 
     def leave() -> None:
         parent = multiprocessing.parent_process()
@@ -127,7 +127,7 @@ def _unimported_main() -> Iterator[None]:
     """Keep new processes from importing the caller's script again.
 
     Drawing needs nothing of it; importing it would load torch in every worker and, in a script without a main guard or
-    in a notebook, start the drawing anew or fail. Processes start while the pool is filled, so this spans its life.
+    in a notebook, start the drawing again or fail. Processes start while the pool is filled, so this spans its life.
     """
     missing, main = object(), sys.modules["__main__"].__dict__
     kept = {name: main.get(name, missing) for name in ("__file__", "__spec__")}

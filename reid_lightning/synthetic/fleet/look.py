@@ -134,7 +134,7 @@ def _draw_look(random: np.random.Generator, model: VehicleModel, colour: str, pa
     """Draw the marks of one identity."""
 
     def accent() -> Colour:
-        """An accent that can be told from the paint."""
+        """An accent that can be distinguished from the paint."""
         while True:
             candidate = _ACCENTS[int(random.integers(len(_ACCENTS)))]
             if sum(abs(a - b) for a, b in zip(candidate, paint, strict=True)) > 0.6:

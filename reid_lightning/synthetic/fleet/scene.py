@@ -1,4 +1,4 @@
-"""One look through a camera: projects vehicles, shades what is visible and lays it over the ground.
+"""One look through a camera: projects vehicles, shades what is visible and puts it over the ground.
 
 Works in linear light; the camera's faults come later (see picture.py).
 """

@@ -1,4 +1,4 @@
-"""One camera's clip, picture by picture: only what a vehicle covers is drawn anew, the empty road is kept.
+"""One camera's clip, picture by picture: only what a vehicle covers is drawn again, the empty road is kept.
 
 Every picture comes with the ground truth of its vehicles.
 """

@@ -54,17 +54,17 @@ class TrafficSpec:
             ("height", 120, 2160),
         ):
             if not low <= getattr(self, name) <= high:
-                raise ReIDError(f"TrafficSpec.{name} is {getattr(self, name)}; expected {low} to {high}.")
+                raise ReIDError(f"{name} is {getattr(self, name)}; expected {low} to {high}.")
         if not math.isfinite(self.seconds):
-            raise ReIDError(f"TrafficSpec.seconds is {self.seconds}; expected a finite number.")
+            raise ReIDError(f"seconds is {self.seconds}; expected a finite number.")
         if self.width % 2 or self.height % 2:
             raise ReIDError(f"TrafficSpec has {self.width} x {self.height} pixels; H.264 needs even numbers.")
         if not 0 < self.travel[0] <= self.travel[1]:
-            raise ReIDError(f"TrafficSpec.travel is {self.travel}; expected (shortest, longest) above 0.")
+            raise ReIDError(f"travel is {self.travel}; expected (shortest, longest) above 0.")
         if self.headway < SHORTEST_HEADWAY:
             needed = self.seconds + (SHORTEST_HEADWAY - self.headway) * self.vehicles
             raise ReIDError(
-                f"TrafficSpec.seconds is {self.seconds:g}, too short for {self.vehicles} vehicles at both cameras; "
+                f"seconds is {self.seconds:g}, too short for {self.vehicles} vehicles at both cameras; "
                 f"expected at least {math.ceil(needed * 10) / 10:.1f}, or fewer vehicles."
             )
 

@@ -35,7 +35,7 @@ class BestCheckpoint(ModelCheckpoint):
             return
         score = state_dict["best_model_score"]
         if not self._holds(before, score):
-            _log.warning("%s is not the best checkpoint of the resumed run any more: the best starts anew", before)
+            _log.warning("%s is not the best checkpoint of the resumed run any more: the best starts again", before)
             return
         here = Path(self.dirpath or ".") / before.name
         _copy(before, here)

@@ -24,7 +24,7 @@ class EpochLines(pl.Callback):
         self._validated: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """What is left is told from the steps of this process."""
+        """What is left is estimated from the steps of this process."""
         self._began, self._first_step = time.monotonic(), trainer.global_step
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

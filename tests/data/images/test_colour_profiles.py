@@ -6,7 +6,6 @@ import io
 import random
 import sys
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import icc_profiles
@@ -39,6 +38,7 @@ from reid_lightning.search.video.vehicle_finder import VehicleFinder
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 
 from toy_clips import RED, BrightBoxes, KnowsRed, build_tracker, scene, share_of
+from upload import Upload
 
 
 def blocks(colours: np.ndarray) -> np.ndarray:
@@ -133,19 +133,6 @@ def test_a_picture_is_the_one_that_a_viewer_shows(tmp_path: Path, name: str):
     assert np.array_equal(in_rgb(shown), shown)
 
 
-@dataclass
-class Sent:
-    name: str
-    content: bytes
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    def getbuffer(self) -> memoryview:
-        return memoryview(self.content)
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_all_readers_see_the_same(tmp_path: Path, kind: str):
     content = READ[kind][0]
@@ -163,7 +150,7 @@ def test_all_readers_see_the_same(tmp_path: Path, kind: str):
         cache = PictureCache([image.path], height=size.height, width=size.width, limit_mib=1)
         training = TrainTransform(size, cache=cache)
         seen += [size.load(image.path), size.load_fast(image.path), training.load(image.path, 0)]
-    for place in (folder, folder / "1_c1_x.jpg", uploads.keep([Sent("a.jpg", content)])):
+    for place in (folder, folder / "1_c1_x.jpg", uploads.keep([Upload("a.jpg", content)])):
         with open_source(place) as source:
             seen += [frame.picture for frame in source]
     assert len(seen) == 3 * 5 + 4

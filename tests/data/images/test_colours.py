@@ -190,7 +190,7 @@ def test_a_loaded_picture_does_not_hide_another_colour_than_its_file(name: str):
     picture = Image.open(io.BytesIO(READ[f"PNG, {name}"][0]))
     picture.load()
     for loaded in (picture, picture.copy()):
-        with pytest.raises(ReIDError, match="open it anew"):
+        with pytest.raises(ReIDError, match="open it again"):
             in_rgb(loaded)
 
 
