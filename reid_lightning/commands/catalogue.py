@@ -103,7 +103,7 @@ _ALL = (
         "Lay out W&B panels over the runs of a sweep, and draw the same ones.",
         "dashboard:dashboard",
         "dashboard",
-        ("folder=runs/multirun/<sweep>", "folder=runs/multirun/<sweep> entity=<team> project=reid_lightning"),
+        ("folder=runs/multirun/<sweep>", "folder=runs/multirun/<sweep> entity=<team>"),
         ("folder", "project", "group", "entity"),
     ),
     Command(
@@ -111,7 +111,7 @@ _ALL = (
         "Write a model as a bundle: safetensors, ONNX, torch.export; each compared with the original.",
         "export:export",
         "export",
-        ("checkpoint=runs/train/<run>/bundle formats=[safetensors,onnx,pt2]", "checkpoint=[a.ckpt,b.ckpt]"),
+        ("checkpoint=runs/train/<run>/bundle formats=[onnx,pt2]", "checkpoint=[a.ckpt,b.ckpt]"),
         ("checkpoint", "formats", "hydra.run.dir"),
         sweeps=True,
     ),
