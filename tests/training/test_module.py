@@ -72,7 +72,7 @@ def test_terms_are_logged_in_the_steps_that_the_trainer_logs_and_read_there(data
     monkeypatch.setattr(ReIDModule, "log_dict", lambda self, given, **kw: [log(self, *pair) for pair in given.items()])
     run(dataset, tmp_path, {"a": Chosen(), "b": Chosen()}, log_every_n_steps=3)
     assert [step for step, name in logged if name == "train/loss"] == [2, 5]
-    assert {name for _, name in logged} == {"train/loss", "train/a", "train/b"}
+    assert {name for _, name in logged} == {"train/loss", "train/a", "train/b", "lr"}
 
 
 def test_every_step_is_seeded_by_seed_and_number_alone(dataset, tmp_path):
