@@ -17,7 +17,7 @@ from torch import nn
 from reid_lightning.errors import ReIDError
 from reid_lightning.models.ibn import apply_ibn
 from reid_lightning.models.osnet import OSNETS, build_osnet
-from reid_lightning.models.pretrained import MatchReport, load_pretrained
+from reid_lightning.models.pretrained import MatchReport, find_weights, load_matching
 from reid_lightning.models.published import TIMM, TORCHVISION, create_with_timm_weights
 from reid_lightning.models.torchvision_networks import PREFIX, build_torchvision, is_torchvision, torchvision_names
 
@@ -33,9 +33,10 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
     """The network `name`, from images (B, 3, H, W) to maps (B, C, H', W'), tokens (B, N, C) or vectors (B, C).
 
     `name`: timm's; "torchvision/<name>" for torchvision's network up to its last linear layer; or one of `OSNETS`. The
-    last two take neither `ibn` nor `last_stride` 1. `ibn`: "a", "b" or None (ResNets, ResNeXts and SE-ResNets only).
+    last two take neither `ibn` nor `last_stride` 1. `ibn`: "a", "b" or None, see `apply_ibn`; weights of a plain network
+    are loaded first, so that they are carried into the IBN network.
     `last_stride`: 2 leaves the network as it is; 1 keeps the resolution in the last stage of a ResNet, twice the map in
-    both directions. `pretrained`: "timm" or see `load_pretrained`; `weights_report` of the network then says what
+    both directions. `pretrained`: "timm" or see `find_weights`; `weights_report` of the network then says what
     matched, a `MatchReport`, and is None otherwise.
     Raises ReIDError for an unknown name (with close matches), an option that the network lacks, or missing weights.
     """
@@ -56,14 +57,19 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
             )
         backbone = build_osnet(name)
     else:
-        backbone = _timm_backbone(name, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
-    report: MatchReport | None
+        backbone = _timm_backbone(name, last_stride=last_stride, pretrained=pretrained)
+    weights = None if pretrained == TIMM else find_weights(pretrained, name=name, ibn=ibn)
+    if ibn is not None and (weights is None or weights.with_ibn) and pretrained != TIMM:
+        apply_ibn(backbone, ibn)
+    report: MatchReport | None = None
     if pretrained == TIMM:
         origin = f"{TIMM}/{name.split('.')[0]}.{backbone.pretrained_cfg['tag']}"
         report = MatchReport(source=TIMM, origin=origin, loaded=tuple(backbone.state_dict()))
         logger.info("%s", report)
-    else:
-        report = load_pretrained(backbone, pretrained, name=name, ibn=ibn)
+    elif weights is not None:
+        report = load_matching(backbone, weights.state, origin=weights.origin, source=weights.source)
+    if ibn is not None and report is not None and not (weights and weights.with_ibn):
+        apply_ibn(backbone, ibn)
     backbone.weights_report = report
     return backbone
 
@@ -104,7 +110,7 @@ def _check_as_it_is(name: str, which: str, *, ibn: str | None, last_stride: int)
         )
 
 
-def _timm_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: str | None) -> nn.Module:
+def _timm_backbone(name: str, *, last_stride: int, pretrained: str | None) -> nn.Module:
     if not timm.is_model(name):
         theirs = [PREFIX + name] if name in torchvision_names() else []
         close = theirs + difflib.get_close_matches(name, [*OSNETS, *timm.list_models()], n=5)
@@ -115,16 +121,9 @@ def _timm_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
             f"pretrained='torchvision' with backbone={name!r}, which is timm's; set model.pretrained=timm, or take "
             f"torchvision's network with model.backbone={PREFIX}<name>"
         )
-    if pretrained == TIMM and ibn is not None:
-        raise ReIDError(
-            f"pretrained='timm' with ibn={ibn!r}: timm has no IBN weights; set model.pretrained=ibn_net (the published "
-            "ones), model.pretrained=<file>, model.pretrained=null or model.ibn=null"
-        )
     backbone, arguments = _create(name)
     if pretrained == TIMM:
         backbone = create_with_timm_weights(name, backbone.pretrained_cfg, arguments)
-    if ibn is not None:
-        apply_ibn(backbone, ibn)
     if last_stride == 1:
         _keep_last_resolution(backbone, name)
     return backbone

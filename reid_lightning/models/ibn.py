@@ -1,18 +1,20 @@
-"""IBN-a and IBN-b for timm's ResNet family, made by replacing norm layers of the finished network.
+"""IBN-a and IBN-b for timm's convolutional networks, made by replacing norm layers of the finished network.
 
 Source: Pan et al., "Two at Once: Enhancing Learning and Generalization Capacities via IBN-Net", ECCV 2018. Parameter
-names are those of the published weights, so that they load by key.
+names of ResNets are those of the published weights, so that they load by key. Weights that a plain network has are
+carried over: affine parameters stay with their channels, and so do the statistics of those that keep batch norm.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.models.layers import ordered_layers
 
 IBN_VARIANTS = ("a", "b")
 
@@ -24,15 +26,32 @@ class IBN(nn.Module):
     apart. One fused pass over all channels, with its own backward, gains less than 3 % of a training step on a CPU.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        """Takes the place of `norm`, and of the activation that timm has put into some."""
         super().__init__()
-        half = channels // 2
-        self.IN = nn.InstanceNorm2d(half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - half)
+        half = norm.num_features // 2
+        self.IN = nn.InstanceNorm2d(half, eps=norm.eps, affine=True)
+        self.BN = nn.BatchNorm2d(norm.num_features - half, eps=norm.eps, momentum=norm.momentum)
+        self.act = getattr(norm, "act", nn.Identity())
+        carried = norm.state_dict()
+        self.IN.load_state_dict({key: carried[key][:half] for key in ("weight", "bias")})
+        self.BN.load_state_dict({key: value[half:] if value.ndim else value for key, value in carried.items()})
 
     def forward(self, maps: Tensor) -> Tensor:
         instance, batch = maps.split((self.IN.num_features, self.BN.num_features), dim=1)
-        return torch.cat((self.IN(instance), self.BN(batch)), dim=1)
+        return self.act(torch.cat((self.IN(instance), self.BN(batch)), dim=1))
+
+
+class InstanceNormAct(nn.InstanceNorm2d):
+    """Instance norm in the place of a batch norm, with its affine parameters and its activation."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, eps=norm.eps, affine=True)
+        self.act = getattr(norm, "act", nn.Identity())
+        self.load_state_dict({key: norm.state_dict()[key] for key in ("weight", "bias")})
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.act(super().forward(input))
 
 
 class _NormAfterAddition:
@@ -48,44 +67,94 @@ class _NormAfterAddition:
         return self.last_activation(self.IN(super().forward(maps)))  # type: ignore[misc]  # of the block that it is mixed into
 
 
-class BasicBlockIBNb(_NormAfterAddition, BasicBlock):
-    """timm's BasicBlock with `IN` after the addition."""
-
-
-class BottleneckIBNb(_NormAfterAddition, Bottleneck):
-    """timm's Bottleneck with `IN` after the addition."""
+@cache
+def _with_norm_after_addition(kind: type[nn.Module]) -> type[nn.Module]:
+    return type(f"{kind.__name__}IBNb", (_NormAfterAddition, kind), {})
 
 
 def apply_ibn(backbone: nn.Module, variant: str) -> None:
-    """Makes an IBN network of a timm ResNet, in place; call it before weights are loaded.
+    """Makes an IBN network of a timm network with batch norms, in place, whatever weights it has.
 
-    `variant` "a": the first norm of every block of layer1 to layer3 becomes `IBN`. "b": the stem's norm becomes an
-    instance norm, and the last block of layer1 and of layer2 gets an instance norm `IN` after its addition.
-    Raises ReIDError for another variant and for a network that is no timm ResNet with batch norm.
+    `variant` "a": the first norm of every block becomes `IBN`, but for blocks with the smallest maps (a ResNet's
+    layer4). "b": the stem's norm becomes an instance norm, and the last block with maps of a quarter, and of an eighth,
+    of the picture gets an instance norm `IN` after its addition.
+    Raises ReIDError for another variant and for a network without such norms and blocks.
     """
     if variant not in IBN_VARIANTS:
         raise ReIDError(f"ibn={variant!r} is unknown; expected 'a', 'b' or null (no IBN)")
-    if not isinstance(backbone, ResNet) or not isinstance(backbone.bn1, nn.BatchNorm2d):
-        raise ReIDError(
-            f"ibn={variant!r} needs a ResNet with batch norm (resnet18, resnet50, resnext50_32x4d, seresnet50, ...), "
-            f"got {type(backbone).__name__}; set model.ibn=null for this backbone"
-        )
-    layer: Any
+    (_, stem), *blocks = _blocks(backbone)
     if variant == "a":
-        for layer in (backbone.layer1, backbone.layer2, backbone.layer3):
-            for block in layer:
-                block.bn1 = IBN(block.bn1.num_features)
+        for reduction, block in blocks:
+            if reduction < blocks[-1][0]:
+                _replace(backbone, _batch_norms(backbone, block)[0], IBN)
         return
-    backbone.bn1 = nn.InstanceNorm2d(backbone.bn1.num_features, affine=True)
-    for layer in (backbone.layer1, backbone.layer2):
-        _add_norm_after_addition(layer[-1])
+    _replace(backbone, _batch_norms(backbone, stem)[-1], InstanceNormAct)
+    for quarter_or_eighth in (4, 8):
+        _add_norm_after_addition(backbone, [block for reduction, block in blocks if reduction == quarter_or_eighth])
 
 
-def _add_norm_after_addition(block: nn.Module) -> None:
-    is_bottleneck = isinstance(block, Bottleneck)
-    norm, activation = ("bn3", "act3") if is_bottleneck else ("bn2", "act2")
-    block.IN = nn.InstanceNorm2d(getattr(block, norm).num_features, affine=True)
-    block.last_activation = getattr(block, activation)
-    setattr(block, activation, nn.Identity())
+def _blocks(backbone: Any) -> list[tuple[int, list[str]]]:
+    """The stem and the blocks: how many times smaller than the picture their maps are, and their parameters' names."""
+    info = getattr(backbone, "feature_info", None)
+    if not info or not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
+        raise ReIDError(
+            "ibn needs a convolutional timm network with batch norms (resnet50, seresnet50, tf_efficientnet_lite0, "
+            f"mobilenetv3_large_100, ...), got {type(backbone).__name__}; set model.ibn=null for this backbone"
+        )
+    ends = [(f"{each['module']}.", each["reduction"]) for each in info]
+    reached, blocks = 0, []
+    for names in ordered_layers(backbone):
+        here = [position for position, (end, _) in enumerate(ends) if any(name.startswith(end) for name in names)]
+        following = min(reached + 1, len(ends) - 1) if blocks else 0
+        blocks.append((ends[here[-1] if here else following][1], names))
+        reached = here[-1] if here else reached
+    return blocks
+
+
+def _batch_norms(backbone: nn.Module, names: list[str]) -> list[str]:
+    """Where the batch norms among these parameters are."""
+    places = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    found = [place for place in places if isinstance(backbone.get_submodule(place), nn.BatchNorm2d)]
+    if not found:
+        raise ReIDError(
+            f"ibn: a block of this {type(backbone).__name__} has no batch norm ({names[0]}); set model.ibn=null"
+        )
+    return found
+
+
+def _replace(backbone: nn.Module, place: str, kind: type[IBN] | type[InstanceNormAct]) -> None:
+    norm: Any = backbone.get_submodule(place)
+    backbone.set_submodule(place, kind(norm))
+
+
+def _add_norm_after_addition(backbone: nn.Module, stage: list[list[str]]) -> None:
+    """`stage`: parameters' names of its blocks. The last batch norm of each says mean and deviation of what the block
+    adds; the new norm starts with those of the sum, so that a trained network goes on with the numbers it knows."""
+    blocks: list[Any] = [backbone.get_submodule(_module_of(names)) for names in stage]
+    block = blocks[-1] if blocks else None
+    last = "bn3" if hasattr(block, "bn3") else "bn2"
+    norms = [getattr(block, last, None) for block in blocks]
+    if not blocks or not all(isinstance(norm, nn.BatchNorm2d) for norm in norms):
+        raise ReIDError(
+            f"ibn='b' needs blocks that end in an addition, as ResNets, MobileNets and EfficientNets have; got "
+            f"{type(block).__name__}; set model.ibn=a or null for this backbone"
+        )
+    block.IN = nn.InstanceNorm2d(norms[-1].num_features, affine=True)
+    block.last_activation = nn.Identity()
+    activation = f"act{last[-1]}"
+    if hasattr(block, activation):  # a ResNet's, after the addition; others end without one
+        block.last_activation = getattr(block, activation)
+        setattr(block, activation, nn.Identity())
+    scales = torch.stack([norm.weight.detach() for norm in norms])
+    if not torch.equal(scales, torch.ones_like(scales)):  # else random weights, for which 1 is what was published
+        block.IN.weight.data = torch.linalg.vector_norm(scales, dim=0)
+        block.IN.bias.data = sum(norm.bias.detach() for norm in norms)
     # timm's forward stays the single description of the block; a wrapper module would rename every weight in it.
-    block.__class__ = BottleneckIBNb if is_bottleneck else BasicBlockIBNb
+    block.__class__ = _with_norm_after_addition(type(block))
+
+
+def _module_of(names: list[str]) -> str:
+    """The module that all these parameters are in."""
+    parts = [name.split(".") for name in names]
+    common = [level[0] for level in zip(*parts, strict=False) if len(set(level)) == 1]
+    return ".".join(common[: min(len(name) for name in parts) - 1])

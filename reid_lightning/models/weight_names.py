@@ -32,10 +32,35 @@ _CLIP_CLASS_TOKEN = "class_embedding"
 _JIGSAW_BLOCK = "b1.0.norm1.weight"
 
 
-def translated(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` of a file under our names, with the prefix that they have there."""
+# EfficientNets as their first PyTorch port names them: blocks are counted through all stages, and the three (in the first
+# stage two) batch norms of a block from 0.
+_COUNTED_BLOCK = re.compile(r"_blocks\.(\d+)\.")
+_STAGE_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
+_EFFICIENTNET_STEM = "_conv_stem.weight"
+_EFFICIENTNET_ENDS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+_EFFICIENTNET_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_se_reduce": "se.conv_reduce",
+    "_se_expand": "se.conv_expand",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+_EFFICIENTNET_FIRST_BLOCK = _EFFICIENTNET_BLOCK | {"_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+
+
+def translated(tensors: Mapping[str, Tensor], wanted: Iterable[str] = ()) -> dict[str, Tensor]:
+    """`tensors` of a file under our names, with the prefix that they have there; `wanted` are the names of a backbone."""
     result: dict[str, Tensor] = {}
-    for key, value in _jigsaw(_clip(tensors)).items():
+    for key, value in _jigsaw(_clip(_efficientnet(tensors, wanted))).items():
         if value.ndim == 2 and (match := _SQUEEZE.fullmatch(key)):
             name = f"{match[1]}{1 if match[2] == '0' else 2}"
             result[f"{name}.weight"] = value[:, :, None, None]
@@ -56,6 +81,31 @@ def common_prefix(names: Iterable[str], wanted: Iterable[str]) -> str:
         starts = [0, *(match.end() for match in re.finditer(r"\.", name))]
         counts.update(name[:start] for start in starts if name[start:] in wanted)
     return counts.most_common(1)[0][0] if counts else ""
+
+
+def _efficientnet(tensors: Mapping[str, Tensor], wanted: Iterable[str]) -> Mapping[str, Tensor]:
+    """lukemelas' EfficientNet-PyTorch and its kind; `wanted` says how many blocks each stage of the network has."""
+    prefix = next((key.removesuffix(_EFFICIENTNET_STEM) for key in tensors if key.endswith(_EFFICIENTNET_STEM)), None)
+    if prefix is None:
+        return tensors
+    found = {(int(match[1]), int(match[2])) for key in wanted if (match := _STAGE_BLOCK.match(key))}
+    places = [f"blocks.{stage}.{block}" for stage, block in sorted(found)]
+    result = {}
+    for key, value in tensors.items():
+        name = key.removeprefix(prefix)
+        if (match := _COUNTED_BLOCK.match(name)) and int(match[1]) < len(places):
+            table = (
+                _EFFICIENTNET_BLOCK
+                if f"{prefix}{match[0]}_expand_conv.weight" in tensors
+                else _EFFICIENTNET_FIRST_BLOCK
+            )
+            part, _, rest = name.removeprefix(match[0]).partition(".")
+            name = f"{places[int(match[1])]}.{table.get(part, part)}.{rest}"
+        else:
+            part, _, rest = name.partition(".")
+            name = f"{_EFFICIENTNET_ENDS.get(part, part)}.{rest}"
+        result[prefix + name] = value
+    return result
 
 
 def _clip(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
