@@ -69,7 +69,7 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
     elif weights is not None:
         report = load_matching(backbone, weights.state, origin=weights.origin, source=weights.source)
     if ibn is not None and report is not None and not (weights and weights.with_ibn):
-        apply_ibn(backbone, ibn)
+        apply_ibn(backbone, ibn, trained=True)
     backbone.weights_report = report
     return backbone
 

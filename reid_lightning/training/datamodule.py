@@ -18,7 +18,7 @@ from reid_lightning.data.batches.sampler import KeyedBatchSampler, PKBatchSample
 from reid_lightning.data.images.cache import PictureCache
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.readers.validation import Validation, divide
-from reid_lightning.data.records import VehicleDataset
+from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.lightning_internals import settings_of
 from reid_lightning.user_messages import NotNegative, Positive
@@ -156,9 +156,7 @@ class ReIDDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """The validation's queries first, then its gallery."""
-        evaluated = self.divided.validation.query + self.divided.validation.gallery
-        names = {target: self.numbering[target] for target in ("camera", "viewpoint")}  # what a network may be given
-        pictures = PictureDataset(evaluated, self.preprocessing.load, numbering=names)
+        pictures = self._plain(self.divided.validation.query + self.divided.validation.gallery)
         place = self._place()
         sampler: DistributedSampler[Batch] | None = None
         if place["world_size"] > 1:  # pads with duplicates, so that ranks run equally many steps; counted once later
@@ -166,6 +164,15 @@ class ReIDDataModule(pl.LightningDataModule):
                 pictures, num_replicas=place["world_size"], rank=place["rank"], shuffle=False, drop_last=False
             )
         return DataLoader(pictures, batch_size=self.eval_batch_size, sampler=sampler, **self._loader_options())
+
+    def plain_loader(self, images: Split) -> DataLoader[Batch]:
+        """Any pictures as they are, in their order, on one rank, without processes that stay."""
+        options = self._loader_options() | {"persistent_workers": False}
+        return DataLoader(self._plain(images), batch_size=self.eval_batch_size, **options)
+
+    def _plain(self, images: Split) -> PictureDataset:
+        names = {target: self.numbering[target] for target in ("camera", "viewpoint")}  # what a network may be given
+        return PictureDataset(images, self.preprocessing.load, numbering=names)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Pictures uint8 (B, H, W, 3) on the device -> float32 (B, 3, H, W), normalised, channels last."""

@@ -7,6 +7,7 @@ import copy
 import pytest
 import timm
 import torch
+from torch import nn
 from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
@@ -85,7 +86,7 @@ def test_keys_and_shapes_are_those_of_the_published_weights(name: str, variant: 
 def test_ibn_normalises_each_picture_in_the_first_half_and_the_batch_in_the_second() -> None:
     torch.manual_seed(0)
     maps = torch.randn(3, 6, 4, 5) * 2 + torch.arange(3)[:, None, None, None]
-    layer = IBN(6).train()
+    layer = IBN(nn.BatchNorm2d(6)).train()
     result = layer(maps)
     for picture in range(3):
         for channel in range(3):
@@ -98,14 +99,51 @@ def test_ibn_normalises_each_picture_in_the_first_half_and_the_batch_in_the_seco
         torch.testing.assert_close(result[:, channel], expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_one_pass_over_all_channels_equals_the_two_norms(mode: bool) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(7, eps=1e-3)
+    for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+        value.data.uniform_(0.5, 2.0)
+    once = IBN(norm).double().train(mode)
+    twice = copy.deepcopy(once)
+    maps = torch.randn(4, 7, 5, 6, dtype=torch.double) * 3 + 2
+    inputs = [maps.clone().requires_grad_() for _ in range(2)]
+    results = [once(inputs[0]), twice._in_two_halves(inputs[1])]
+    for result in results:
+        (result.sin() * torch.arange(7.0)[:, None, None]).sum().backward()
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad)
+    for one, two in zip(once.parameters(), twice.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+    for one, two in zip(once.buffers(), twice.buffers(), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    ("name", "of_a", "of_b"),
+    [("tf_efficientnet_lite0", 11, 2), ("mobilenetv3_small_050", 8, 2), ("regnety_002", 6, None)],
+)
+def test_other_networks_with_batch_norms(name: str, of_a: int, of_b: int | None) -> None:
+    for variant, count in (("a", of_a), ("b", of_b)):
+        if count is None:
+            with pytest.raises(ReIDError, match="blocks that end in an addition"):
+                build(name, variant)
+            continue
+        backbone = build(name, variant)
+        assert sum(key.endswith(".IN.weight") for key in backbone.state_dict()) == count
+        backbone(torch.rand(2, 3, 64, 64)).sum().backward()
+        assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
 def test_ibn_splits_an_odd_number_of_channels() -> None:
-    layer = IBN(5)
+    layer = IBN(nn.BatchNorm2d(5))
     assert (layer.IN.num_features, layer.BN.num_features) == (2, 3)
     assert layer(torch.rand(2, 5, 3, 3)).shape == (2, 5, 3, 3)
 
 
 def test_ibn_a_ignores_the_contrast_of_one_picture_in_its_first_half() -> None:
-    layer = IBN(4).eval()
+    layer = IBN(nn.BatchNorm2d(4)).eval()
     maps = torch.rand(1, 4, 6, 6) + 1.0
     torch.testing.assert_close(layer(maps * 7.0)[:, :2], layer(maps)[:, :2], atol=1e-3, rtol=1e-3)
 

@@ -58,22 +58,12 @@ def test_safetensors_load_and_the_counts_are_logged(
     assert "112 tensors loaded, 0 of the backbone missing, 1 in the file unused" in caplog.text
 
 
-def test_plain_weights_fill_what_an_ibn_network_shares_and_the_rest_is_reported(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    plain = timm.create_model("resnet18")
-    torch.save(plain.state_dict(), tmp_path / "plain.pth")
-    backbone = make(tmp_path / "plain.pth")
-    assert torch.equal(backbone.layer3[0].conv1.weight, plain.layer3[0].conv1.weight)
-    # Six blocks of two IN and four BN tensors, where the file has four each.
-    assert "76 tensors loaded, 36 of the backbone missing" in caplog.text
-    assert "24 in the file unused" in caplog.text
-    assert caplog.records[-1].levelno == logging.WARNING
-    report = backbone.weights_report
-    assert (report.source, report.origin) == ("file", str(tmp_path / "plain.pth"))
-    assert (len(report.loaded), len(report.missing), len(report.unused)) == (76, 36, 24)
-    assert "layer3.0.conv1.weight" in report.loaded and "layer1.0.bn1.IN.weight" in report.missing
-    assert "layer1.0.bn1.weight" in report.unused and report.classifier == ("fc.weight", "fc.bias")
+def test_what_is_missing_in_a_file_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = {key: value for key, value in timm.create_model("resnet18").state_dict().items() if "layer4.1" not in key}
+    torch.save(state, tmp_path / "plain.pth")
+    backbone = make(tmp_path / "plain.pth", ibn=None)
+    assert torch.equal(backbone.layer3[0].conv1.weight, state["layer3.0.conv1.weight"])
+    assert "90 tensors loaded, 10 of the backbone missing" in caplog.text
 
 
 def test_old_files_and_files_with_numpy_numbers_load(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
@@ -87,7 +77,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ReIDError, match=r"resnet26\.pth is for another network; shapes differ: layer1\.0\.conv1"):
         make(tmp_path / "resnet26.pth")
     torch.save({"blocks.0.weight": torch.rand(3)}, tmp_path / "vit.pth")
-    with pytest.raises(ReIDError, match=r"only 0 of the backbone's 112 tensors are in it .*blocks\.0\.weight"):
+    with pytest.raises(ReIDError, match=r"only 0 of the backbone's 100 tensors are in it .*blocks\.0\.weight"):
         make(tmp_path / "vit.pth")
 
 
@@ -113,7 +103,7 @@ def test_a_small_file_that_asks_for_much_is_refused(
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net' or null"
+        ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net', 'wheel' or null"
     ):
         make(tmp_path / "nowhere.pth")
     (tmp_path / "torn.pth").write_bytes(b"\x80\x02 torn")
@@ -187,10 +177,31 @@ def test_a_missing_network_says_what_was_tried_and_the_way_out(tmp_path: Path, m
 
 
 def test_weights_that_do_not_exist_are_refused_with_the_choice() -> None:
-    with pytest.raises(ReIDError, match=r"timm has no IBN weights; set model\.pretrained=ibn_net"):
-        make("timm")
     with pytest.raises(ReIDError, match=r"published weights for resnet101-a, .* not for 'resnet26' with ibn='a'"):
         make("ibn_net", name="resnet26")
+
+
+@pytest.mark.parametrize("variant", ["a", "b"])
+def test_weights_of_a_plain_network_are_carried_into_an_ibn_network(tmp_path: Path, variant: str) -> None:
+    torch.manual_seed(0)
+    plain = make(None, ibn=None)
+    for norm in plain.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                value.data.uniform_(0.5, 1.5)
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    ibn, theirs = make(tmp_path / "plain.pth", ibn=variant).state_dict(), plain.state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in ibn.items() if key in theirs)
+    if variant == "a":
+        for key in ("weight", "bias"):
+            both = torch.cat([ibn[f"layer2.1.bn1.{part}.{key}"] for part in ("IN", "BN")])
+            assert torch.equal(both, theirs[f"layer2.1.bn1.{key}"])
+        assert torch.equal(ibn["layer2.1.bn1.BN.running_var"], theirs["layer2.1.bn1.running_var"][64:])
+    else:  # the sum of what the blocks of the stage add, each with the mean and deviation of its last norm
+        last = [f"layer1.{block}.bn2" for block in (0, 1)]
+        expected = sum(theirs[f"{name}.weight"].square() for name in last).sqrt()
+        torch.testing.assert_close(ibn["layer1.1.IN.weight"], expected)
+        torch.testing.assert_close(ibn["layer1.1.IN.bias"], sum(theirs[f"{name}.bias"] for name in last))
 
 
 def make_torchvision(name: str, pretrained: str | Path | None) -> torch.nn.Module:
