@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 
 from reid_lightning.bundle.bundle import OPTS_NAME, load
 from reid_lightning.bundle.embedder import Backend, Embedder, ReIDEmbedder, usable_device
+from reid_lightning.bundle.starter import BETTER, STARTER, starter_bundle
 from reid_lightning.errors import ReIDError
 
 LATEST = "latest"
+_logger = logging.getLogger(__name__)
 
 
 def load_reid_model(
@@ -24,8 +27,8 @@ def load_reid_model(
     """Load a model for embedding. Needs neither a network nor the training configuration.
 
     Args:
-        opts_path: a bundle folder or its `opts.yaml`. None when `checkpoint_path` is a training checkpoint, which
-            brings its own options.
+        opts_path: a bundle folder or its `opts.yaml`, or "starter", see `starter_bundle`. None when `checkpoint_path`
+            is a training checkpoint, which brings its own options.
         checkpoint_path: the bundle's `model.safetensors` or a training checkpoint (`.ckpt`). None: the weights beside
             `opts_path`.
         device: where to embed ("cpu", "cuda", "cuda:1", "mps").
@@ -38,6 +41,8 @@ def load_reid_model(
         ReIDError: a file is missing, damaged, or of another architecture; the device does not exist.
     """
     opts = None if opts_path is None else Path(opts_path)
+    if opts_path == STARTER:
+        opts = starter_bundle()
     checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
     if backend == "torch":
         if threads is not None:
@@ -59,11 +64,13 @@ def load_reid_model(
 
 
 def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
-    """The folder of a bundle; `latest` is the newest one below `runs`.
+    """The folder of a bundle; `latest` is the newest one below `runs`, or the starter where nothing was trained yet.
 
     Raises:
         ReIDError: there is none.
     """
+    if str(bundle) == STARTER:
+        return starter_bundle()
     if str(bundle) != LATEST:
         folder = Path(bundle)
         if not (folder / OPTS_NAME).is_file():
@@ -71,10 +78,8 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
         return folder
     found = [path.parent for path in Path(runs).glob(f"train/*/bundle/{OPTS_NAME}")]
     if not found:
-        raise ReIDError(
-            f"there is no model yet: no bundle below {Path(runs) / 'train'}. Train one (make train, some minutes with "
-            "the drawn fleet), or name a bundle's folder: bundle=<folder>."
-        )
+        _logger.warning("no bundle below %s: this is the starter. %s", Path(runs) / "train", BETTER)
+        return starter_bundle()
     return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)
 
 

@@ -116,6 +116,14 @@ _ALL = (
         sweeps=True,
     ),
     Command(
+        "adapt",
+        "Move a model to your own pictures, without labels.",
+        "adapt:adapt",
+        "adapt",
+        ("source=my_crops bundle=starter", "gallery=data/gallery"),
+        ("source", "gallery", "bundle", "share", "most", "device"),
+    ),
+    Command(
         "register",
         "Find the vehicles of pictures or a video, and keep them in a gallery.",
         "register:register",

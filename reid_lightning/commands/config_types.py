@@ -122,6 +122,15 @@ class _Evaluate(_Running):
     store_threshold: bool
 
 
+class _Adapt(_Running):
+    bundle: Folder
+    source: Folder | None
+    gallery: GalleryFolder | None
+    share: Share
+    most: Positive
+    device: Device
+
+
 class _Export(_Running):
     checkpoint: File | list[File]
     formats: list[Literal["safetensors", "onnx", "pt2"]]
@@ -251,6 +260,7 @@ _DECLARED: Mapping[str, type] = {
     "app": _App,
     "evaluate": _Evaluate,
     "export": _Export,
+    "adapt": _Adapt,
     "train": _Train,
     "dashboard": _Dashboard,
     "data report": _Report,

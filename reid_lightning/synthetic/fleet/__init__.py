@@ -23,7 +23,7 @@ __all__ = ["FleetPlan", "FleetSpec", "PlannedTrack", "draw_fleet", "fleet_spec",
 def read_synthetic(
     *,
     root: Path | str,
-    size: Literal["tiny", "small", "veri"] = "small",
+    size: Literal["tiny", "starter", "small", "veri"] = "small",
     seed: int = 0,
     workers: int | None = None,
     on_bad_image: Literal["error", "skip"] = "error",
@@ -32,7 +32,8 @@ def read_synthetic(
 
     Args:
         root: where fleets are kept, one folder for each size and seed.
-        size: "tiny" (158 pictures, for tests), "small" (4,080) or "veri" (49,357, VeRi-776's own counts).
+        size: "tiny" (158 pictures, for tests), "starter" (542, for the starter bundle), "small" (4,080) or "veri"
+            (49,357, VeRi-776's own counts).
         seed: another seed is another fleet; the same one gives the same bytes.
         workers: processes to draw with; by default one per core.
         on_bad_image: what to do about unreadable pictures, see `reid_lightning.data.images.reading.check_images`.

@@ -78,11 +78,12 @@ def fleet_spec(size: str, *, seed: int = 0) -> FleetSpec:
     """The spec of a named size.
 
     Args:
-        size: "tiny" (tests), "small" (the default job) or "veri" (VeRi-776's own counts).
+        size: "tiny" (tests), "starter" (what the starter bundle is made of), "small" (the default job) or "veri"
+            (VeRi-776's own counts).
         seed: any integer >= 0; another seed is another fleet.
 
     Raises:
-        ReIDError: `size` is none of the three.
+        ReIDError: `size` is none of them.
     """
     if size not in _SIZES:
         raise ReIDError(f"The drawn fleet has no size {size!r}; expected one of {', '.join(_SIZES)}.")
@@ -100,6 +101,17 @@ _SIZES: dict[str, dict[str, Any]] = {
         "test_tracks": 20,
         "queries": 18,
         "long_side": (64, 110),
+    },
+    "starter": {
+        "train_identities": 40,
+        "test_identities": 6,
+        "cameras": 9,
+        "train_images": 480,
+        "train_pairs": 160,
+        "test_images": 62,
+        "test_tracks": 20,
+        "queries": 18,
+        "long_side": (80, 140),
     },
     "small": {
         "train_identities": 120,

@@ -34,7 +34,7 @@ class FreezeWarmUp(pl.Callback):
         model: Any = pl_module.model
         backbone, warming = model.backbone, trainer.current_epoch < self.epochs
         if backbone.training == warming:
-            backbone.train(not warming)
+            backbone.eval() if warming else model.train()
             keep_frozen_in_eval(model)
 
     def on_before_optimizer_step(
