@@ -56,7 +56,7 @@ class AppContext:
     def bundle(self) -> Path | None:
         """The model's folder, or None while there is none. ReIDError: the one that was named is no bundle."""
         try:
-            return find_bundle(self.settings.bundle)
+            return find_bundle(self.settings.bundle, or_starter=False)
         except ReIDError:
             if self.settings.bundle == "latest":
                 return None
@@ -64,7 +64,7 @@ class AppContext:
 
     def embedder(self) -> Embedder:
         """The model, loaded when it is first needed or has changed. ReIDError: there is none, or it is damaged."""
-        folder = find_bundle(self.settings.bundle)
+        folder = find_bundle(self.settings.bundle, or_starter=False)
         changed = (folder / OPTS_NAME).stat().st_mtime_ns
         device = best_device(self.settings.device, backend=self.settings.backend)
         return _embedder(str(folder.absolute()), changed, device, self.settings.backend)

@@ -63,7 +63,7 @@ def load_reid_model(
     return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
 
 
-def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
+def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bool = True) -> Path:
     """The folder of a bundle; `latest` is the newest one below `runs`, or the starter where nothing was trained yet.
 
     Raises:
@@ -77,9 +77,14 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs") -> Path:
             raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
         return folder
     found = [path.parent for path in Path(runs).glob(f"train/*/bundle/{OPTS_NAME}")]
-    if not found:
+    if not found and or_starter:
         _logger.warning("no bundle below %s: this is the starter. %s", Path(runs) / "train", BETTER)
         return starter_bundle()
+    if not found:
+        raise ReIDError(
+            f"there is no model yet: no bundle below {Path(runs) / 'train'}. Train one (make train, some minutes with "
+            "the drawn fleet), or name one: bundle=<folder>, or bundle=starter, which needs no training."
+        )
     return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -26,6 +26,7 @@ BETTER = (
 )
 _VERSION = 1  # raise it with every change of the embeddings: an old starter is then left alone
 _SIZE = 96
+_FLEET: Literal["starter", "tiny"] = "starter"
 # benchmarks/real_vehicles.py, 507 real vehicles, of which neither the weights nor the drawn ones knew anything.
 _MEASURED = "60 of 507 real vehicles, one picture on each of two cameras: rank-1 75.5 %, mAP 83.0 %"
 _CALIBRATION = Calibration(
@@ -85,7 +86,7 @@ def make_starter(folder: Path) -> Path:
         pretrained=WHEEL,
     ).eval()
     with tempfile.TemporaryDirectory() as drawn:
-        fleet = read_synthetic(root=drawn, size=STARTER)
+        fleet = read_synthetic(root=drawn, size=_FLEET)
 
         def features(images: Split) -> torch.Tensor:
             loaded = (torch.stack([preprocessing.load(image.path) for image in part]) for part in _parts(images))

@@ -162,7 +162,6 @@ def test_mistakes_of_register_are_told_in_one_message_and_leave_nothing(register
     two = f"source=[{clip},{still}]"
     assert "2 sources and start=2026" in error_of(register(two, "camera=north", "start=2026-01-01"))
     assert "not the folder of a bundle" in error_of(register(*given, f"bundle={tmp_path}"))
-    assert "there is no model yet" in error_of(register(*given, "bundle=latest"))
     assert "start is" in error_of(register(*given, "start=yesterday"))
     assert "detector.path" in error_of(register(*given, "detector=yolox", "detector.path=x.onnx", given=FAST[:1]))
     assert list(Gallery(tmp_path / "gallery").sightings()) == [] and not list(tmp_path.rglob("*.jpg"))

@@ -75,7 +75,7 @@ def test_a_started_reduction_centres_and_whitens_in_training_and_evaluation_alik
 @pytest.mark.parametrize("arguments", [{"embedding_dim": None}, {"neck": "none"}])
 def test_a_network_without_a_reduction_or_a_neck_cannot_start_there(arguments: dict[str, object]) -> None:
     model = small(**arguments)
-    with pytest.raises(ReIDError, match="model.embedding_dim"):
+    with pytest.raises(ReIDError, match=r"model\.embedding_dim"):
         start_reduction(model, scatter(_features(model)))
 
 

@@ -1,0 +1,102 @@
+"""The starter bundle, and what `reid adapt` makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from reid_lightning.bundle import starter
+from reid_lightning.bundle.bundle import read_options
+from reid_lightning.bundle.loading import find_bundle
+from reid_lightning.search import load_reid_model
+from reid_lightning.search.gallery import Gallery
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's cache with a starter in it, made of fewer drawn vehicles."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setattr(starter, "_FLEET", "tiny")
+        starter.starter_bundle()
+    return folder
+
+
+@pytest.fixture
+def cached(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setattr(starter, "make_starter", lambda folder: pytest.fail("it is there already"))
+    return cache
+
+
+def test_it_is_made_once_and_found_wherever_a_bundle_is_named(cached: Path, tmp_path: Path, caplog) -> None:
+    folder = cached / "reid_lightning/starter-1"
+    assert find_bundle("starter") == folder
+    with caplog.at_level("WARNING"):
+        assert find_bundle("latest", runs=tmp_path) == folder
+    assert "this is the starter" in caplog.text and "reid adapt" in caplog.text
+    model = load_reid_model("starter")
+    assert model.options.fingerprint == read_options(folder).fingerprint
+    assert model.threshold is not None and model.calibration.same_pairs == 507
+    card = (folder / "model_card.md").read_text()
+    assert "none: ImageNet weights" in card and "507 real vehicles" in card and "reid train data=folder" in card
+
+
+def test_its_embeddings_are_centred_on_drawn_vehicles_and_alike_for_mirror_images(
+    cached: Path, fleet_root: Path
+) -> None:
+    pictures = [Image.open(path) for path in sorted(fleet_root.rglob("image_train/*.jpg"))]
+    model = load_reid_model("starter")
+    embeddings = model.embed(pictures)
+    assert embeddings.shape == (96, 512)
+    assert embeddings.mean(dim=0).norm() < 0.1, "the fleet that it was made of"
+    mirrored = model.embed([picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for picture in pictures[:8]])
+    assert ((embeddings[:8] * mirrored).sum(dim=1) > 0.99).all()
+
+
+@pytest.mark.parametrize("given", ["source", "gallery"])
+def test_adapting_moves_a_bundle_to_pictures_without_labels(
+    cached: Path, fleet_root: Path, tmp_path: Path, run_command: Callable, given: str
+) -> None:
+    crops = sorted(fleet_root.rglob("image_test/*.jpg"))
+    source = crops[0].parent
+    if given == "gallery":
+        for number, crop in enumerate(crops):
+            folder = tmp_path / f"gallery/car-{number}"
+            folder.mkdir(parents=True)
+            (folder / crop.name).write_bytes(crop.read_bytes())
+        source = tmp_path / "gallery"
+        assert len(list(Gallery(source).sightings())) == len(crops)
+    finished = run_command("reid", "adapt", f"{given}={source}", "bundle=starter")
+    assert finished.returncode == 0, finished.stderr
+    folder = next((tmp_path / "runs/adapt").glob("*/bundle"))
+    options = read_options(folder)
+    assert options.data["before"] == read_options(cached / "reid_lightning/starter-1").fingerprint
+    assert str(len(crops)) in options.data["adaptation"] and not options.calibration
+    pictures = [Image.open(crop) for crop in crops]
+    before, after = (load_reid_model(bundle).embed(pictures) for bundle in ("starter", folder))
+    assert after.mean(dim=0).norm() < before.mean(dim=0).norm() / 2
+    assert not torch.allclose(before @ before.T, after @ after.T, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "expected one of source="),
+        (["source=nowhere"], "is no folder"),
+        (["source=.", "gallery=."], "expected one of source="),
+        (["source=."], "holds 0 pictures"),
+        (["source=.", "share=2"], "share"),
+    ],
+)
+def test_what_cannot_be_adapted_to_is_said(
+    cached: Path, run_command: Callable, tmp_path: Path, words: list[str], message: str
+) -> None:
+    finished = run_command("reid", "adapt", "bundle=starter", *words)
+    assert finished.returncode != 0 and message in finished.stderr
+    assert not list(tmp_path.rglob("opts.yaml"))
