@@ -54,7 +54,8 @@ class VehicleDataset:
 
     `gallery_draws`, where the protocol is a mean over random galleries (VehicleID), holds for each of them the 0-based
     rows of `(*query, *gallery)` that are its gallery; the other rows are its queries. The first are `gallery` itself.
-    `parts` are the data sets that this one joins for training, each evaluated on its own.
+    `parts` are the data sets that this one joins for training, each evaluated on its own. `drawn`: no camera took these
+    pictures.
     """
 
     name: str
@@ -68,3 +69,4 @@ class VehicleDataset:
     parts: tuple[VehicleDataset, ...] = ()
     passed_over: tuple[PassedOver, ...] = ()
     validation: Split = ()
+    drawn: bool = False

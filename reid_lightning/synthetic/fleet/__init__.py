@@ -45,4 +45,4 @@ def read_synthetic(
 
     folder = draw_fleet(root, fleet_spec(size, seed=seed), workers=workers)
     dataset = read_veri(root=folder, on_bad_image=on_bad_image)
-    return dataclasses.replace(dataset, name=f"drawn fleet ({size}, seed {seed})")
+    return dataclasses.replace(dataset, name=f"drawn fleet ({size}, seed {seed})", drawn=True)
