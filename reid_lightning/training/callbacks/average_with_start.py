@@ -56,7 +56,11 @@ class AverageWithStart(pl.Callback):
             averaged.model,
             averaged.options.preprocessing,
             metrics={},
-            data={**described, "epoch": epoch, "weights": "the mean of the best epoch's and those before the first step"},
+            data={
+                **described,
+                "epoch": epoch,
+                "weights": "the mean of the best epoch's and those before the first step",
+            },
         )
 
     def _acts(self, trainer: pl.Trainer, model: Any) -> bool:
