@@ -88,6 +88,11 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bo
     return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)
 
 
+def named_model(path: str | Path) -> Path:
+    """The path of a bundle or a checkpoint as it is, or of the starter by its name."""
+    return starter_bundle() if str(path) == STARTER else Path(path)
+
+
 def best_device(name: str, *, backend: str = "torch") -> str:
     """`auto` is the GPU when there is one, else the CPU, where ONNX Runtime always runs; any other name is itself."""
     if name != "auto":

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle import bundle, exporters
+from reid_lightning.bundle.loading import named_model
 from reid_lightning.commands.entry_point import save_config
 from reid_lightning.drawing.tables import print_logged, print_written
 from reid_lightning.training.average_checkpoints import average_checkpoints
@@ -20,7 +21,7 @@ def export(cfg: DictConfig) -> None:
     console = Console()
     exporters.check_formats(cfg.formats)
     paths = [cfg.checkpoint] if isinstance(cfg.checkpoint, str) else list(cfg.checkpoint)
-    loaded = average_checkpoints(paths)
+    loaded = average_checkpoints([named_model(path) for path in paths])
     options, model = loaded.options, loaded.model
     check_writable(run_dir, needed_bytes=(1 + len(cfg.formats)) * loaded.weight_bytes)
     save_config(cfg, run_dir)

@@ -1,14 +1,12 @@
-"""The work behind the demo button: draw two cameras' traffic, train the default model, register the first camera.
+"""The work behind the demo button: draw two cameras' traffic, make the starter a model here, register the first camera.
 
-Drawing and training are the commands of the command line, each in a process of its own, so they can be stopped and a
-fault in one of them ends no server. The run lies aside until its training is over: `bundle=latest` never finds a
-half-trained model.
+Drawing and exporting are the commands of the command line, each in a process of its own, so they can be stopped and a
+fault in one of them ends no server. The run lies aside until it is whole: `bundle=latest` never finds half a model.
 """
 
 from __future__ import annotations
 
 import atexit
-import csv
 import os
 import shutil
 import signal
@@ -20,7 +18,6 @@ from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job
@@ -35,7 +32,7 @@ from reid_lightning.synthetic.traffic import CAMERAS, TrafficSpec
 PROJECT = Path(__file__).resolve().parents[3]
 REID = ("-m", "reid_lightning.commands")
 _ASIDE = "demo"  # below the runs, but not below runs/train
-_DRAWN, _TRAINED, _ALL = 20, 85, 100  # how much of the whole is done after each piece, from the time they take
+_DRAWN, _MODEL, _ALL = 50, 70, 100  # how much of the whole is done after each piece, from the time they take
 _LOOK_EVERY, _PATIENCE = 0.25, 5.0  # seconds
 
 
@@ -45,15 +42,13 @@ class DemoPlan:
 
     Args:
         traffic: what is drawn for the two cameras.
-        training: the settings of the training.
-        train: the command that trains, with these.
+        model: the command that leaves a bundle in its run folder.
         data: where drawn traffic is kept.
         runs: where runs are kept.
     """
 
     traffic: TrafficSpec = field(default_factory=TrafficSpec)
-    training: tuple[str, ...] = ()
-    train: tuple[str, ...] = (*REID, "train")
+    model: tuple[str, ...] = (*REID, "export", "checkpoint=starter", "formats=[safetensors]")
     data: Path = Path("data/synthetic")
     runs: Path = Path("runs")
 
@@ -89,7 +84,7 @@ def make_demo(context: AppContext, plan: DemoPlan) -> Callable[[Job], Demo]:
 def _make(job: Job, context: AppContext, plan: DemoPlan) -> Demo:
     name = f"demo-{datetime.now():%Y-%m-%d_%H-%M-%S}"
     aside = plan.runs / _ASIDE
-    shutil.rmtree(aside, ignore_errors=True)  # of a server that was killed, or of a training that failed
+    shutil.rmtree(aside, ignore_errors=True)  # of a server that was killed, or of a demo that failed
     aside.mkdir()
     first, second = (plan.data / plan.traffic.folder_name / f"{camera}.mp4" for camera in CAMERAS)
     job.step(done=0, total=_ALL, note="drawing what two cameras saw")
@@ -97,12 +92,9 @@ def _make(job: Job, context: AppContext, plan: DemoPlan) -> Demo:
     run = aside / name
     run.mkdir()
 
-    def look() -> None:
-        share, note = training_progress(run)
-        job.step(done=round(_DRAWN + share * (_TRAINED - _DRAWN)), note=note)
-
-    command = [sys.executable, *plan.train, *plan.training, f"hydra.run.dir={run}"]
-    run_child(command, log=run / "output.log", look=look)
+    job.step(done=_DRAWN, note="preparing the model")
+    command = [sys.executable, *plan.model, f"hydra.run.dir={run}"]
+    run_child(command, log=run / "output.log", look=lambda: job.step(done=_DRAWN))
     try:
         vehicles = _register(job, context, first, bundle=run / "bundle")
     finally:
@@ -125,7 +117,7 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
     if next(iter(context.gallery.sightings()), None) is not None:
         return None
     settings, found = context.settings, set[str]()
-    job.step(done=_TRAINED, note="registering the first camera's vehicles")
+    job.step(done=_MODEL, note="registering the first camera's vehicles")
     device = best_device(settings.device, backend="torch")
     embedder = load_reid_model(bundle, device=device)
     with (
@@ -136,30 +128,11 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
         def on_step(step: Step) -> None:
             share = 0.0 if not source.length else min(1.0, step.frame.number / source.length)
             note = f"registering the first camera's vehicles, {count(len(found), 'vehicle')} so far"
-            job.step(done=round(_TRAINED + share * (_ALL - _TRAINED)), note=note)
+            job.step(done=round(_MODEL + share * (_ALL - _MODEL)), note=note)
 
         for one in registrar.register(source, camera=CAMERAS[0], on_step=on_step):
             found.add(one.sighting.vehicle)
     return len(found)
-
-
-def training_progress(run: Path) -> tuple[float, str]:
-    """How much of a run of train.py is done, from 0 to 1, and that in words, read from what it has written so far."""
-    try:
-        epochs = int(OmegaConf.load(run / "config.yaml").trainer.max_epochs)
-    except (OSError, AttributeError):
-        return 0.0, "starting the training"
-    try:
-        with (run / "logs/metrics.csv").open(encoding="utf-8", newline="") as file:
-            scores = [row["val/mAP"] for row in csv.DictReader(file) if row.get("val/mAP")]
-    except OSError:
-        return 0.0, "drawing the vehicles to learn from"
-    if not scores:
-        return 0.0, f"training, epoch 1 of {epochs}"
-    done = len(scores)
-    if done >= epochs:
-        return 1.0, "judging the trained model"
-    return done / epochs, f"training, epoch {done + 1} of {epochs}, mAP {float(scores[-1]):.2f} so far"
 
 
 def run_child(command: Sequence[str], *, log: Path, look: Callable[[], None]) -> None:

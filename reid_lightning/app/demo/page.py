@@ -35,10 +35,11 @@ def show_demo(context: AppContext, *, plan: DemoPlan | None = None) -> None:
         '1. You have one: start the application with its folder, `make app ARGS="bundle=<folder>"` or '
         "`streamlit run reid_lightning/app/main.py -- bundle=<folder>`.\n"
         "2. Train one: `make train`, with `ARGS` for pictures of your own. When it has ended, load this page again.\n"
-        "3. Make the demo: a fleet is drawn, a small model learns from it, and the vehicles that one drawn camera saw "
-        "are registered, for you to search in what a second camera saw. Nothing is downloaded."
+        "3. Make the demo: traffic is drawn, the starter, a model that needs no training, registers the vehicles that "
+        "one drawn camera saw, and you search in what a second camera saw. The starter works on real vehicles, too; one "
+        "that was trained on your own is better. Nothing is downloaded."
     )
-    if st.button("Make the demo (about ten minutes)", type="primary", icon=":material/play_circle:"):
+    if st.button("Make the demo (about a minute)", type="primary", icon=":material/play_circle:"):
         st.session_state[KEY] = Job("Making the demo", make_demo(context, plan or DemoPlan()))
         st.rerun()
 
@@ -55,12 +56,11 @@ def show_demo_result() -> None:
             done = f"Before the first camera {count(made.vehicles, 'vehicle was', 'vehicles were')} registered."
         st.success(
             f"The demo is ready. {done} To find them again, search in the clip of camera {plain(made.camera)}, "
-            f"with the {LEAST_SCORE.lower()} at {MIN_SCORE:.2f}: a model trained for minutes finds little at its own "
-            "threshold.",
+            f"with the {LEAST_SCORE.lower()} at {MIN_SCORE:.2f}.",
             icon=":material/check:",
         )
         st.code(str(made.clip.absolute()), language=None)
-    elif current.state == "failed":  # after its training
+    elif current.state == "failed":  # after its model was ready
         show_error(f"The demo's model is ready, but its vehicles could not be registered: {current.error}")
     else:
         st.info("The demo was stopped; its model is ready.", icon=":material/stop_circle:")
@@ -75,7 +75,7 @@ def _show_job() -> None:
     if current is None or current.state in ("failed", "cancelled"):
         st.rerun()
     if current.running:
-        st.write("Drawing, training and registering: this tab has to stay open, the others may be used.")
+        st.write("Drawing and registering: this tab has to stay open, the others may be used.")
         progress_bar(current, KEY)
         return
     show_demo_result()
