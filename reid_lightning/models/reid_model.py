@@ -50,7 +50,7 @@ class ReIDModel(nn.Module):
             `cameras: true` or `viewpoints: true` the names must follow, by `name_sides`, before the network is trained.
         mixstyle: None, or `MixStyle`'s arguments, for networks that give maps; acts in training only.
         frozen_statistics: whether the backbone's batch norms keep the statistics of `pretrained` in training, so that a
-            network which sees drawn or few pictures does not forget what real ones look like.
+            network which sees drawn or few pictures does not forget what real ones look like. Random weights have none.
         gradient_checkpointing: trades computing for memory in training, see `checkpoint_gradients`.
 
     The last three and `pretrained` are about training: they are no part of `architecture` and add no weights. Random
@@ -88,9 +88,7 @@ class ReIDModel(nn.Module):
             "embedding_dim": embedding_dim,
         }
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
-        if frozen_statistics and pretrained is None:
-            raise ReIDError("frozen_statistics=true keeps statistics of pretrained weights, and pretrained is null")
-        self._frozen_statistics = frozen_statistics
+        self._frozen_statistics = frozen_statistics and pretrained is not None
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
         self.levels = None if levels is None else list(levels)
         if self.levels is None:

