@@ -16,6 +16,7 @@ for _message in (
     r"Checkpoint directory .* exists and is not empty",  # a run that goes on
     r".*does not have many workers",  # loader.num_workers is a choice
     r"It is recommended to use `self\.log\(.*sync_dist=True",  # each rank computes the figures of all of them
+    r"Found \d+ module\(s\) in eval mode",  # frozen statistics and frozen layers are choices
     r"The number of training batches \(\d+\) is smaller than the logging interval",  # each epoch has its line
 ):
     warnings.filterwarnings("ignore", message=_message)

@@ -44,6 +44,8 @@ LASTING = (
     "logger=wandb",
     "loss=circle model=resnet50",
     "callbacks=[ema",
+    "protocol=image_to_track",
+    "protocol.metric=rscr",
 )
 ELSEWHERE = {
     "streamlit run": "tests/app/test_browser.py starts it",

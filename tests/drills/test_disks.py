@@ -10,6 +10,7 @@ from benchmarks.drills.commands import Ended, failed_clearly, said_by
 from reid_lightning.atomic import save_picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export", "sharding"])
 def test_a_disk_that_takes_no_more_is_one_message_and_nothing_half_written(jobs, whole, tmp_path, name):
     case = full_disk.drill(jobs[name], tmp_path / name, whole=whole(name)[0], share=0.3)
@@ -54,6 +55,7 @@ def test_a_folder_that_cannot_be_written_is_one_message(jobs, tmp_path, name):
     assert case.wrong == (), case.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["export", "sharding"])
 def test_results_in_a_folder_that_cannot_be_written_stay_as_they_are(jobs, whole, tmp_path, name):
     case = read_only.drill(jobs[name], tmp_path / name, results_of=whole(name)[0])

@@ -20,6 +20,7 @@ def killed_at(name, jobs, whole, folder, *shares):
     return drill(jobs[name], folder / name, whole_run=undisturbed, whole=place, kills=kills)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shares"),
     [
@@ -36,6 +37,7 @@ def test_a_killed_command_given_again_ends_as_if_it_had_not_been_killed(jobs, wh
     assert (one.half_written, one.wrong) == ((), ())
 
 
+@pytest.mark.slow
 def test_a_training_killed_after_its_last_epoch_still_exports_and_evaluates(jobs, whole, tmp_path):
     """The same command finds all epochs trained."""
     place, undisturbed = whole("training")
@@ -52,6 +54,7 @@ def test_a_training_killed_after_its_last_epoch_still_exports_and_evaluates(jobs
     assert jobs["training"].differences(folder, place) == []
 
 
+@pytest.mark.slow
 def test_an_older_bundle_is_there_until_the_new_one_is(jobs, whole, tmp_path):
     """Exporting once more into the same folder, killed before each change: there is a whole bundle at every moment."""
     place, undisturbed = whole("export")
@@ -64,6 +67,7 @@ def test_an_older_bundle_is_there_until_the_new_one_is(jobs, whole, tmp_path):
     assert not [name for name in leftovers(folder) if ".bundle" in name]
 
 
+@pytest.mark.slow
 def test_drawing_processes_do_not_outlive_the_command_that_was_killed(jobs, whole, tmp_path):
     place, undisturbed = whole("drawing")
     kills = [Kill(seconds=0.6 * undisturbed.seconds)]

@@ -35,12 +35,14 @@ def test_ranks_that_the_trainer_started_itself_do_not_hang(prepared, tmp_path, k
     assert case.wrong == (), case.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["search", pytest.param("registration", marks=pytest.mark.slow)])
 def test_a_clock_that_jumps_changes_nothing(jobs, whole, tmp_path, name):
     case = clock_jump.drill(jobs[name], tmp_path / name, whole=whole(name)[0])
     assert case.wrong == (), case.said
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_is_the_one_with_the_most_steps_whatever_its_time(jobs, whole, tmp_path):
     place, undisturbed = whole("training")
     change = undisturbed.changes * 3 // 4
