@@ -5,7 +5,7 @@ import re
 import torch
 from PIL import Image
 
-from reid_lightning.bundle import bundle
+from reid_lightning.bundle import bundle, starter
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.ranking.files import read_embeddings
 
@@ -17,6 +17,8 @@ def blocks(project):
 
 def test_every_python_block_runs(project, small_model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(starter, "_FLEET", "tiny")
     bundle.save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
     for name in ("a", "b", "c"):
         Image.new("RGB", (40, 30), "red").save(f"car_{name}.jpg")
