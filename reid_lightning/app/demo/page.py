@@ -36,8 +36,8 @@ def show_demo(context: AppContext, *, plan: DemoPlan | None = None) -> None:
         "`streamlit run reid_lightning/app/main.py -- bundle=<folder>`.\n"
         "2. Train one: `make train`, with `ARGS` for pictures of your own. When it has ended, load this page again.\n"
         "3. Make the demo: traffic is drawn, the starter, a model that needs no training, registers the vehicles that "
-        "one drawn camera saw, and you search in what a second camera saw. The starter works on real vehicles, too; one "
-        "that was trained on your own is better. Nothing is downloaded."
+        "one drawn camera saw, and you search in what a second camera saw. The starter works on real vehicles, too; "
+        "one that was trained on your own is better. Nothing is downloaded."
     )
     if st.button("Make the demo (about a minute)", type="primary", icon=":material/play_circle:"):
         st.session_state[KEY] = Job("Making the demo", make_demo(context, plan or DemoPlan()))
