@@ -61,13 +61,13 @@ def written(
         added: choices of groups that no defaults list has, such as `+model=resnet18` of evaluate.
     """
     given, added = dict(chosen), added or {}
-    for _ in range(3):  # a file that is chosen may choose for others, once for each depth
+    for _ in range(4):  # a file that is chosen may choose for others, and one that no longer is chooses for nobody
         reading = _Reading(folders, given)
         reading.follow(config, group="", package="")
-        more = {group: choice for group, choice in reading.overrides.items() if group not in given}
-        if not more:
+        now = {**reading.overrides, **chosen}
+        if now == given:
             break
-        given |= more
+        given = now
     for group in [one for one in added if one not in reading.written.choices and not one.startswith("hydra/")]:
         name, _, package = group.partition("@")
         if any((folder / name).is_dir() for folder in folders):
