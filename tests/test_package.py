@@ -107,7 +107,7 @@ def test_the_pinned_environment_is_the_whole_of_what_is_declared():
 
 def test_all_is_every_extra_of_a_user_and_dev_is_everything():
     users = set(EXTRAS) - {"all", "dev", "docs"}
-    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus"}
+    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus", "weights"}
     assert Requirement(EXTRAS["all"][0]).extras == users
     assert set(asked_for(EXTRAS["dev"]) | CORE) == set(WHOLE)
 

@@ -63,7 +63,7 @@ def test_the_run_s_settings_hold_and_what_is_typed_changes_them(tmp_path):
     assert cfg.trainer.limit_train_batches == 2
     assert cfg.hydra.run.dir == str(run) and cfg.hydra.output_subdir is None
     [note] = notes
-    assert note.endswith("; changed: trainer.max_epochs=9 (was 6), optimizer.lr=0.02 (was 0.01)")
+    assert note.endswith("; changed: trainer.max_epochs=9 (was 4), optimizer.lr=0.02 (was 0.01)")
     again, _ = with_settings_of_run(line)
     repeated = again.composed(again.overrides)
     assert {key: repeated[key] for key in cfg if key not in ("hydra", "run_dir")} == {

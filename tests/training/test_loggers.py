@@ -172,7 +172,7 @@ def test_a_run_of_a_sweep_is_named_by_what_was_chosen_and_grouped_with_the_other
     config = merged([run["config"], *records(swept / "0", "config")])
     flat = {name: config[name] for name in ("loss", "model", "transforms", "data", "optimizer", "seed", "choice")}
     assert flat == {
-        "loss": "id_triplet", "model": "resnet18_ibn_a", "transforms": "light", "data": "synthetic",
+        "loss": "id_triplet", "model": "efficientnet_lite0", "transforms": "strong", "data": "synthetic",
         "optimizer": "adamw", "seed": 1, "choice": "loss=id_triplet module.layer_decay=0.5",
     }  # fmt: skip
     assert config["config"]["model"]["embedding_dim"] == 32
