@@ -12,7 +12,6 @@ from toy_run import fit, noise_pictures
 from reid_lightning.bundle.bundle import load
 from reid_lightning.errors import ReIDError
 from reid_lightning.training.callbacks.average_with_start import AverageWithStart
-from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from reid_lightning.training.callbacks.whitened_start import WhitenedStart
 
 
@@ -53,12 +52,11 @@ def test_a_whitened_start_centres_the_training_pictures_and_a_run_that_goes_on_k
 def test_half_of_the_way_back(dataset, tmp_path, when, drawn, goes_back):
     kept = Kept()
     back = AverageWithStart(tmp_path / "bundle", start=tmp_path / "start", when=when)
-    best = BestCheckpoint(tmp_path / "best", "best", "val/mAP", mode="max", enable_version_counter=False)
-    fit(tmp_path, dataclasses.replace(dataset, drawn=drawn), kept, best, back)
+    fit(tmp_path, dataclasses.replace(dataset, drawn=drawn), kept, back)
     assert (tmp_path / "bundle").exists() == goes_back, "random weights have nothing to go back to"
     if goes_back:
         averaged = load(tmp_path / "bundle", None)
-        trained = torch.load(tmp_path / "best/best.ckpt", weights_only=True)["state_dict"]
+        trained = torch.load(tmp_path / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
         for key, value in averaged.model.state_dict().items():
             if value.is_floating_point():
                 torch.testing.assert_close(value, (kept.weights[key] + trained[f"model.{key}"]) / 2)
