@@ -8,7 +8,7 @@ carried over: affine parameters stay with their channels, and so do the statisti
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class IBN(nn.Module):
 
     def _gains(self, maps: Tensor) -> bool:
         plain = type(self.BN) is nn.BatchNorm2d and self.BN.momentum is not None  # not one that sees other ranks
-        return maps.device.type == "cpu" and plain and maps.is_floating_point() and not torch.compiler.is_compiling()
+        exact = maps.dtype in (torch.float32, torch.float64)
+        return maps.device.type == "cpu" and plain and exact and not torch.compiler.is_compiling()
 
     def _in_two_halves(self, maps: Tensor) -> Tensor:
         instance, batch = maps.split((self.IN.num_features, self.BN.num_features), dim=1)
@@ -52,21 +53,22 @@ class IBN(nn.Module):
 
     def _in_one_pass(self, maps: Tensor) -> Tensor:
         weight, bias = torch.cat((self.IN.weight, self.BN.weight)), torch.cat((self.IN.bias, self.BN.bias))
-        settings = {"instance": self.IN.num_features, "eps": self.BN.eps}
-        if not self.BN.training:
-            known = self.BN.running_mean, self.BN.running_var
-            return norm_with_known_statistics(maps, weight, bias, *known, **settings)
-        normed, mean, variance = instance_batch_norm(maps, weight, bias, **settings)
+        instance, norm = self.IN.num_features, cast(Any, self.BN)
+        if not norm.training:
+            known = norm.running_mean, norm.running_var
+            return norm_with_known_statistics(maps, weight, bias, *known, instance=instance, eps=norm.eps)
+        normed, mean, variance = instance_batch_norm(maps, weight, bias, instance=instance, eps=norm.eps)
         self._follow(mean, variance, count=maps.numel() // maps.shape[1])
         return normed
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor, *, count: int) -> None:
         """The running statistics of the batch norm, as it keeps them itself."""
-        if self.BN.num_batches_tracked is not None:  # None: not to be counted now
-            self.BN.num_batches_tracked.add_(1)
-        self.BN.running_mean.lerp_(mean, self.BN.momentum)
-        self.BN.running_var.lerp_(variance * (count / max(1, count - 1)), self.BN.momentum)
+        norm: Any = self.BN
+        if norm.num_batches_tracked is not None:  # None: not to be counted now
+            norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / max(1, count - 1)), norm.momentum)
 
 
 class InstanceNormAct(nn.InstanceNorm2d):
@@ -130,7 +132,8 @@ def _blocks(backbone: Any) -> list[tuple[int, list[str]]]:
             f"mobilenetv3_large_100, ...), got {type(backbone).__name__}; set model.ibn=null for this backbone"
         )
     ends = [(f"{each['module']}.", each["reduction"]) for each in info]
-    reached, blocks = 0, []
+    reached = 0
+    blocks: list[tuple[int, list[str]]] = []
     for names in ordered_layers(backbone):
         here = [position for position, (end, _) in enumerate(ends) if any(name.startswith(end) for name in names)]
         following = min(reached + 1, len(ends) - 1) if blocks else 0
@@ -159,9 +162,9 @@ def _add_norm_after_addition(backbone: nn.Module, stage: list[list[str]], *, tra
     """`stage`: parameters' names of its blocks. The last batch norm of each says mean and deviation of what the block
     adds; in a `trained` network the new norm starts with those of the sum, so that it goes on with numbers it knows."""
     blocks: list[Any] = [backbone.get_submodule(_module_of(names)) for names in stage]
-    block = blocks[-1] if blocks else None
+    block: Any = blocks[-1] if blocks else None
     last = "bn3" if hasattr(block, "bn3") else "bn2"
-    norms = [getattr(block, last, None) for block in blocks]
+    norms: list[Any] = [getattr(block, last, None) for block in blocks]
     if not blocks or not all(isinstance(norm, nn.BatchNorm2d) for norm in norms):
         raise ReIDError(
             f"ibn='b' needs blocks that end in an addition, as ResNets, MobileNets and EfficientNets have; got "
@@ -178,7 +181,8 @@ def _add_norm_after_addition(backbone: nn.Module, stage: list[list[str]], *, tra
         block.IN.weight.data = torch.linalg.vector_norm(scales, dim=0)
         block.IN.bias.data = sum(norm.bias.detach() for norm in norms)
     # timm's forward stays the single description of the block; a wrapper module would rename every weight in it.
-    block.__class__ = _with_norm_after_addition(type(block))
+    kind: Any = type(block)
+    block.__class__ = _with_norm_after_addition(kind)
 
 
 def _module_of(names: list[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -105,9 +105,9 @@ def _affine(model: ReIDModel) -> tuple[Tensor, Tensor]:
     matrix = torch.eye(model.embedding_dim, dtype=torch.float64)
     if isinstance(model.reduction, nn.Linear):
         matrix = model.reduction.weight.double().cpu()
-    neck: Any = model.neck
-    if not isinstance(neck, nn.BatchNorm1d):
+    if not isinstance(model.neck, nn.BatchNorm1d):
         return matrix, torch.zeros(len(matrix), dtype=torch.float64)
+    neck = cast(Any, model.neck)
     scale = (neck.weight.double() * (neck.running_var.double() + neck.eps).rsqrt()).cpu()
     return scale[:, None] * matrix, neck.bias.double().cpu() - scale * neck.running_mean.double().cpu()
 

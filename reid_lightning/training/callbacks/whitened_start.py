@@ -35,7 +35,7 @@ class WhitenedStart(pl.Callback):
         model: Any = pl_module.model
         if trainer.ckpt_path is not None or not isinstance(model.reduction, torch.nn.Linear):
             return
-        found = None
+        found: Any = None
         if trainer.is_global_zero:
             datamodule = datamodule_of(trainer)
             images = _some(datamodule, self.pictures)
