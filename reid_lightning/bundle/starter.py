@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from reid_lightning.atomic import check_writable, locked
 from reid_lightning.bundle.bundle import OPTS_NAME, save_bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
+from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from reid_lightning.data.records import Split
 
 STARTER = "starter"
+MEASURED = "measured on real vehicles"
 BETTER = (
     "A starter knows no vehicle but drawn ones. `reid adapt source=<your crops>` moves it to your own crops, without "
     "labels; `reid train data=folder data.root=<your crops>` is better still."
@@ -28,7 +31,7 @@ _VERSION = 1  # raise it with every change of the embeddings: an old starter is 
 _SIZE = 96
 _FLEET: Literal["starter", "tiny"] = "starter"
 # benchmarks/real_vehicles.py, 507 real vehicles, of which neither the weights nor the drawn ones knew anything.
-_MEASURED = "60 of 507 real vehicles, one picture on each of two cameras: rank-1 75.5 %, mAP 83.0 %"
+_FIGURES = "60 of 507 real vehicles, one picture on each of two cameras: rank-1 75.5 %, mAP 83.0 %"
 _CALIBRATION = Calibration(
     threshold=0.6035,
     similarity=True,
@@ -54,7 +57,7 @@ def starter_folder() -> Path:
 
 
 def starter_bundle(folder: Path | None = None) -> Path:
-    """The folder of the starter, which is made there first, in seconds, if there is none.
+    """The folder of the starter, which is made there first, in half a minute, if there is none.
 
     EfficientNet-Lite0 with the ImageNet weights of an installed package and IBN-a, its later stages joined and reduced
     to directions in which drawn vehicles differ more than pictures of one do. Its figures and its threshold were
@@ -63,8 +66,18 @@ def starter_bundle(folder: Path | None = None) -> Path:
     """
     folder = folder or starter_folder()
     if not (folder / OPTS_NAME).is_file():
-        _logger.info("making the starter bundle in %s, once; it takes some seconds", folder)
-        make_starter(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            check_writable(folder.parent)
+        except OSError as error:
+            raise ReIDError(
+                f"the starter cannot be kept in {folder.parent} ({error.strerror}); name another folder for caches by "
+                "XDG_CACHE_HOME=<folder>"
+            ) from error
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if not (folder / OPTS_NAME).is_file():  # of two processes, the second takes what the first has made
+                _logger.info("making the starter bundle in %s, once; it takes about half a minute", folder)
+                make_starter(folder)
     return folder
 
 
@@ -100,7 +113,7 @@ def make_starter(folder: Path) -> Path:
         metrics={},
         data={
             "training": "none: ImageNet weights, a linear discriminant of drawn vehicles behind them",
-            "measured on real vehicles": _MEASURED,
+            MEASURED: _FIGURES,
             "better": BETTER,
         },
         calibration={f"{_CALIBRATION.protocol}, {_CALIBRATION.metric}": _CALIBRATION.as_dict()},

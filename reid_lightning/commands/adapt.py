@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import track
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.bundle.bundle import load, save_bundle
+from reid_lightning.bundle.bundle import VALIDATION_MAP, load, save_bundle
 from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.bundle.starter import MEASURED
 from reid_lightning.commands.entry_point import save_config
 from reid_lightning.data.images.files import find_pictures
 from reid_lightning.data.images.reading import load_image
@@ -24,6 +25,7 @@ from reid_lightning.search.gallery.reader import GalleryReader
 
 _BATCH = 64
 _FEW = 100
+_OF_BEFORE = ("adaptation", "better", MEASURED, VALIDATION_MAP)
 
 
 def adapt(cfg: DictConfig) -> None:
@@ -41,10 +43,12 @@ def adapt(cfg: DictConfig) -> None:
         unreadable += len(part) - len(pictures)
         embeddings.append(embedder.embed(pictures, normalize=False))
     embedded = torch.cat(embeddings)
+    if len(embedded) < 2:
+        raise ReIDError(f"{unreadable:,} of {len(paths):,} pictures cannot be read; expected two that can.")
     model = adapted(source.model.cpu(), embedded, share=cfg.share)
     options = source.options
     adaptation = f"moved to {len(embedded):,} pictures without labels, share {cfg.share:g}"
-    history = {key: value for key, value in options.data.items() if key != "adaptation"}
+    history = {key: value for key, value in options.data.items() if key not in _OF_BEFORE}
     folder = save_bundle(
         run_dir / "bundle",
         model,
@@ -55,7 +59,7 @@ def adapt(cfg: DictConfig) -> None:
     left_out = f", {unreadable:,} unreadable ones left out" if unreadable else ""
     console.print(f"{len(embedded):,} pictures{left_out}: a new model, {source.options.fingerprint} before.")
     if len(embedded) < _FEW:
-        console.print(f"Fewer than {_FEW} pictures help a little; some hundred of all cameras are better.")
+        console.print(f"Fewer than {_FEW} pictures say little of a place; some hundred of all cameras are better.")
     console.print(
         "Its figures and its threshold are others now: evaluate it where you have labels "
         "(store_threshold=true), and give a gallery its vectors again: reid gallery rebuild bundle=<bundle>.",
@@ -77,9 +81,9 @@ def _pictures(cfg: DictConfig) -> list[Path]:
         reader = GalleryReader(cfg.gallery)
         found: Iterator[Path] = (path for one in reader.sightings() for path in reader.crop_paths(one))
         paths = list(found)
-    if len(paths) < 2:
+    if min(len(paths), cfg.most) < 2:
         where = cfg.source or cfg.gallery
-        raise ReIDError(f"{where} holds {len(paths)} pictures; expected two or more, better hundreds.")
+        raise ReIDError(f"{where} holds {len(paths)} pictures, most={cfg.most}; expected two, better hundreds.")
     chosen = np.random.default_rng(0).permutation(len(paths))[: cfg.most]
     return [paths[position] for position in sorted(chosen)]
 

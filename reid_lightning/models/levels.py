@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.errors import ReIDError, first_line, shortened
 from reid_lightning.models.pooling import build_pooling
 
 _SIZE = 64
@@ -45,12 +45,15 @@ def cut_after(backbone: Any, levels: Sequence[int]) -> list[int]:
 
     Raises ReIDError for networks whose maps in between cannot be had, and for levels that are not in rising order.
     """
-    numbers = list(levels)
-    if not numbers or any(type(level) is not int for level in numbers) or numbers != sorted({*numbers}):
-        raise ReIDError(f"levels={numbers}: expected numbers of stages in rising order, such as [4, 5, 6, 7], or null")
+    numbers = [] if isinstance(levels, str) or not isinstance(levels, Sequence) else list(levels)
+    whole = all(type(level) is int and level >= 0 for level in numbers)
+    if not numbers or not whole or numbers != sorted({*numbers}):
+        raise ReIDError(
+            f"levels={shortened(levels)}: expected numbers of stages in rising order, such as [4, 5, 6, 7], or null"
+        )
     if not hasattr(backbone, "forward_intermediates") or not hasattr(backbone, "prune_intermediate_layers"):
         raise ReIDError(
-            f"levels={numbers} needs a timm network that gives its maps in between, and the backbone is a "
+            f"levels={shortened(numbers)} needs a timm network that gives its maps in between, and the backbone is a "
             f"{type(backbone).__name__}; set model.levels=null"
         )
     try:
@@ -59,8 +62,8 @@ def cut_after(backbone: Any, levels: Sequence[int]) -> list[int]:
             maps = maps_of_levels(backbone.eval(), torch.zeros(1, 3, _SIZE, _SIZE), numbers)
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
         raise ReIDError(
-            f"levels={numbers}: this {type(backbone).__name__} does not have them all ({first_line(error)}); 0 is its "
-            "stem, 1 its first stage"
+            f"levels={shortened(numbers)}: this {type(backbone).__name__} does not have them all "
+            f"({first_line(error)}); 0 is its stem, 1 its first stage"
         ) from error
     backbone.train()
     return [level.shape[1] for level in maps]

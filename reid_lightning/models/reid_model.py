@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.errors import ReIDError, first_line, shortened
 from reid_lightning.models.backbones import OutputFormat, build_backbone, output_format
 from reid_lightning.models.gradient_checkpointing import checkpoint_gradients
 from reid_lightning.models.levels import LevelPool, cut_after, maps_of_levels
@@ -79,6 +79,8 @@ class ReIDModel(nn.Module):
             raise ReIDError(
                 f"embedding_dim={embedding_dim}: expected a positive number, or null for the backbone's width"
             )
+        if not isinstance(mirror, bool):
+            raise ReIDError(f"mirror={shortened(repr(mirror))}: expected true or false")
         self.architecture: dict[str, Any] = {
             "backbone": backbone,
             "ibn": ibn,
@@ -90,12 +92,13 @@ class ReIDModel(nn.Module):
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
         self._frozen_statistics = frozen_statistics and pretrained is not None
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
-        self.levels = None if levels is None else list(levels)
-        if self.levels is None:
+        self.levels: list[int] | None = None
+        if levels is None:
             output = output_format(self.backbone)
             self.pool = build_pooling(pooling, layout=output.layout, has_class_token=output.has_class_token)
         else:
-            output = OutputFormat("NCHW", sum(cut_after(self.backbone, self.levels)))
+            output = OutputFormat("NCHW", sum(cut_after(self.backbone, levels)))
+            self.levels = list(levels)
             self.pool = LevelPool(pooling, levels=len(self.levels))
             self.architecture["levels"] = self.levels
         self.mirror = mirror

@@ -13,6 +13,7 @@ from reid_lightning.models.reid_model import ReIDModel
 
 SHRINKAGE = 0.3
 OWN_SHARE = 0.25
+_LEAST = 1e-4
 
 
 class Scatter(NamedTuple):
@@ -62,7 +63,8 @@ def directions(found: Scatter, dim: int, *, shrinkage: float = SHRINKAGE) -> Ten
         raise ReIDError(f"embedding_dim={dim}: expected 1 to {width}, as many as the network has features")
     within = (1.0 - shrinkage) * found.within + shrinkage * found.within.diagonal().mean() * torch.eye(width)
     values, vectors = torch.linalg.eigh(within)
-    whitening = vectors * values.clamp(min=1e-12).rsqrt() @ vectors.T
+    least = max(1e-12, _LEAST * float(values.mean()))  # in what a few pictures do not vary, others may
+    whitening = vectors * values.clamp(min=least).rsqrt() @ vectors.T
     _, axes = torch.linalg.eigh(whitening @ found.total @ whitening)
     return (whitening @ axes[:, -dim:]).T.flip(0)
 
@@ -82,11 +84,12 @@ def adapted(model: ReIDModel, embeddings: Tensor, *, share: float = OWN_SHARE) -
     them apart, whoever they show; so the scatter within is taken for `share` to be their whole covariance, and for the
     rest what it was, the same in all directions.
 
-    embeddings: (N, dim) of these pictures, in evaluation mode and not normalised. Raises ReIDError for fewer than two.
+    embeddings: (N, dim) of these pictures, in evaluation mode and not normalised. Raises ReIDError for fewer than two
+    that differ.
     """
-    if len(embeddings) < 2:
-        raise ReIDError(f"{len(embeddings)} pictures to adapt to; expected two or more, better a hundred")
     here = scatter(embeddings)
+    if len(embeddings) < 2 or here.total.trace() <= 1e-8 * here.mean.square().sum():
+        raise ReIDError(f"{len(embeddings)} pictures of which no two differ; expected some that do, better a hundred")
     eye = torch.eye(model.embedding_dim, dtype=torch.float64)
     within = share * here.total / here.total.diagonal().mean().clamp(min=1e-12) + (1.0 - share) * eye
     known = Scatter(here.mean, within, here.total)
@@ -121,8 +124,8 @@ def _set(model: ReIDModel, rows: Tensor, mean: Tensor, variances: Tensor) -> Non
     state: Any = neck
     reduction.weight.copy_(rows)
     state.running_mean.copy_(mean)
-    state.running_var.copy_(variances)
-    state.weight.copy_((variances + neck.eps).sqrt())
+    state.running_var.copy_(variances.clamp(min=0.0))  # rounding makes less of what does not vary
+    state.weight.copy_((state.running_var + neck.eps).sqrt())
 
 
 def _covariance(centred: Tensor) -> Tensor:

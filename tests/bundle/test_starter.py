@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -12,6 +16,7 @@ from PIL import Image
 from reid_lightning.bundle import starter
 from reid_lightning.bundle.bundle import read_options
 from reid_lightning.bundle.loading import find_bundle
+from reid_lightning.errors import ReIDError
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery
 
@@ -47,6 +52,34 @@ def test_it_is_made_once_and_found_wherever_a_bundle_is_named(cached: Path, tmp_
     assert "none: ImageNet weights" in card and "507 real vehicles" in card and "reid train data=folder" in card
 
 
+def test_of_two_at_once_the_second_takes_what_the_first_has_made(tmp_path: Path, monkeypatch) -> None:
+    made: list[Path] = []
+    begun = Barrier(2)
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        time.sleep(0.2)  # the other has long asked for it
+        folder.mkdir()
+        (folder / "opts.yaml").touch()
+
+    def ask() -> Path:
+        begun.wait()
+        return starter.starter_bundle(tmp_path / "caches/starter")
+
+    monkeypatch.setattr(starter, "make_starter", make)
+    with ThreadPoolExecutor() as pool:
+        asked = [pool.submit(ask) for _ in range(2)]
+    assert {each.result() for each in asked} == {*made} and len(made) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_anything_is_drawn(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(starter, "make_starter", lambda folder: pytest.fail("it cannot be kept"))
+    with pytest.raises(ReIDError, match=r"the starter cannot be kept in .*file.*XDG_CACHE_HOME=<folder>"):
+        starter.starter_bundle()
+
+
 def test_its_embeddings_are_centred_on_drawn_vehicles_and_alike_for_mirror_images(
     cached: Path, fleet_root: Path
 ) -> None:
@@ -78,6 +111,7 @@ def test_adapting_moves_a_bundle_to_pictures_without_labels(
     options = read_options(folder)
     assert options.data["before"] == read_options(cached / "reid_lightning/starter-1").fingerprint
     assert str(len(crops)) in options.data["adaptation"] and not options.calibration
+    assert "measured on real vehicles" not in options.data, "another model was"
     pictures = [Image.open(crop) for crop in crops]
     before, after = (load_reid_model(bundle).embed(pictures) for bundle in ("starter", folder))
     assert after.mean(dim=0).norm() < before.mean(dim=0).norm() / 2
@@ -90,13 +124,23 @@ def test_adapting_moves_a_bundle_to_pictures_without_labels(
         ([], "expected one of source="),
         (["source=nowhere"], "is no folder"),
         (["source=.", "gallery=."], "expected one of source="),
-        (["source=."], "holds 0 pictures"),
+        (["source=none"], "none holds 0 pictures"),
         (["source=.", "share=2"], "share"),
+        (["source=alike", "most=1"], "alike holds 3 pictures, most=1"),
+        (["source=damaged"], "3 of 3 pictures cannot be read"),
+        (["source=alike"], "3 pictures of which no two differ"),
     ],
 )
 def test_what_cannot_be_adapted_to_is_said(
     cached: Path, run_command: Callable, tmp_path: Path, words: list[str], message: str
 ) -> None:
+    (tmp_path / "none").mkdir()
+    content = io.BytesIO()
+    Image.new("RGB", (40, 30), (90, 20, 20)).save(content, "PNG")
+    for name, length in (("alike", None), ("damaged", 30)):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            (tmp_path / name / f"{number}.png").write_bytes(content.getvalue()[:length])
     finished = run_command("reid", "adapt", "bundle=starter", *words)
     assert finished.returncode != 0 and message in finished.stderr
     assert not list(tmp_path.rglob("opts.yaml"))

@@ -51,12 +51,26 @@ def test_what_lies_behind_the_last_level_is_taken_out(name: str, levels: list[in
         ("resnet18", [3, 9], r"levels=\[3, 9\]: this ResNet does not have them all"),
         ("resnet18", [3, 2], "rising order"),
         ("resnet18", [], "rising order"),
+        ("resnet18", [-2, -1], "rising order"),
+        ("resnet18", [True, 2], "rising order"),
+        ("resnet18", "23", r"levels=23: expected numbers"),
+        ("resnet18", {3: 4}, "rising order"),
+        ("resnet18", 3, r"levels=3: expected numbers"),
+        ("resnet18", True, r"levels=True: expected numbers"),
+        ("resnet18", range(9000), r"^levels=\[0, 1.*: this ResNet"),
+        ("resnet18", list(range(9000)), r"^levels=\[0, 1.{1,100} \.\.\. .{1,100}8999\]: this ResNet"),
         ("osnet_x0_25", [2], "needs a timm network"),
     ],
 )
-def test_levels_that_a_network_does_not_have(name: str, levels: list[int], message: str) -> None:
+def test_levels_that_a_network_does_not_have(name: str, levels: object, message: str) -> None:
     with pytest.raises(ReIDError, match=message):
         model(name, levels=levels)
+
+
+@pytest.mark.parametrize("mirror", ["false", 0, None, [], "x" * 10_000])
+def test_mirror_is_true_or_false(mirror: object) -> None:
+    with pytest.raises(ReIDError, match=r"^mirror=.{1,150}: expected true or false$"):
+        model(levels=None, mirror=mirror)
 
 
 @torch.inference_mode()

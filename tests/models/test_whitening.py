@@ -108,6 +108,18 @@ def test_adapting_centres_and_whitens_the_embeddings_of_the_given_pictures(argum
     again.load_state_dict(moved.state_dict())
 
 
-def test_one_picture_is_too_few_to_adapt_to() -> None:
-    with pytest.raises(ReIDError, match="1 pictures to adapt to"):
-        adapted(small(), torch.randn(1, 8))
+@pytest.mark.parametrize("embeddings", [torch.randn(1, 8), torch.full((20, 8), 0.3), torch.empty(0, 8)])
+def test_what_does_not_differ_cannot_be_adapted_to(embeddings: torch.Tensor) -> None:
+    with pytest.raises(ReIDError, match=f"^{len(embeddings)} pictures of which no two differ"):
+        adapted(small(), embeddings)
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+@pytest.mark.parametrize("count", [2, 20])
+def test_fewer_pictures_than_numbers_leave_a_network_that_works(share: float, count: int) -> None:
+    torch.manual_seed(0)
+    model, images = small(embedding_dim=None), torch.rand(64, 3, 16, 16)
+    with torch.no_grad():
+        moved = adapted(model, model(images[:count]).embeddings, share=share)
+        assert all(value.isfinite().all() for value in moved.state_dict().values())
+        assert torch.linalg.matrix_rank(moved.embed(images)) > 40, "what the few do not vary in is still there"
