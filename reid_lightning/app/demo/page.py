@@ -32,8 +32,8 @@ def show_demo(context: AppContext, *, plan: DemoPlan | None = None) -> None:
         "Two ways to get one, and a third to look around first:"
     )
     st.markdown(
-        '1. You have one: start the application with its folder, `make app ARGS="bundle=<folder>"` or '
-        "`streamlit run reid_lightning/app/main.py -- bundle=<folder>`.\n"
+        '1. Name one: the starter, which needs no training: `make app ARGS="bundle=starter"` '
+        "or `reid app bundle=starter`; or one that you have: `bundle=<folder>`.\n"
         "2. Train one: `make train`, with `ARGS` for pictures of your own. When it has ended, load this page again.\n"
         "3. Make the demo: traffic is drawn, the starter, a model that needs no training, registers the vehicles that "
         "one drawn camera saw, and you search in what a second camera saw. The starter works on real vehicles, too; "
