@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 class WhitenedStart(pl.Callback):
     """Before the first step, `start_reduction` from about `pictures` training pictures, without augmentation.
 
-    Networks without a reduction (model.embedding_dim=null) start as they are, and so does a run that goes on. Under DDP
+    Networks without a reduction (model.embedding_dim=null) or a neck start as they are, and so does a run that goes on. Under DDP
     one process looks at the pictures for all.
     """
 
@@ -33,17 +33,20 @@ class WhitenedStart(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the pictures, and set the reduction and the neck."""
         model: Any = pl_module.model
-        if trainer.ckpt_path is not None or not isinstance(model.reduction, torch.nn.Linear):
+        whitens = isinstance(model.reduction, torch.nn.Linear) and isinstance(model.neck, torch.nn.BatchNorm1d)
+        if trainer.ckpt_path is not None or not whitens:
             return
-        found: Any = None
         if trainer.is_global_zero:
             datamodule = datamodule_of(trainer)
             images = _some(datamodule, self.pictures)
             _log.info("the reduction starts at directions found in %d training pictures", len(images))
             batches = (datamodule.preprocessing.finish(batch.images) for batch in datamodule.plain_loader(images))
             labels = torch.tensor([datamodule.numbering["identity"][image.identity] for image in images])
-            found = scatter(pooled_features(model, batches), labels)
-        start_reduction(model, trainer.strategy.broadcast(found))
+            start_reduction(model, scatter(pooled_features(model, batches), labels))
+        parts = [model.reduction, model.neck]
+        states = trainer.strategy.broadcast([part.state_dict() for part in parts])
+        for part, state in zip(parts, states, strict=True):  # to the bit, whatever processors the ranks run on
+            part.load_state_dict(state)
 
 
 def _some(datamodule: ReIDDataModule, count: int) -> Split:
