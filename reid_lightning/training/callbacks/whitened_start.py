@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 class WhitenedStart(pl.Callback):
     """Before the first step, `start_reduction` from about `pictures` training pictures, without augmentation.
 
-    Networks without a reduction (model.embedding_dim=null) or a neck start as they are, and so does a run that goes on. Under DDP
-    one process looks at the pictures for all.
+    Networks without a reduction (model.embedding_dim=null) or a neck start as they are, and so does a run that goes on.
+    Under DDP one process looks at the pictures for all.
     """
 
     def __init__(self, *, pictures: int) -> None:
