@@ -45,6 +45,7 @@ LASTING = (
     "loss=circle model=resnet50",
     "callbacks=[ema",
     "protocol=image_to_track",
+    "reid export",
     "protocol.metric=rscr",
 )
 ELSEWHERE = {

@@ -128,7 +128,10 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert set(logged(run, "epoch")) == {0, 1}
 
 
-@pytest.mark.parametrize("loss", ["id", "contrastive", "circle", "triplet", "id_triplet"])
+@pytest.mark.parametrize(
+    "loss",
+    ["circle", "id_triplet", *(pytest.param(one, marks=pytest.mark.slow) for one in ("id", "contrastive", "triplet"))],
+)
 def test_every_loss_trains_and_logs_its_terms(train, tmp_path, loss):
     finished = train(f"loss={loss}", "hydra.run.dir=run", "evaluation.pictures=false", "~callbacks.ranked_lists")
     assert finished.returncode == 0, finished.stderr

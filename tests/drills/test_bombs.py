@@ -28,7 +28,7 @@ from reid_lightning.data.images.reading import find_bad_images, load_image
 from reid_lightning.data.readers.label_xml import read_items
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.pretrained import load_pretrained
+from reid_lightning.models.pretrained import find_weights
 from reid_lightning.ranking.files import read_embeddings, read_ranking
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery
@@ -213,7 +213,7 @@ def test_a_safetensors_file_that_claims_gigabytes(content: bytes, tmp_path: Path
     with refused("features.safetensors: not a file of embeddings"):
         read_embeddings(tmp_path / "features.safetensors")
     with refused("holds no plain weights"):
-        load_pretrained(torch.nn.Linear(1, 1), str(tmp_path / "features.safetensors"), name="x", ibn=None)
+        find_weights(str(tmp_path / "features.safetensors"), name="x", ibn=None)
     (saved / "model.safetensors").write_bytes(content)
     with refused("not a readable safetensors file"):
         load_reid_model(saved)

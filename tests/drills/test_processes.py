@@ -12,11 +12,13 @@ from reid_lightning.training.loggers import log_bundle, wandb_logger
 from reid_lightning.user_messages import lost_process_message, user_message
 
 
+@pytest.mark.slow
 def test_a_loader_process_that_dies_is_one_message_and_the_training_can_go_on(prepared, tmp_path):
     case = dying_worker.drill(prepared, tmp_path, workers=2)
     assert case.wrong == (), case.said
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_the_other_with_one_message(prepared, tmp_path):
     [case] = dying_rank.drill(prepared, tmp_path, killed=1)
     assert case.wrong == (), case.said

@@ -95,7 +95,7 @@ def test_impossible_counts_are_refused(change: dict, message: str) -> None:
 
 
 def test_unknown_size_is_refused() -> None:
-    with pytest.raises(ReIDError, match="'huge'; expected one of tiny, small, veri"):
+    with pytest.raises(ReIDError, match="'huge'; expected one of tiny, starter, small, veri"):
         fleet_spec("huge")
 
 

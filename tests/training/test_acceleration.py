@@ -61,7 +61,7 @@ def test_a_network_is_one_graph_with_the_same_numbers_and_names_and_validates_wi
     train()
     assert counter.frame_count == 1
     for ours, theirs in zip(compiled.parameters(), plain.parameters(), strict=True):
-        torch.testing.assert_close(ours.grad, theirs.grad)
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4, rtol=1e-4)
     for name, value in compiled.state_dict().items():
         torch.testing.assert_close(value, plain.state_dict()[name], msg=name)
 

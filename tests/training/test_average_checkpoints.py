@@ -137,7 +137,12 @@ def test_training_ends_with_the_average_of_its_best_epochs(run_command, fleet_ro
         "train.py",
         *[f"data.root={fleet_root}", "data.size=tiny", "hydra.run.dir=run", "trainer=cpu", "trainer.max_epochs=3"],
         *["callbacks=average", "callbacks.average.count=2", "callbacks.average.monitor=epoch"],
-        *["model.backbone=test_resnet", "loader.num_workers=0", "loader.identities_per_batch=4"],
+        *[
+            "model=resnet18_ibn_a",
+            "model.backbone=test_resnet",
+            "loader.num_workers=0",
+            "loader.identities_per_batch=4",
+        ],
         *["+trainer.limit_train_batches=2", "evaluation.pictures=false"],
     )
     assert finished.returncode == 0, finished.stderr

@@ -105,6 +105,7 @@ def run_stopped_on_the_second(folder, dataset, **options):
     fit(folder, dataset, here, **options)
 
 
+@pytest.mark.slow
 def test_two_machines_stop_at_the_same_step_when_one_of_them_is_taken_back(dataset, tmp_path):
     options = {"every": 100, "num_nodes": 2, "strategy": "ddp"}
     whole, run = tmp_path / "whole", tmp_path / "run"

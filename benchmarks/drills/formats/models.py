@@ -16,7 +16,7 @@ from reid_lightning.bundle import bundle
 from reid_lightning.bundle.exporters import export_file
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.pretrained import load_pretrained
+from reid_lightning.models.pretrained import find_weights, load_matching
 from reid_lightning.ranking.open_set_result import Calibration, CompactHistogram
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 from reid_lightning.search import load_reid_model
@@ -90,9 +90,11 @@ def _write_pretrained(folder: Path) -> list[Path]:
 
 def _read_pretrained(folder: Path, path: Path) -> Reported:
     backbone = _model().backbone
-    report = load_pretrained(backbone, str(path), name="test_efficientnet", ibn=None)
+    weights = find_weights(str(path), name="test_efficientnet", ibn=None)
+    assert weights is not None
+    report = load_matching(backbone, weights.state, origin=weights.origin)
     must(all(bool(torch.isfinite(tensor).all()) for tensor in backbone.state_dict().values()), "weights not finite")
-    return [str(report)] if report is None or report.missing or report.unused else ()
+    return [str(report)] if report.missing or report.unused else ()
 
 
 def _check_embedder(opts: Path | None, checkpoint: Path | None, *, backend: Literal["torch", "onnx"] = "torch") -> None:

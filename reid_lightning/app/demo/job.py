@@ -102,6 +102,7 @@ def _make(job: Job, context: AppContext, plan: DemoPlan) -> Demo:
         final.parent.mkdir(exist_ok=True)
         run.rename(final)
         shutil.rmtree(aside, ignore_errors=True)
+    job.step(done=_ALL)
     return Demo(final / "bundle", second, CAMERAS[1], vehicles)
 
 

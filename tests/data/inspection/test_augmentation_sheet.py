@@ -79,7 +79,7 @@ def test_the_command_leaves_the_sheet_and_nothing_else(run, tmp_path, fleet_root
     left = [path.name for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith(".")]
     assert left == ["a.png"]
     with Image.open(tmp_path / "sheets" / "a.png") as sheet:
-        assert sheet.width > 4 * 128 and sheet.height > 2 * 128
+        assert sheet.width > 4 * 96 and sheet.height > 2 * 96
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_the_default_pattern(tmp_path, project, name, identity, camera):
 def documented_commands() -> list[list[str]]:
     """The words a shell makes of the commands in the module's docstring."""
     text = folder_module.__doc__.replace("\\\n", " ")
-    return [shlex.split(line) for line in text.splitlines() if line.lstrip().startswith("python ")]
+    return [shlex.split(line) for line in text.splitlines() if line.lstrip().startswith(("python ", "reid "))]
 
 
 COMPOSE = (
