@@ -118,10 +118,10 @@ def test_two_tabs_at_once_register_side_by_side(tab, browser, server, toy_clip, 
 
 def every_button(tab, *expected):
     """All buttons and links that are seen have a name and are reached by the Tab key; `expected` are among them."""
-    for _ in range(3):  # parts of a page may still be loading
+    for _ in range(12):  # parts of a page may still be loading
         tab.settle()
         buttons = tab.buttons()
-        if all(one["reached"] for one in buttons):
+        if all(one["reached"] for one in buttons) and set(expected) <= {one["name"] for one in buttons}:
             break
     assert [one["html"] for one in buttons if not one["name"]] == []
     assert [one["html"] for one in buttons if not one["reached"]] == []
