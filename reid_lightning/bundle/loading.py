@@ -40,9 +40,7 @@ def load_reid_model(
     Raises:
         ReIDError: a file is missing, damaged, or of another architecture; the device does not exist.
     """
-    opts = None if opts_path is None else Path(opts_path)
-    if opts_path == STARTER:
-        opts = starter_bundle()
+    opts = None if opts_path is None else named_model(opts_path)
     checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
     if backend == "torch":
         if threads is not None:
@@ -69,10 +67,8 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bo
     Raises:
         ReIDError: there is none.
     """
-    if str(bundle) == STARTER:
-        return starter_bundle()
     if str(bundle) != LATEST:
-        folder = Path(bundle)
+        folder = named_model(bundle)
         if not (folder / OPTS_NAME).is_file():
             raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
         return folder
