@@ -114,6 +114,7 @@ class _App(_Keeping):
 
 
 class _Evaluate(_Running):
+    data: _TestData
     checkpoint: File | None
     query_embeddings: File | None
     gallery_embeddings: File | None
@@ -139,8 +140,14 @@ class _Export(_Running):
 HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
 
 
-class _TrainData(TypedDict):
+class _TestData(TypedDict):
     """Beside what the reader takes."""
+
+    test_cameras: Names | None
+
+
+class _TrainData(_TestData):
+    """And what training asks for."""
 
     validation: HeldOut | Literal["test"]
 

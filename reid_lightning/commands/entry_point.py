@@ -166,11 +166,15 @@ def build(cfg: DictConfig, group: str) -> Callable[..., Any]:
 
 
 def read_dataset(cfg: DictConfig) -> Any:
-    """What the reader of `data` makes; `data.validation` is the training's own key."""
+    """What the reader of `data` makes, less what `data.test_cameras` takes away; `data.validation` is the training's
+    own key."""
+    from reid_lightning.data.readers.cameras import keep_for_test
+
     node = cfg.data.copy()
     with open_dict(node):
         node.pop("validation", None)
-    return instantiate(node)
+        cameras = node.pop("test_cameras", None)
+    return keep_for_test(instantiate(node), cameras)
 
 
 def save_config(cfg: DictConfig, run_dir: Path) -> Path:

@@ -30,6 +30,7 @@ def read_csv(
     columns: Mapping[str, str] | None = None,
     test_fraction: float = 0.5,
     seed: int = 0,
+    fold: str | None = None,
     query_cameras: Cameras = None,
     gallery_cameras: Cameras = None,
     on_bad_image: Literal["error", "skip"] = "error",
@@ -38,8 +39,8 @@ def read_csv(
 
     `columns` maps our names to the table's where they differ (`{identity: vehicle_id}`); other columns are ignored.
     Paths in the table are relative to `root`, by default the table's folder. The split column holds train, query,
-    gallery, test or val; how these, or `test_fraction` with `seed` in a table without it, become training, query and
-    gallery pictures is described in `reid_lightning.data.readers.splits.build_dataset`.
+    gallery, test or val; how these, or `test_fraction` (or `fold`) with `seed` in a table without it, become training,
+    query and gallery pictures is described in `reid_lightning.data.readers.splits.build_dataset`.
 
     Raises `ReIDError` naming the line for missing values, unknown splits and lines of another length, and, as
     `on_bad_image` says, for missing or unreadable pictures.
@@ -74,6 +75,7 @@ def read_csv(
         splits=splits,
         test_fraction=test_fraction,
         seed=seed,
+        fold=fold,
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )

@@ -45,6 +45,7 @@ def read_folder(
     test_list: str | None = None,
     test_fraction: float = 0.5,
     seed: int = 0,
+    fold: str | None = None,
     query_cameras: Cameras = None,
     gallery_cameras: Cameras = None,
     on_bad_image: Literal["error", "skip"] = "error",
@@ -55,8 +56,8 @@ def read_folder(
     some of `GROUPS`. Which pictures train is said by the split group (train, query, gallery, test or val); or by
     `train_list` and `test_list`, text files below `root` with a path or a unique file name a line (pictures on
     neither are left out; with one list only, all others belong to the other side); or else `test_fraction` of the
-    identities, drawn by `seed`, are test. Test pictures become queries and gallery as `query_cameras` and
-    `gallery_cameras` say; see `reid_lightning.data.readers.splits.build_dataset` for all of this.
+    identities, drawn by `seed`, are test, or the part `fold` of them ("1/5" to "5/5"). Test pictures become queries and
+    gallery as `query_cameras` and `gallery_cameras` say; see `reid_lightning.data.readers.splits.build_dataset`.
 
     Raises `ReIDError` for a missing folder, a pattern that is wrong or does not match a picture, and lists that do
     not fit the folder; and, as `on_bad_image` says, for unreadable pictures.
@@ -87,6 +88,7 @@ def read_folder(
         splits=splits,
         test_fraction=test_fraction,
         seed=seed,
+        fold=fold,
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )

@@ -6,6 +6,7 @@ Identities never cross from training to test, and every choice is a function of 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -27,20 +28,30 @@ def build_dataset(
     splits: Sequence[str | None] | None = None,
     test_fraction: float = 0.5,
     seed: int = 0,
+    fold: str | None = None,
     query_cameras: Cameras = None,
     gallery_cameras: Cameras = None,
 ) -> VehicleDataset:
     """A data set of `images`, of which `splits`, where given, says what each picture is for.
 
-    Without `splits`, `split_by_identity` draws the test identities and `query_gallery` divides their pictures. With
+    Without `splits`, `split_by_identity` draws the test identities (with `fold` "2/5" `fold_by_identity` does: the
+    second of five parts) and `query_gallery` divides their pictures. With
     it, "test" pictures go through `query_gallery`, unless pictures are marked "query": then "test" means the gallery,
     as in VeRi-776. "val" pictures choose the best epoch, or are test pictures where there are no others. Words are
     compared in lower case.
     """
     if splits is None or all(split is None for split in splits):
-        train, test = split_by_identity(images, test_fraction=test_fraction, seed=seed)
+        if fold is None:
+            train, test = split_by_identity(images, test_fraction=test_fraction, seed=seed)
+        else:
+            train, test = fold_by_identity(images, fold, seed=seed)
         query, gallery = query_gallery(test, query_cameras=query_cameras, gallery_cameras=gallery_cameras)
         return VehicleDataset(name=name, train=train, query=query, gallery=gallery)
+    if fold is not None:
+        raise ReIDError(
+            f"{name}: data.fold={fold} divides the identities, and the pictures already say their split; remove the "
+            "lists (data.train_list=null data.test_list=null), the split column or the split group."
+        )
     parts = _by_split(images, splits)
     if parts["query"]:
         gallery = (*parts["gallery"], *parts["test"])
@@ -80,6 +91,28 @@ def split_by_identity(images: Sequence[VehicleImage], *, test_fraction: float, s
             )
         count = min(max(count, 1), len(identities) - 1)
     test = set(identities[:count])
+    return (
+        tuple(image for image in images if image.identity not in test),
+        tuple(image for image in images if image.identity in test),
+    )
+
+
+def fold_by_identity(images: Sequence[VehicleImage], fold: str, *, seed: int) -> tuple[Split, Split]:
+    """(train, test) of cross-validation: with `fold` "2/5" the second of five parts of the identities is test.
+
+    The parts are drawn by `seed` (`draw_order`), differ by at most one identity, and each identity is test in one of
+    them.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", str(fold))
+    number, folds = (int(match[1]), int(match[2])) if match else (0, 0)
+    identities = draw_order({image.identity for image in images}, seed)
+    if not 1 <= number <= folds or not 2 <= folds <= len(identities):
+        raise ReIDError(
+            f"data.fold is {fold!r}; expected the part that is the test out of so many, such as 1/5, and at most as "
+            f"many parts as there are identities ({len(identities):,})."
+        )
+    check_seed("data.seed", seed)
+    test = set(identities[number - 1 :: folds])
     return (
         tuple(image for image in images if image.identity not in test),
         tuple(image for image in images if image.identity in test),
@@ -154,7 +187,7 @@ def _by_camera(
             "data.query_cameras and data.gallery_cameras need a camera for every test picture; read it with a "
             "(?P<camera>...) group or a camera column, or remove both settings."
         )
-    wanted = {"query": _as_names(query_cameras), "gallery": _as_names(gallery_cameras)}
+    wanted = {"query": camera_names(query_cameras), "gallery": camera_names(gallery_cameras)}
     for part, names in wanted.items():
         unknown = sorted((names or set()) - set(cameras))
         if unknown or names == set():
@@ -186,7 +219,8 @@ def _by_split(images: Sequence[VehicleImage], splits: Sequence[str | None]) -> d
     return {name: tuple(part) for name, part in parts.items()}
 
 
-def _as_names(cameras: Cameras) -> set[str] | None:
+def camera_names(cameras: Cameras) -> set[str] | None:
+    """As records have them, from what a configuration says; None for None."""
     if cameras is None:
         return None
     return {composed(str(camera)) for camera in ([cameras] if isinstance(cameras, str | int) else cameras)}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reid_lightning.data.readers.splits import build_dataset, query_gallery, split_by_identity
+from reid_lightning.data.readers.splits import build_dataset, fold_by_identity, query_gallery, split_by_identity
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.errors import ReIDError
 
@@ -183,3 +183,24 @@ def test_split_words():
 def test_split_words_that_make_no_sense(splits, cameras, message):
     with pytest.raises(ReIDError, match=message):
         build_dataset("cars", pictures("x/1/a", "x/2/a"), splits=splits, query_cameras=cameras)
+
+
+def test_each_identity_is_test_in_one_fold():
+    tests = [fold_by_identity(MANY, f"{number}/7", seed=1) for number in range(1, 8)]
+    for train, test in tests:
+        assert sorted(names(train) + names(test)) == sorted(names(MANY))
+        assert not {image.identity for image in train} & {image.identity for image in test}
+        assert len({image.identity for image in test}) in (5, 6)
+    assert sorted(name for _, test in tests for name in names(test)) == sorted(names(MANY))
+    assert names(fold_by_identity(MANY, "1/7", seed=2)[1]) != names(tests[0][1])
+
+
+@pytest.mark.parametrize("fold", ["0/5", "6/5", "1/1", "2", "1/41", "a/b"])
+def test_a_fold_that_is_none_is_refused(fold):
+    with pytest.raises(ReIDError, match=f"data.fold is '{fold}'; expected .* such as 1/5"):
+        fold_by_identity(MANY, fold, seed=0)
+
+
+def test_a_fold_of_pictures_that_say_their_split_is_refused():
+    with pytest.raises(ReIDError, match="data.fold=1/5 divides the identities, and the pictures already say"):
+        build_dataset("set", MANY, splits=["train"] * len(MANY), fold="1/5")

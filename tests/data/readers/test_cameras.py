@@ -1,0 +1,63 @@
+"""`data.test_cameras`: cameras that training never sees."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from reid_lightning.data.readers.cameras import keep_for_test
+from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
+from reid_lightning.errors import ReIDError
+
+
+def pictures(split: str, *names: str) -> Split:
+    """From "identity/camera"."""
+    return tuple(VehicleImage(Path(f"{split}/{name}"), *name.split("/")) for name in names)
+
+
+DATASET = VehicleDataset(
+    "set",
+    train=pictures("train", "1/a", "1/b", "1/c", "2/b"),
+    validation=pictures("val", "3/a", "3/b"),
+    query=pictures("query", "4/a", "4/b", "5/c"),
+    gallery=pictures("gallery", "4/a", "4/b", "4/c", "5/b", "5/c"),
+    gt_index=((1, 2), (0, 2), (3,)),
+    jk_index=((0,), (1,), (4,)),
+)
+
+
+def test_a_camera_for_the_test_is_in_nothing_else():
+    kept = keep_for_test(DATASET, ["b", "c"])
+    cameras = {
+        split: [image.camera for image in getattr(kept, split)] for split in ("train", "validation", "query", "gallery")
+    }
+    assert cameras == {"train": ["a"], "validation": ["a"], "query": ["b", "c"], "gallery": ["b", "c", "b", "c"]}
+    assert kept.gt_index == ((1,), (2,))
+    assert kept.jk_index == ((0,), (3,))
+    assert keep_for_test(DATASET, None) is DATASET
+
+
+def test_one_camera_needs_no_list_and_no_index_file():
+    kept = keep_for_test(dataclasses.replace(DATASET, gt_index=None, jk_index=None), "c")
+    assert [image.identity for image in kept.query] == ["5"]
+    assert kept.gt_index is None
+
+
+@pytest.mark.parametrize(
+    ("cameras", "message"),
+    [
+        (["a", "x"], "data.test_cameras: x is not a camera of the test pictures of set; expected some of a, b, c"),
+        ([], "data.test_cameras: the empty list is not a camera"),
+        (["a", "b", "c"], "leaves no training pictures of set; its cameras are a, b, c. Name fewer"),
+    ],
+)
+def test_cameras_that_cannot_be_kept_are_refused(cameras, message):
+    with pytest.raises(ReIDError, match=message):
+        keep_for_test(DATASET, cameras)
+
+
+def test_random_galleries_have_no_cameras_to_choose():
+    with pytest.raises(ReIDError, match="a mean over random galleries"):
+        keep_for_test(dataclasses.replace(DATASET, gallery_draws=((0,),)), ["a"])
