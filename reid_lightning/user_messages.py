@@ -54,6 +54,8 @@ def user_message(error: BaseException) -> str | None:
         missing = isinstance(error.__cause__, ImportError | AttributeError) or "Error locating target" in str(error)
         refused = isinstance(error.__cause__, TypeError | ValueError) and _OF_A_LIBRARY.match(str(error))
         return _one_paragraph(error) if called_wrongly or missing or refused or error.__cause__ is None else None
+    if "InterpolationResolutionError" in kinds and getattr(error, "full_key", None):
+        return no_value(str(error.full_key), getattr(error, "child_node", None))
     if kinds & {"HydraException", "OmegaConfBaseException"}:
         return _one_paragraph(error)
     return None
@@ -105,6 +107,14 @@ def shown(key: str, value: object) -> str:
         return f"{shortened(hidden)} (too large)"
     text = repr(hidden) if isinstance(hidden, str) else str(hidden)
     return shortened(text) + (_trouble(hidden) if isinstance(hidden, str) else "")
+
+
+def no_value(key: str, text: object) -> str:
+    """A message for `${...}` that names nothing."""
+    return (
+        f"{key} is {shown(key, None if text is None else str(text))}: there is no such key or environment variable. "
+        f"Type a value, {key}=<value>, or set what ${{...}} names."
+    )
 
 
 def _trouble(text: str) -> str:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from hydra import version
@@ -27,12 +28,14 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, Quote
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import GrammarParseError, InterpolationKeyError, UnsupportedInterpolationType
+from omegaconf.errors import GrammarParseError, InterpolationResolutionError, InterpolationToMissingValueError
 
 from reid_lightning.commands.config_checks import Takes, taken_by
-from reid_lightning.commands.config_mistakes import no_setting
+from reid_lightning.commands.config_files import choices_of
+from reid_lightning.commands.config_mistakes import is_list_for_one, no_setting, one_choice
 from reid_lightning.commands.config_types import declared_for
 from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.user_messages import no_value
 
 _WORD = re.compile(r"(?s)(?P<before>\+{0,2}[^=+~][^=]*=)(?P<value>.*)")
 _PARSER = OverridesParser.create()
@@ -160,10 +163,14 @@ def as_typed(line: CommandLine) -> list[str]:
     """The overrides in Hydra's writing, each with the value that was typed; those in it already stay as they are.
 
     Raises:
-        ReIDError: a group that wants a choice is given none.
+        ReIDError: a group that wants a choice is given none, or several; `${...}` names nothing.
         MissingConfigException: there is no such choice.
     """
     typed = [_Typed.read(word) for word in line.overrides]
+    folders = [Path(folder) for folder in (line.config_dir, line.more_configs) if folder is not None]
+    for one in typed:
+        if isinstance(one, _Typed) and is_list_for_one(one.group, one.value) and choices_of(one.group, folders):
+            raise ReIDError(one_choice(one.group, one.value, choices_of(one.group, folders)))
     given = [one if isinstance(one, str) else one.for_composing() for one in typed]
     try:
         cfg = line.composed([word for word in given if word is not None])
@@ -228,6 +235,12 @@ class _Typed:
         """As a key."""
         return self.group.partition("@")[0].replace("/", ".")
 
+    def _is_plain(self, text: str, takes: Takes, reading: _Reading) -> bool:
+        """Whether `${...}` that names nothing may be part of a file's name or a password: in a command's own texts.
+        Those of a `_target_` Hydra would look for again, and an environment's variable is nothing else."""
+        own = self.group in reading.choices or (self.key in reading.declared and takes is not Takes.ANYTHING)
+        return own and "${oc.env:" not in text
+
     def for_composing(self) -> str | None:
         """A word that composes as this one does; None for a value that no type depends on."""
         value = next(iter(_split(self.value)), "")
@@ -243,9 +256,9 @@ class _Typed:
         if reading.sweep and whole is not None and whole.is_sweep_override() and not _is_simple_sweep(whole):
             return self.before + self.value  # choice(a,b), range(1,3), glob(*)
         pieces = _split(self.value) if reading.sweep else [self.value]
-        return self.before + ",".join(self._written(piece, takes, reading.cfg) for piece in pieces)
+        return self.before + ",".join(self._written(piece, takes, reading) for piece in pieces)
 
-    def _written(self, text: str, takes: Takes, cfg: DictConfig | None) -> str:
+    def _written(self, text: str, takes: Takes, reading: _Reading) -> str:
         override = _parsed("x=" + text)
         value = None if override is None else override._value
         if text == "null" or isinstance(value, QuotedString):
@@ -253,11 +266,15 @@ class _Typed:
         listed = text.startswith("[") and text.endswith("]")
         if listed and (takes is Takes.TEXTS or (takes is Takes.ANYTHING and override is None)):
             each = Takes.TEXT if takes is Takes.TEXTS else takes
-            items = "[" + ",".join(self._written(piece.strip(), each, cfg) for piece in _split(text[1:-1])) + "]"
+            items = "[" + ",".join(self._written(piece.strip(), each, reading) for piece in _split(text[1:-1])) + "]"
             if _parsed("x=" + items) is not None:
                 return items
         if "${" in text:
-            return text if override is not None and _resolves(cfg, self.key, text) else quoted(text)
+            if override is not None and _resolves(reading.cfg, self.key, text, takes):
+                return text
+            if reading.cfg is None or self._is_plain(text, takes, reading):
+                return quoted(text)
+            raise ReIDError(no_value(self.key, text))
         if takes is Takes.ANYTHING:
             return quoted(text) if override is None or _is_simple_sweep(override) else text
         if isinstance(value, list | dict) or (isinstance(value, str) and value == text):
@@ -276,19 +293,21 @@ def _parsed(word: str) -> Override | None:
         return None
 
 
-def _resolves(cfg: DictConfig | None, key: str, text: str) -> bool:
+def _resolves(cfg: DictConfig | None, key: str, text: str, takes: Takes) -> bool:
     """Whether `${...}` in the value of a key means something: a key or a resolver that exists."""
     if cfg is None or "\\${" in text:
         return cfg is None
     node = cfg.copy()
     try:
         OmegaConf.update(node, key, text, force_add=True)
-        OmegaConf.select(node, key)
-    except (InterpolationKeyError, UnsupportedInterpolationType, GrammarParseError):
-        return False
-    except Exception:  # such as an environment variable that is not set: Hydra says so
+        is_node = OmegaConf.is_config(OmegaConf.select(node, key))
+    except InterpolationToMissingValueError:
         return True
-    return True
+    except (InterpolationResolutionError, GrammarParseError):
+        return "${hydra:" in text  # what is known when the run begins
+    except Exception:
+        return True
+    return takes is Takes.ANYTHING or not is_node
 
 
 def _split(text: str) -> list[str]:

@@ -20,8 +20,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from omegaconf import DictConfig, ListConfig, OmegaConf, StringNode
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from reid_lightning.errors import ReIDError, first_line
-from reid_lightning.user_messages import Expected, is_path, shown
+from reid_lightning.errors import ReIDError
+from reid_lightning.user_messages import Expected, is_path, no_value, shown
 
 _TARGET = "_target_"
 _OF_HYDRA = {_TARGET, "_partial_", "_convert_", "_recursive_", "_args_"}
@@ -148,8 +148,8 @@ def _or(words: list[str]) -> str:
 
 def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any, Any, bool]]:
     """Key, type and plain value of all that has a type, without what another target makes; and whether another key's
-    value is interpolated."""
-    for name in map(str, node):
+    value is interpolated. What is below comes last: a key before those that take its value."""
+    for name in sorted(map(str, node), key=lambda name: OmegaConf.is_dict(node._get_node(name))):
         key = f"{above}{name}"
         if name in _OF_HYDRA or key == "hydra" or OmegaConf.is_missing(node, name):
             continue
@@ -159,7 +159,7 @@ def _values(node: DictConfig, hints: Mapping[str, Any], above: str) -> Iterator[
         except MissingMandatoryValue:
             continue
         except OmegaConfBaseException as error:
-            raise ReIDError(f"{key} has no value: {first_line(error)}.") from error
+            raise ReIDError(no_value(key, node._get_node(name))) from error
         if isinstance(value, DictConfig) and borrowed:
             continue  # it has a key of its own
         if isinstance(value, DictConfig) and _TARGET in value:

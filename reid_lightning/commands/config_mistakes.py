@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RENAMED = {"vectors": "stores"}
 """Keys and groups by the names that they had in earlier releases."""
+SEVERAL = ("callbacks", "logger", "experiment")
+"""Groups whose choices add up, so that they take a list."""
 
 
 def no_setting(word: str, command: str) -> str:
@@ -121,6 +123,8 @@ def _mistake(word: _Word, files: Written, own: Written, *, sweep: bool) -> str |
         return f"{word.text.removesuffix('=')}: {word.key} cannot be taken out; set it instead, {word.key}=<choice>."
     if word.key in files.choices:
         known = choices_of(word.key, [CONFIG_DIR])
+        if is_list_for_one(word.key, word.value):
+            return one_choice(word.key, word.value, known)
         choices = [] if word.is_free else _choices(word.value, sweep=sweep)
         wrong = [one for one in choices if one not in known]
         return no_choice(word.key, wrong[0], known) if wrong else None
@@ -175,6 +179,16 @@ def no_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """A message for a choice that a group does not have."""
     several = " Several are the jobs of a sweep: -m." if "," in choice else ""
     return f"{group}={shortened(choice)}: there is no such choice. {_likely(choice, known)}{several}"
+
+
+def is_list_for_one(group: str, value: str) -> bool:
+    """Whether a list is chosen for a group of which Hydra would mix the files into one that nobody wrote."""
+    return value.startswith("[") and group not in SEVERAL and not group.startswith("hydra/")
+
+
+def one_choice(group: str, value: str, known: Sequence[str]) -> str:
+    """A message for a list where a group takes one choice."""
+    return f"{group} is {shortened(value)}; expected one choice, no list. {_likely(value, known)}"
 
 
 def no_key(

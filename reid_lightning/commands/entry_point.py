@@ -66,7 +66,8 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
 
     def check_first(composed: DictConfig) -> None:
         cfg = composed.copy()
-        with read_write(cfg), open_dict(cfg):
+        HydraConfig.instance().set_config(cfg)  # the folder's name may be made of it
+        with read_write(cfg), read_write(cfg.hydra), open_dict(cfg):
             cfg.hydra.runtime.output_dir = cfg.hydra.run.dir
             HydraConfig.instance().set_config(cfg)
             choices = cfg.pop("hydra").runtime.choices

@@ -79,7 +79,7 @@ TEXTS = [
 def test_a_text_is_what_was_typed():
     for start in range(0, len(TEXTS), 4):  # four keys that are texts at once
         texts = TEXTS[start : start + 4]
-        keys = ["query", "plate", "camera", "stores.name"][: len(texts)]
+        keys = ["query", "plate", "camera", "gallery"][: len(texts)]
         cfg = meant("search", *(f"{key}={text}" for key, text in zip(keys, texts, strict=True)))
         assert [OmegaConf.select(cfg, key) for key in keys] == texts
 
@@ -205,6 +205,18 @@ def test_a_word_that_is_no_setting_and_a_group_without_a_choice_are_mistakes():
         ("register", ["+nokey=3"], "no key 'nokey'"),
         ("register", ["+evry=3"], "no key 'evry' to set; did you mean every"),
         ("train", ["+optimiser.lr=3"], "no key 'optimiser.lr' to set; did you mean optimizer"),
+        ("train", ["data.root=${x}"], "data.root is '${x}': there is no such key or environment variable. Type a"),
+        ("train", ["data.root=a${x"], "data.root is 'a${x': there is no such key"),
+        ("train", ["data.root=${trainer}"], "data.root is '${trainer}': there is no such key"),
+        ("train", ["seed=${x}"], "seed is '${x}': there is no such key"),
+        ("train", ["hydra.run.dir=runs/${x}"], "hydra.run.dir is 'runs/${x}': there is no such key"),
+        ("train", ["-m", "optimizer.lr=1,${x}"], "optimizer.lr is '${x}': there is no such key"),
+        ("search", ["stores.token=${oc.env:NO_SUCH}"], "stores.token is '***': there is no such key or environment"),
+        ("search", ["gallery=${oc.env:NO_SUCH}"], "gallery is '${oc.env:NO_SUCH}': there is no such key or environ"),
+        ("train", ["model=[resnet18,resnet50]"], "model is [resnet18,resnet50]; expected one choice, no list. "),
+        ("train", ["-m", "loss=[id],[circle]"], "loss is [id],[circle]; expected one choice, no list. Did you mean"),
+        ("train", ["--config-dir", str(CONFIG_DIR), "model=[]"], "model is []; expected one choice, no list. There"),
+        ("evaluate", ["protocol/rerank=[k_reciprocal]"], "expected one choice, no list. Did you mean k_reciprocal?"),
     ],
 )
 def test_what_hydra_would_take_and_fail_with_is_one_line(name, words, said):

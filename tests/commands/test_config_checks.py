@@ -120,6 +120,8 @@ def test_every_key_of_every_command_is_checked_and_named(name):
         ("search", "draw", "maybe", "draw is 'maybe'; expected true or false."),
         ("search", "stores.name", 0.5, "stores.name is 0.5; expected a text."),
         ("register", "every", 10**20, "every is 100000000000000000000 (too large); expected"),
+        ("train", "seed", "${x}", "seed is '${x}': there is no such key or environment variable. Type a value, seed="),
+        ("train", "seed", -1, "seed is -1; expected a whole number from 0 to"),
         ("train", "loader.num_workers", -1, "loader.num_workers is -1; expected a whole number of 0 or more"),
         ("train", "loader.eval_batch_size", 0, "loader.eval_batch_size is 0; expected a whole number of 1 or more"),
         ("train", "input.height", "64", "input.height is '64'; expected a whole number."),

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 from hydra.errors import InstantiationException
-from omegaconf.errors import ConfigKeyError
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigKeyError, InterpolationKeyError
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.commands.main import main
@@ -32,6 +33,9 @@ def test_an_unknown_argument_and_an_unknown_key_are_user_mistakes():
     refused = caused(InstantiationException("Error in call to target 'torch.optim.x.SGD'"), ValueError("momentum"))
     assert "torch.optim" in user_message(refused)
     assert "colour" in user_message(ConfigKeyError("Key 'colour' is not in struct"))
+    with pytest.raises(InterpolationKeyError) as raised:
+        _ = OmegaConf.create({"data": {"root": "${x}"}}).data.root
+    assert user_message(raised.value).startswith("data.root is '${x}': there is no such key or environment variable.")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
@@ -106,8 +110,6 @@ def test_an_error_cannot_steer_the_terminal(monkeypatch, capsys):
 
 
 def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
-    from omegaconf import OmegaConf
-
     from reid_lightning.commands.entry_point import plain_config, save_config
 
     cfg = {

@@ -104,6 +104,8 @@ def test_reid_alone_is_one_screen_with_each_command_and_an_example():
         (["train", "loss=id,circle"], "Several are the jobs of a sweep: -m."),
         (["train", "-m", "loss=id,crcle"], "loss=crcle: there is no such choice."),
         (["train", "callbacks=[ema,foo]"], "callbacks=foo: there is no such choice."),
+        (["train", "model=[a,b]"], "model is [a,b]; expected one choice, no list. There are: alexnet, base,"),
+        (["register", "detector=[motion,yolox]"], "detector is [motion,yolox]; expected one choice, no list."),
         (["train", "loss={a:b}"], "loss={a:b}: there is no such choice."),
         (["train", "loss=id", "loss=circle"], "loss is chosen twice; keep one of loss=id, loss=circle."),
         (["train", "+seed=1"], "seed is there already; write seed=1"),
