@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -40,7 +41,8 @@ _HELD = "REID_LIGHTNING_RUN_FOLDERS"  # those that this process or one that star
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS}
 _MOMENT = 0.5  # seconds in which a process that has a folder says so, and workers of a killed one end
 _locks: dict[Path, BaseFileLock] = {}
-_new: set[Path] = set()  # made by this process, under a name that nobody else has
+_new: set[Path] = set()  # made by this process
+_TYPED = {LOCK, ".hydra", "config.yaml"}  # what says no more than the command line
 
 check_first: Callable[[DictConfig], None] | None = None
 """What a configuration must pass before the run's folder is made; a command puts its checks here."""
@@ -139,9 +141,8 @@ def release(folder: Path | None = None) -> None:
         if lock is None:
             continue
         (held / HOLDER).unlink(missing_ok=True)
-        if held in _new and [path.name for path in held.iterdir()] == [LOCK]:  # refused before anything was written
-            (held / LOCK).unlink()
-            held.rmdir()
+        if held in _new and {path.name for path in held.iterdir()} <= _TYPED:  # refused before there was a result
+            shutil.rmtree(held, ignore_errors=True)
         lock.release()
         rest = [other for other in _held() if other != os.fspath(held.resolve())]
         os.environ[_HELD] = os.pathsep.join(rest)
@@ -200,6 +201,8 @@ def _take(config: DictConfig, kind: str) -> None:
             config.hydra[kind].dir = os.fspath(folder)
             if kind == "sweep":  # from which the jobs are composed
                 config.hydra.overrides.hydra.append(f"{key}={folder}")
+    if not folder.exists():
+        _new.add(folder.absolute())
     _hold_or_end(folder)
 
 

@@ -270,6 +270,28 @@ def test_a_run_with_a_wrong_value_makes_no_folder(script: str, run_command, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("there", "written", "stays"),
+    [
+        (False, [".hydra/config.yaml", "config.yaml"], False),
+        (False, [".hydra/config.yaml", "metrics.json"], True),
+        (True, [".hydra/config.yaml"], True),
+    ],
+)
+def test_a_new_folder_stays_if_there_is_more_in_it_than_what_was_typed(there, written, stays, tmp_path, monkeypatch):
+    monkeypatch.setattr(HydraConfig, "set_config", lambda self, config: None)
+    run = tmp_path / "run"
+    if there:
+        run.mkdir()
+    hydra = {"run": {"dir": str(run)}, "overrides": {"hydra": [f"hydra.run.dir={run}"]}}
+    HoldRunFolder().on_run_start(OmegaConf.create({"hydra": hydra}))
+    for name in written:
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).touch()
+    release()
+    assert run.exists() == stays and all((run / name).exists() == stays for name in written)
+
+
 def test_a_folder_that_cannot_be_made_is_the_error_of_the_command(run_command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     finished = run_command("evaluate.py", "hydra.run.dir=file/run")
