@@ -1,6 +1,11 @@
 """Adapt a bundle to pictures without labels: `reid adapt source=<folder of crops> [bundle=starter]`."""
 
+import csv
+import io
+import re
+import shlex
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from reid_lightning.atomic import check_writable
+from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle.bundle import VALIDATION_MAP, load, save_bundle
 from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.bundle.loading import best_device, find_bundle
@@ -20,34 +25,55 @@ from reid_lightning.data.images.files import find_pictures
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.errors import ReIDError
-from reid_lightning.models.whitening import adapted
+from reid_lightning.models.adaptation import adapted, strangeness
 from reid_lightning.search.gallery.reader import GalleryReader
 
 _BATCH = 64
 _FEW = 100
+_WORTH_TRAINING = 20
+_PATTERN = r"for names such as 17_cam2.jpg: 'pattern=_cam(?P<camera>\d+)'."
 _OF_BEFORE = ("adaptation", "better", MEASURED, VALIDATION_MAP)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A picture, which others show the same vehicle, and the camera, where that is known."""
+
+    path: Path
+    vehicle: str
+    camera: str | None = None
 
 
 def adapt(cfg: DictConfig) -> None:
     """Embed the pictures, move the model to them and write it as a bundle into the run directory."""
     run_dir, console = Path(cfg.run_dir), Console()
     check_writable(run_dir)
-    paths = _pictures(cfg)
+    known = _known(cfg)
     source = load(find_bundle(cfg.bundle), None)
     embedder = ReIDEmbedder(source, device=best_device(cfg.device))
     save_config(cfg, run_dir)
-    parts = [paths[start : start + _BATCH] for start in range(0, len(paths), _BATCH)]
-    embeddings, unreadable = [], 0
-    for part in track(parts, description=f"embedding {len(paths):,} pictures", console=console, transient=True):
-        pictures = list(_readable(part))
-        unreadable += len(part) - len(pictures)
-        embeddings.append(embedder.embed(pictures, normalize=False))
-    embedded = torch.cat(embeddings)
+    parts = [known[start : start + _BATCH] for start in range(0, len(known), _BATCH)]
+    embeddings, kept = [], []
+    for part in track(parts, description=f"embedding {len(known):,} pictures", console=console, transient=True):
+        readable = list(_readable(part))
+        kept += [one for one, _ in readable]
+        embeddings.append(embedder.embed([picture for _, picture in readable], normalize=False))
+    embedded, unreadable = torch.cat(embeddings), len(known) - len(kept)
     if len(embedded) < 2:
-        raise ReIDError(f"{unreadable:,} of {len(paths):,} pictures cannot be read; expected two that can.")
-    model = adapted(source.model.cpu(), embedded, share=cfg.share)
+        raise ReIDError(f"{unreadable:,} of {len(known):,} pictures cannot be read; expected two that can.")
+    cameras = None if any(one.camera is None for one in kept) else _numbers([one.camera for one in kept])
+    vehicles = _numbers([one.vehicle for one in kept])
+    share = cfg.share * strangeness(embedded)
+    model, labels, links = adapted(
+        source.model.cpu(),
+        embedded,
+        share=share,
+        vehicles=vehicles,
+        cameras=cameras,
+        margin=cfg.margin,
+    )
     options = source.options
-    adaptation = f"moved to {len(embedded):,} pictures without labels, share {cfg.share:g}"
+    adaptation = f"moved to {len(embedded):,} pictures without labels, share {share:.2g}, {links:,} pairs linked"
     history = {key: value for key, value in options.data.items() if key not in _OF_BEFORE}
     folder = save_bundle(
         run_dir / "bundle",
@@ -58,6 +84,9 @@ def adapt(cfg: DictConfig) -> None:
     )
     left_out = f", {unreadable:,} unreadable ones left out" if unreadable else ""
     console.print(f"{len(embedded):,} pictures{left_out}: a new model, {source.options.fingerprint} before.")
+    groups = int(vehicles.max()) + 1
+    where = "cameras unknown" if cameras is None else f"{int(cameras.max()) + 1:,} cameras"
+    console.print(f"{groups:,} tracks or single pictures, {where}; {links:,} pairs surely show one vehicle each.")
     if len(embedded) < _FEW:
         console.print(f"Fewer than {_FEW} pictures say little of a place; some hundred of all cameras are better.")
     console.print(
@@ -65,32 +94,77 @@ def adapt(cfg: DictConfig) -> None:
         "(store_threshold=true), and give a gallery its vectors again: reid gallery rebuild bundle=<bundle>.",
         soft_wrap=True,
     )
-    print_written(console, [folder, run_dir / "config.yaml"])
+    table, identities = _write_pseudo_labels(run_dir / "pseudo_labels.csv", kept, labels)
+    if identities >= _WORTH_TRAINING:
+        console.print(
+            f"{identities:,} vehicles have two pictures and more: train on them with\n"
+            f"reid train experiment=pseudo_labels data.path={shlex.quote(str(table))}",
+            soft_wrap=True,
+            highlight=False,
+        )
+    print_written(console, [folder, table, run_dir / "config.yaml"])
 
 
-def _pictures(cfg: DictConfig) -> list[Path]:
+def _write_pseudo_labels(path: Path, known: list[_Known], labels: torch.Tensor) -> tuple[Path, int]:
+    """A table for `data=csv` of the pictures that others show the same vehicle as, and how many vehicles these are."""
+    several = labels.bincount()[labels] > 1
+    rows = [(one, label) for one, label, is_one in zip(known, labels.tolist(), several.tolist(), strict=True) if is_one]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["path", "identity", "camera"])
+    writer.writerows([str(one.path.resolve()), f"v{label}", one.camera or ""] for one, label in rows)
+    return write_atomically(path, text.getvalue()), len({label for _, label in rows})
+
+
+def _known(cfg: DictConfig) -> list[_Known]:
     """Of the folder or the gallery, at most cfg.most. ReIDError: none or both are named, or there are too few."""
     if (cfg.source is None) == (cfg.gallery is None):
         raise ReIDError("expected one of source=<folder of crops> and gallery=<folder>, whose crops are looked at")
-    if cfg.source is not None:
-        folder = Path(cfg.source)
-        if not folder.is_dir():
-            raise ReIDError(f"source={folder} is no folder; expected one of crops, one vehicle a picture.")
-        paths = [folder / name for name in find_pictures(folder).names]
-    else:
-        reader = GalleryReader(cfg.gallery)
-        found: Iterator[Path] = (path for one in reader.sightings() for path in reader.crop_paths(one))
-        paths = list(found)
-    if min(len(paths), cfg.most) < 2:
+    found = list(_of_gallery(cfg.gallery) if cfg.source is None else _of_folder(Path(cfg.source), cfg.pattern))
+    if min(len(found), cfg.most) < 2:
         where = cfg.source or cfg.gallery
-        raise ReIDError(f"{where} holds {len(paths)} pictures, most={cfg.most}; expected two, better hundreds.")
-    chosen = np.random.default_rng(0).permutation(len(paths))[: cfg.most]
-    return [paths[position] for position in sorted(chosen)]
+        raise ReIDError(f"{where} holds {len(found)} pictures, most={cfg.most}; expected two, better hundreds.")
+    chosen = np.random.default_rng(0).permutation(len(found))[: cfg.most]
+    return [found[position] for position in sorted(chosen)]
 
 
-def _readable(paths: list[Path]) -> Iterator[Image.Image]:
-    for path in paths:
+def _of_folder(folder: Path, pattern: str | None) -> Iterator[_Known]:
+    """What names say by the groups camera and track of `pattern`; without a track, every picture is a vehicle."""
+    if not folder.is_dir():
+        raise ReIDError(f"source={folder} is no folder; expected one of crops, one vehicle a picture.")
+    expression = _compiled(pattern)
+    for name in find_pictures(folder).names:
+        said = {} if expression is None or not (match := expression.search(name)) else match.groupdict()
+        yield _Known(folder / name, said.get("track") or name, said.get("camera"))
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    try:
+        expression = None if pattern is None else re.compile(pattern)
+    except re.error as error:
+        raise ReIDError(f"pattern={pattern} is no regular expression: {error}; {_PATTERN}") from error
+    if expression is not None and not {"camera", "track"} >= set(expression.groupindex) > set():
+        raise ReIDError(f"pattern={pattern}: expected the groups camera and track, or one of them; {_PATTERN}")
+    return expression
+
+
+def _of_gallery(folder: Path) -> Iterator[_Known]:
+    """The crops of its sightings, whose folder says the vehicle: that of a plate, or of one track."""
+    reader = GalleryReader(folder)
+    for one in reader.sightings():
+        for path in reader.crop_paths(one):
+            yield _Known(path, one.vehicle, one.camera or None)
+
+
+def _readable(known: list[_Known]) -> Iterator[tuple[_Known, Image.Image]]:
+    for one in known:
         try:
-            yield load_image(path)
+            yield one, load_image(one.path)
         except ReIDError:
             continue
+
+
+def _numbers(names: list[str | None]) -> torch.Tensor:
+    """(N,) int64 from 0, the same for the same name."""
+    numbers: dict[str | None, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in names])

@@ -127,6 +127,8 @@ class _Adapt(_Running):
     bundle: Folder
     source: Folder | None
     gallery: GalleryFolder | None
+    pattern: Word | None
+    margin: Share | None
     share: Share
     most: Positive
     device: Device

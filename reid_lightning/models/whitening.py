@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.models.reid_model import ReIDModel
 
 SHRINKAGE = 0.3
-OWN_SHARE = 0.25
 _LEAST = 1e-4
 
 
@@ -74,48 +73,10 @@ def start_reduction(model: ReIDModel, found: Scatter, *, shrinkage: float = SHRI
     """Set the reduction of `model` to `directions` and its neck to their mean and deviation, in place, so that the
     embeddings are the centred, whitened features, in training and in evaluation alike."""
     rows = directions(found, model.embedding_dim, shrinkage=shrinkage)
-    _set(model, rows, rows @ found.mean, ((rows @ found.total) * rows).sum(dim=1))
+    set_reduction(model, rows, rows @ found.mean, ((rows @ found.total) * rows).sum(dim=1))
 
 
-@torch.no_grad()
-def adapted(model: ReIDModel, embeddings: Tensor, *, share: float = OWN_SHARE) -> ReIDModel:
-    """A copy of `model` whose reduction and neck are moved to pictures without labels: centred on them, and with what
-    they vary in most counting less. What all pictures of a place vary in, its light or a kind of road, tells no two of
-    them apart, whoever they show; so the scatter within is taken for `share` to be their whole covariance, and for the
-    rest what it was, the same in all directions.
-
-    embeddings: (N, dim) of these pictures, in evaluation mode and not normalised. Raises ReIDError for fewer than two
-    that differ.
-    """
-    here = scatter(embeddings)
-    if len(embeddings) < 2 or here.total.trace() <= 1e-8 * here.mean.square().sum():
-        raise ReIDError(f"{len(embeddings)} pictures of which no two differ; expected some that do, better a hundred")
-    eye = torch.eye(model.embedding_dim, dtype=torch.float64)
-    within = share * here.total / here.total.diagonal().mean().clamp(min=1e-12) + (1.0 - share) * eye
-    known = Scatter(here.mean, within, here.total)
-    rows = directions(known, model.embedding_dim, shrinkage=0.0)
-    matrix, offset = _affine(model)
-    moved = ReIDModel(**{**model.architecture, "embedding_dim": model.embedding_dim, "neck": "bnneck"}).eval()
-    kept = {key: value for key, value in model.state_dict().items() if not key.startswith(("reduction.", "neck."))}
-    moved.load_state_dict(kept, strict=False)
-    _set(moved, rows @ matrix, rows @ (here.mean - offset), ((rows @ here.total) * rows).sum(dim=1))
-    return moved
-
-
-def _affine(model: ReIDModel) -> tuple[Tensor, Tensor]:
-    """A (dim, width) and b (dim,), float64, with which reduction and neck, in evaluation mode, make A x + b of what is
-    pooled."""
-    matrix = torch.eye(model.embedding_dim, dtype=torch.float64)
-    if isinstance(model.reduction, nn.Linear):
-        matrix = model.reduction.weight.double().cpu()
-    if not isinstance(model.neck, nn.BatchNorm1d):
-        return matrix, torch.zeros(len(matrix), dtype=torch.float64)
-    neck = cast(Any, model.neck)
-    scale = (neck.weight.double() * (neck.running_var.double() + neck.eps).rsqrt()).cpu()
-    return scale[:, None] * matrix, neck.bias.double().cpu() - scale * neck.running_mean.double().cpu()
-
-
-def _set(model: ReIDModel, rows: Tensor, mean: Tensor, variances: Tensor) -> None:
+def set_reduction(model: ReIDModel, rows: Tensor, mean: Tensor, variances: Tensor) -> None:
     """Have the reduction multiply with `rows` (dim, width) and the neck take `mean` (dim,) off. The neck's variances
     are what it will see, so that embeddings keep their scale when it is trained."""
     reduction, neck = model.reduction, model.neck

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import time
 from collections.abc import Callable
@@ -105,11 +106,23 @@ def test_adapting_moves_a_bundle_to_pictures_without_labels(
             (folder / crop.name).write_bytes(crop.read_bytes())
         source = tmp_path / "gallery"
         assert len(list(Gallery(source).sightings())) == len(crops)
-    finished = run_command("reid", "adapt", f"{given}={source}", "bundle=starter")
+    names = [r"pattern=(?P<track>\d+_(?P<camera>c\d+))"] if given == "source" else []
+    finished = run_command("reid", "adapt", f"{given}={source}", "bundle=starter", *names)
     assert finished.returncode == 0, finished.stderr
     folder = next((tmp_path / "runs/adapt").glob("*/bundle"))
     options = read_options(folder)
     assert options.data["before"] == read_options(cached / "reid_lightning/starter-1").fingerprint
+    with (folder.parent / "pseudo_labels.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    tracks = {"_".join(crop.name.split("_")[:2]) for crop in crops}
+    if given == "source":
+        assert f"{len(tracks):,} tracks or single pictures, " in finished.stdout and " cameras; " in finished.stdout
+        for track in tracks:
+            identities = [row["identity"] for row in rows if Path(row["path"]).name.startswith(f"{track}_")]
+            assert len(set(identities)) <= 1, "one track is one vehicle"
+            assert {row["camera"] for row in rows if row["identity"] in identities} >= {track[-4:]} or not identities
+    else:
+        assert f"{len(crops):,} tracks or single pictures, cameras unknown" in finished.stdout
     assert str(len(crops)) in options.data["adaptation"] and not options.calibration
     assert "measured on real vehicles" not in options.data, "another model was"
     pictures = [Image.open(crop) for crop in crops]
@@ -126,6 +139,8 @@ def test_adapting_moves_a_bundle_to_pictures_without_labels(
         (["source=.", "gallery=."], "expected one of source="),
         (["source=none"], "none holds 0 pictures"),
         (["source=.", "share=2"], "share"),
+        (["source=alike", "pattern=(?P<camera>"], "pattern=(?P<camera> is no regular expression"),
+        (["source=alike", "pattern=cam(?P<cam>.)"], "expected the groups camera and track, or one of them"),
         (["source=alike", "most=1"], "alike holds 3 pictures, most=1"),
         (["source=damaged"], "3 of 3 pictures cannot be read"),
         (["source=alike"], "3 pictures of which no two differ"),

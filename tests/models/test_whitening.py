@@ -1,4 +1,4 @@
-"""Whitened starts and adaptation: what they are by definition, and that they help where it can be known."""
+"""Whitened starts: what they are by definition, and that they help where it can be known."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
-from reid_lightning.models.whitening import adapted, directions, pooled_features, scatter, start_reduction
+from reid_lightning.models.whitening import directions, pooled_features, scatter, start_reduction
 
 
 def crowd(*, vehicles: int, pictures: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,45 +81,3 @@ def test_a_network_without_a_reduction_or_a_neck_cannot_start_there(arguments: d
 
 def _features(model: ReIDModel) -> torch.Tensor:
     return pooled_features(model, [torch.rand(9, 3, 32, 32)])
-
-
-@pytest.mark.parametrize(
-    "arguments", [{}, {"embedding_dim": None}, {"neck": "none"}, {"embedding_dim": None, "neck": "none"}]
-)
-def test_adapting_centres_and_whitens_the_embeddings_of_the_given_pictures(arguments: dict[str, object]) -> None:
-    torch.manual_seed(1)
-    model, images = small(**arguments), torch.rand(300, 3, 16, 16)
-    if arguments.get("neck") != "none":
-        for value in (model.neck.running_mean, model.neck.running_var, model.neck.weight):
-            value.data.uniform_(0.5, 1.5)
-    with torch.no_grad():
-        before = model(images).embeddings
-        moved = adapted(model, before, share=0.25)
-        after = moved(images).embeddings
-        assert after.mean(dim=0).abs().max() < 1e-2 * after.std()
-        if not arguments:  # few numbers, so that their covariance can be known
-            whole = torch.cov(adapted(model, before, share=1.0)(images).embeddings.T)
-            scale = float(whole.diagonal().max())
-            torch.testing.assert_close(whole, scale * torch.eye(len(whole)), atol=0.02 * scale, rtol=0)
-        unmoved = functional.normalize(adapted(model, before, share=0.0)(images).embeddings, dim=1)
-        expected = functional.normalize(before - before.mean(dim=0), dim=1)
-        torch.testing.assert_close(unmoved @ unmoved.T, expected @ expected.T, atol=1e-3, rtol=0)
-    again = ReIDModel(**moved.architecture)
-    again.load_state_dict(moved.state_dict())
-
-
-@pytest.mark.parametrize("embeddings", [torch.randn(1, 8), torch.full((20, 8), 0.3), torch.empty(0, 8)])
-def test_what_does_not_differ_cannot_be_adapted_to(embeddings: torch.Tensor) -> None:
-    with pytest.raises(ReIDError, match=f"^{len(embeddings)} pictures of which no two differ"):
-        adapted(small(), embeddings)
-
-
-@pytest.mark.parametrize("share", [0.25, 1.0])
-@pytest.mark.parametrize("count", [2, 20])
-def test_fewer_pictures_than_numbers_leave_a_network_that_works(share: float, count: int) -> None:
-    torch.manual_seed(0)
-    model, images = small(embedding_dim=None), torch.rand(64, 3, 16, 16)
-    with torch.no_grad():
-        moved = adapted(model, model(images[:count]).embeddings, share=share)
-        assert all(value.isfinite().all() for value in moved.state_dict().values())
-        assert torch.linalg.matrix_rank(moved.embed(images)) > 40, "what the few do not vary in is still there"
