@@ -91,6 +91,11 @@ def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
         )
 
 
+def cache_folder() -> Path:
+    """`reid_lightning` in the user's cache ($XDG_CACHE_HOME, or ~/.cache)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reid_lightning"
+
+
 def write_atomically(path: Path, content: str | bytes) -> Path:
     """Write text, in UTF-8, or bytes into a file that appears whole or not at all."""
     with replacing(path) as unfinished:

@@ -62,7 +62,7 @@ def load_reid_model(
 
 
 def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bool = True) -> Path:
-    """The folder of a bundle; `latest` is the newest one below `runs`, or the starter where nothing was trained yet.
+    """The folder of a bundle; `latest` is the newest one that was trained or adapted below `runs`, else the starter.
 
     Raises:
         ReIDError: there is none.
@@ -72,13 +72,13 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bo
         if not (folder / OPTS_NAME).is_file():
             raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
         return folder
-    found = [path.parent for path in Path(runs).glob(f"train/*/bundle/{OPTS_NAME}")]
+    found = [path.parent for kind in ("train", "adapt") for path in Path(runs).glob(f"{kind}/*/bundle/{OPTS_NAME}")]
     if not found and or_starter:
-        _logger.warning("no bundle below %s: this is the starter. %s", Path(runs) / "train", BETTER)
+        _logger.warning("no bundle below %s: this is the starter. %s", runs, BETTER)
         return starter_bundle()
     if not found:
         raise ReIDError(
-            f"there is no model yet: no bundle below {Path(runs) / 'train'}. Train one (make train, some minutes with "
+            f"there is no model yet: no bundle below {runs}. Train one (make train, some minutes with "
             "the drawn fleet), or name one: bundle=<folder>, or bundle=starter, which needs no training."
         )
     return max(found, key=lambda folder: (folder / OPTS_NAME).stat().st_mtime)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from reid_lightning.atomic import check_writable, locked
+from reid_lightning.atomic import cache_folder, check_writable, locked
 from reid_lightning.bundle.bundle import OPTS_NAME, save_bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
@@ -51,9 +50,8 @@ _logger = logging.getLogger(__name__)
 
 
 def starter_folder() -> Path:
-    """Where the starter is kept: in the user's cache ($XDG_CACHE_HOME, or ~/.cache)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "reid_lightning" / f"starter-{_VERSION}"
+    """Where the starter is kept: in the user's cache."""
+    return cache_folder() / f"starter-{_VERSION}"
 
 
 def starter_bundle(folder: Path | None = None) -> Path:

@@ -16,11 +16,13 @@ from reid_lightning.search.settings import name_of, seconds_since_1970, threshol
 def test_the_newest_bundle_is_found(tmp_path):
     with pytest.raises(ReIDError, match=r"there is no model yet.*make train.*bundle=<folder>"):
         find_bundle("latest", runs=tmp_path, or_starter=False)
-    for number, name in enumerate(("new", "old")):
-        folder = tmp_path / "train" / name / "bundle"
+    for number, name in enumerate(("adapt/newest", "train/new", "train/old")):
+        folder = tmp_path / name / "bundle"
         folder.mkdir(parents=True)
         (folder / "opts.yaml").touch()
         os.utime(folder / "opts.yaml", (100 - number, 100 - number))
+    assert find_bundle("latest", runs=tmp_path) == tmp_path / "adapt/newest/bundle"
+    os.utime(tmp_path / "train/new/bundle/opts.yaml", (200, 200))
     assert find_bundle("latest", runs=tmp_path) == tmp_path / "train/new/bundle"
     assert find_bundle(tmp_path / "train/old/bundle") == tmp_path / "train/old/bundle"
     with pytest.raises(ReIDError, match=r"bundle=.*is not the folder of a bundle"):

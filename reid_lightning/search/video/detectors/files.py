@@ -6,7 +6,6 @@ Nothing is fetched unless somebody asks for it: `reid detector fetch`.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage
@@ -15,7 +14,7 @@ from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from reid_lightning.atomic import write_atomically
+from reid_lightning.atomic import cache_folder, write_atomically
 from reid_lightning.errors import ReIDError
 
 _WAIT, _ALL_SECONDS = 15.0, 120.0  # for an answer, and for all of it
@@ -50,8 +49,8 @@ KNOWN = {"yolox_nano": YOLOX_NANO}
 
 
 def default_folder() -> Path:
-    """`reid_lightning/detectors` in the user's cache ($XDG_CACHE_HOME, or ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reid_lightning" / "detectors"
+    """`detectors` in the user's cache."""
+    return cache_folder() / "detectors"
 
 
 def fetched(known: KnownFile, folder: Path | None = None) -> Path | None:
