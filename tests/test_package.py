@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -231,3 +232,22 @@ def test_what_is_installed_trains_evaluates_and_compares_from_an_empty_folder(in
         shutil.copy(picture, folder / f"car_{name}.jpg")
     lines = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), flags=re.DOTALL)[0]
     assert "1.0000" in ran("python", "-c", lines)
+
+
+@pytest.mark.parametrize(
+    ("module", "now"),
+    [("search.gallery", "reid gallery check gallery=data/gallery"), ("data.report", "reid data report data=folder")],
+)
+def test_a_command_of_earlier_releases_names_the_one_of_today(module, now, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "check"])
+    with pytest.raises(SystemExit, match=re.escape(now)):
+        runpy.run_module(f"reid_lightning.{module}", run_name="__main__")
+
+
+def test_what_earlier_releases_had_elsewhere_is_still_found_there():
+    from reid_lightning.data.images import load_image
+    from reid_lightning.data.images.reading import load_image as todays_load_image
+    from reid_lightning.search.sources import open_source
+    from reid_lightning.search.video.sources import open_source as todays_open_source
+
+    assert load_image is todays_load_image and open_source is todays_open_source
