@@ -29,7 +29,7 @@ def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
     among the `words` of the command line as ***; one that is closed swallows what it is given. So does one that takes
     nothing, such as a file on a full disk, for the work goes on; of stdout an error says so at the end. An
     exception that leaves the body is a bug: its traceback is printed in the same way, and the command ends with
-    status 1."""
+    status 1. Ctrl+C is no bug: one line, status 130."""
     before, secrets = (sys.stdout, sys.stderr), _pattern(secrets_of(words))
     out, err = (_Console(_encoding_all(stream), secrets) for stream in before)
     sys.stdout, sys.stderr = cast(TextIO, out), cast(TextIO, err)
@@ -39,6 +39,9 @@ def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
             out.flush()
         if out.lost:
             fail(f"cannot write to stdout: {out.lost}. Some of what was to be printed is missing; nothing else is.")
+    except KeyboardInterrupt:  # what was begun has said what it wrote
+        sys.stderr.write("\nstopped by Ctrl+C\n")
+        sys.exit(130)
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _READER_GONE and out.is_left:
             sys.exit(1)  # as in `reid gallery list | head`
@@ -55,7 +58,7 @@ def safe_console(words: Sequence[str] = ()) -> Iterator[None]:
 
 
 def fail(message: str) -> NoReturn:
-    """Print the one message of a command that ends with status 1."""
+    """Print the one message of a command that ends with status 1. Ctrl+C is no bug: one line, status 130."""
     sys.stderr.write(f"\nerror: {printable(one_screen(without_password(message)))}\n")
     sys.exit(1)
 

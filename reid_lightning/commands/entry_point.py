@@ -113,9 +113,6 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
         report(error, line)
     except RunFolderTaken as taken:
         report(taken.error, line)
-    except KeyboardInterrupt:  # what was begun has said what it wrote
-        sys.stderr.write("\nstopped by Ctrl+C\n")
-        sys.exit(130)
     finally:
         release()
         run_folder.check_first = None

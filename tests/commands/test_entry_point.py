@@ -129,12 +129,15 @@ def test_secrets_stay_out_of_the_saved_configuration(tmp_path):
     assert plain_config(OmegaConf.create(cfg)) == OmegaConf.create(saved)
 
 
-def test_ctrl_c_is_no_traceback(monkeypatch, capsys, tmp_path):
-    def interrupted(cfg):
+@pytest.mark.parametrize("place", ["report.report", "entry_point.run"])
+def test_ctrl_c_is_no_traceback(place, monkeypatch, capsys, tmp_path):
+    """In the work of a command, and while that is imported."""
+
+    def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reid_lightning.commands.report.report", interrupted)
+    monkeypatch.setattr(f"reid_lightning.commands.{place}", interrupted)
     monkeypatch.setattr(sys, "argv", ["reid", "data", "report"])
     with pytest.raises(SystemExit) as stop:
         main()
