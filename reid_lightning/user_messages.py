@@ -54,8 +54,8 @@ def user_message(error: BaseException) -> str | None:
         missing = isinstance(error.__cause__, ImportError | AttributeError) or "Error locating target" in str(error)
         refused = isinstance(error.__cause__, TypeError | ValueError) and _OF_A_LIBRARY.match(str(error))
         return _one_paragraph(error) if called_wrongly or missing or refused or error.__cause__ is None else None
-    if "InterpolationResolutionError" in kinds and getattr(error, "full_key", None):
-        return no_value(str(error.full_key), getattr(error, "child_node", None))
+    if "InterpolationResolutionError" in kinds and (key := getattr(error, "full_key", None)):
+        return no_value(key, getattr(error, "child_node", None))
     if kinds & {"HydraException", "OmegaConfBaseException"}:
         return _one_paragraph(error)
     return None
