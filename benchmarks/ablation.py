@@ -31,6 +31,7 @@ from reid_lightning.atomic import write_atomically
 PROJECT = Path(__file__).resolve().parents[1]
 ROWS: dict[str, tuple[str, ...]] = {
     "default": (),
+    "IBN-a": ("model.ibn=a",),
     "IBN-b": ("model.ibn=b",),
     "no IBN": ("model.ibn=null",),
     "id_triplet": ("loss=id_triplet",),

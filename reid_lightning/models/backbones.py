@@ -33,7 +33,7 @@ def build_backbone(name: str, *, ibn: str | None, last_stride: int, pretrained: 
     """The network `name`, from images (B, 3, H, W) to maps (B, C, H', W'), tokens (B, N, C) or vectors (B, C).
 
     `name`: timm's; "torchvision/<name>" for torchvision's network up to its last linear layer; or one of `OSNETS`. The
-    last two take neither `ibn` nor `last_stride` 1. `ibn`: "a", "b" or None, see `apply_ibn`; weights of a plain
+    last two take neither `ibn` nor `last_stride` 1. `ibn`: "a", "a/4", "b" or None, see `apply_ibn`; weights of a plain
     network are loaded first, so that they are carried into the IBN network.
     `last_stride`: 2 leaves the network as it is; 1 keeps the resolution in the last stage of a ResNet, twice the map in
     both directions. `pretrained`: "timm" or see `find_weights`; `weights_report` of the network then says what

@@ -7,7 +7,8 @@ carried over: affine parameters stay with their channels, and so do the statisti
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, cast
 
 import torch
@@ -17,27 +18,27 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.models.ibn_norm import instance_batch_norm, norm_with_known_statistics
 from reid_lightning.models.layers import ordered_layers
 
-IBN_VARIANTS = ("a", "b")
+IBN_VARIANTS = ("a", "a/4", "b")
 
 
 class IBN(nn.Module):
-    """Instance norm on the first half of the channels, batch norm on the rest; (B, C, H, W) to the same shape.
+    """Instance norm on the first half (or 1 / `part`) of the channels, batch norm on the rest; (B, C, H, W) as it was.
 
     Instance norm drops what is particular to a picture (light, colour cast), batch norm keeps what tells vehicles
     apart. On a CPU both are computed in one pass: torch's instance norm, which copies its input, took eight times as
     long, and half of a training step of an EfficientNet.
     """
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.BatchNorm2d, *, part: int = 2) -> None:
         """Takes the place of `norm`, and of the activation that timm has put into some."""
         super().__init__()
-        half = norm.num_features // 2
-        self.IN = nn.InstanceNorm2d(half, eps=norm.eps, affine=True)
-        self.BN = nn.BatchNorm2d(norm.num_features - half, eps=norm.eps, momentum=norm.momentum)
+        count = norm.num_features // part
+        self.IN = nn.InstanceNorm2d(count, eps=norm.eps, affine=True)
+        self.BN = nn.BatchNorm2d(norm.num_features - count, eps=norm.eps, momentum=norm.momentum)
         self.act = getattr(norm, "act", nn.Identity())
         carried = norm.state_dict()
-        self.IN.load_state_dict({key: carried[key][:half] for key in ("weight", "bias")})
-        self.BN.load_state_dict({key: value[half:] if value.ndim else value for key, value in carried.items()})
+        self.IN.load_state_dict({key: carried[key][:count] for key in ("weight", "bias")})
+        self.BN.load_state_dict({key: value[count:] if value.ndim else value for key, value in carried.items()})
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.act(self._in_one_pass(maps) if self._gains(maps) else self._in_two_halves(maps))
@@ -105,17 +106,19 @@ def apply_ibn(backbone: nn.Module, variant: str, *, trained: bool = False) -> No
     """Makes an IBN network of a timm network with batch norms, in place. `trained`: its weights go on as they are.
 
     `variant` "a": the first norm of every block becomes `IBN`, but for blocks with the smallest maps (a ResNet's
-    layer4). "b": the stem's norm becomes an instance norm, and the last block with maps of a quarter, and of an eighth,
-    of the picture gets an instance norm `IN` after its addition.
+    layer4). "a/4": the same with instance norm on a quarter of the channels, which disturbs trained weights less. "b":
+    the stem's norm becomes an instance norm, and the last block with maps of a quarter, and of an eighth, of the
+    picture gets an instance norm `IN` after its addition.
     Raises ReIDError for another variant and for a network without such norms and blocks.
     """
     if variant not in IBN_VARIANTS:
-        raise ReIDError(f"ibn={variant!r} is unknown; expected 'a', 'b' or null (no IBN)")
+        raise ReIDError(f"ibn={variant!r} is unknown; expected 'a', 'a/4', 'b' or null (no IBN)")
     (_, stem), *blocks = _blocks(backbone)
-    if variant == "a":
+    if variant != "b":
+        kind = partial(IBN, part=int(variant.removeprefix("a/"))) if "/" in variant else IBN
         for reduction, block in blocks:
             if reduction < blocks[-1][0]:
-                _replace(backbone, _batch_norms(backbone, block)[0], IBN)
+                _replace(backbone, _batch_norms(backbone, block)[0], kind)
         return
     _replace(backbone, _batch_norms(backbone, stem)[-1], InstanceNormAct)
     for quarter_or_eighth in (4, 8):
@@ -153,7 +156,7 @@ def _batch_norms(backbone: nn.Module, names: list[str]) -> list[str]:
     return found
 
 
-def _replace(backbone: nn.Module, place: str, kind: type[IBN] | type[InstanceNormAct]) -> None:
+def _replace(backbone: nn.Module, place: str, kind: Callable[[Any], nn.Module]) -> None:
     norm: Any = backbone.get_submodule(place)
     backbone.set_submodule(place, kind(norm))
 

@@ -37,7 +37,7 @@ class ReIDModel(nn.Module):
     Args:
         backbone: a name of timm.list_models(), with or without timm's weight tag; "torchvision/<name>" for a
             classification network of torchvision.models, whose second-to-last layer gives the features; or an OSNet.
-        ibn: "a", "b" or None; timm's convolutional networks with batch norms only.
+        ibn: "a", "a/4", "b" or None; timm's convolutional networks with batch norms only.
         last_stride: 1 doubles the last map of a timm ResNet, 2 leaves any network as it is.
         pooling: "gem" or "avg", for networks that give maps. Networks that give tokens (ViT) are pooled by their class
             token, or the mean of all tokens where there is none; networks that pool themselves are taken as they are.

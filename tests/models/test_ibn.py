@@ -142,6 +142,18 @@ def test_ibn_splits_an_odd_number_of_channels() -> None:
     assert layer(torch.rand(2, 5, 3, 3)).shape == (2, 5, 3, 3)
 
 
+def test_a_quarter_of_the_channels_disturbs_less() -> None:
+    torch.manual_seed(0)
+    maps, norm = torch.randn(8, 8, 6, 6) + torch.randn(8, 8, 1, 1), nn.BatchNorm2d(8, momentum=None)
+    norm(maps)  # its statistics are those of the maps
+    expected = norm.eval()(maps)
+    half, quarter = ((IBN(norm, part=part).eval()(maps) - expected).detach() for part in (2, 4))
+    torch.testing.assert_close(quarter[:, 2:], torch.zeros(8, 6, 6, 6), atol=1e-5, rtol=0)
+    assert 0 < quarter.square().mean() < half.square().mean()
+    layers = [layer for layer in build("resnet18", "a/4").modules() if isinstance(layer, IBN)]
+    assert [layer.IN.num_features for layer in layers] == [16, 16, 32, 32, 64, 64]
+
+
 def test_ibn_a_ignores_the_contrast_of_one_picture_in_its_first_half() -> None:
     layer = IBN(nn.BatchNorm2d(4)).eval()
     maps = torch.rand(1, 4, 6, 6) + 1.0

@@ -27,14 +27,23 @@ class AverageWithStart(pl.Callback):
         start: gets a bundle of the weights before the first step.
         when: "drawn": for pretrained weights that were trained on a drawn fleet, which is not what they are for;
             "always"; or "never".
+        real_vehicles: what such bundles do with real vehicles, for the model's card.
     """
 
-    def __init__(self, folder: str | Path, *, start: str | Path, when: Literal["drawn", "always", "never"]) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        start: str | Path,
+        when: Literal["drawn", "always", "never"],
+        real_vehicles: str | None = None,
+    ) -> None:
         if when not in ("drawn", "always", "never"):
             raise ReIDError(f"callbacks.average_with_start.when is {when!r}; expected drawn, always or never.")
         self.folder = Path(folder)
         self.start = Path(start)
         self.when = when
+        self.real_vehicles = real_vehicles
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights, unless a checkpoint is about to be loaded: then they were kept before."""
@@ -60,6 +69,7 @@ class AverageWithStart(pl.Callback):
                 **described,
                 "epoch": epoch,
                 "weights": "the mean of the best epoch's and those before the first step",
+                **({"real vehicles": self.real_vehicles} if self.real_vehicles else {}),
             },
         )
 

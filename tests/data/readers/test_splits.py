@@ -202,5 +202,5 @@ def test_a_fold_that_is_none_is_refused(fold):
 
 
 def test_a_fold_of_pictures_that_say_their_split_is_refused():
-    with pytest.raises(ReIDError, match="data.fold=1/5 divides the identities, and the pictures already say"):
+    with pytest.raises(ReIDError, match=r"data\.fold=1/5 divides the identities, and the pictures already say"):
         build_dataset("set", MANY, splits=["train"] * len(MANY), fold="1/5")
