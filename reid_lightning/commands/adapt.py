@@ -25,12 +25,16 @@ from reid_lightning.data.images.files import find_pictures
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.errors import ReIDError
+from reid_lightning.evaluation.without_labels import calibrate_without_labels
 from reid_lightning.models.adaptation import adapted, strangeness
+from reid_lightning.ranking.open_set_result import Calibration
+from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 from reid_lightning.search.gallery.reader import GalleryReader
 
 _BATCH = 64
 _FEW = 100
 _WORTH_TRAINING = 20
+_UNSURE = "of pictures without labels, rather too high"
 _PATTERN = r"for names such as 17_cam2.jpg: 'pattern=_cam(?P<camera>\d+)'."
 _OF_BEFORE = ("adaptation", "better", MEASURED, VALIDATION_MAP)
 
@@ -64,7 +68,7 @@ def adapt(cfg: DictConfig) -> None:
     cameras = None if any(one.camera is None for one in kept) else _numbers([one.camera for one in kept])
     vehicles = _numbers([one.vehicle for one in kept])
     share = cfg.share * strangeness(embedded)
-    model, labels, links = adapted(
+    moved = adapted(
         source.model.cpu(),
         embedded,
         share=share,
@@ -73,28 +77,30 @@ def adapt(cfg: DictConfig) -> None:
         margin=cfg.margin,
     )
     options = source.options
-    adaptation = f"moved to {len(embedded):,} pictures without labels, share {share:.2g}, {links:,} pairs linked"
+    adaptation = f"moved to {len(embedded):,} pictures without labels, share {share:.2g}, {moved.links:,} pairs linked"
     history = {key: value for key, value in options.data.items() if key not in _OF_BEFORE}
+    calibration = calibrate_without_labels(moved.embeddings, moved.labels, cameras)
     folder = save_bundle(
         run_dir / "bundle",
-        model,
+        moved.model,
         options.preprocessing,
         metrics={},
-        data={**history, "adaptation": adaptation, "before": options.fingerprint},
+        data={**history, "adaptation": adaptation, "before": options.fingerprint, **_said_of(calibration)},
+        calibration={} if calibration is None else {f"{IMAGE_TO_IMAGE}, cosine": calibration.as_dict()},
     )
     left_out = f", {unreadable:,} unreadable ones left out" if unreadable else ""
     console.print(f"{len(embedded):,} pictures{left_out}: a new model, {source.options.fingerprint} before.")
     groups = int(vehicles.max()) + 1
     where = "cameras unknown" if cameras is None else f"{int(cameras.max()) + 1:,} cameras"
-    console.print(f"{groups:,} tracks or single pictures, {where}; {links:,} pairs surely show one vehicle each.")
+    console.print(f"{groups:,} tracks or single pictures, {where}; {moved.links:,} pairs surely show one vehicle each.")
     if len(embedded) < _FEW:
         console.print(f"Fewer than {_FEW} pictures say little of a place; some hundred of all cameras are better.")
-    console.print(
-        "Its figures and its threshold are others now: evaluate it where you have labels "
-        "(store_threshold=true), and give a gallery its vectors again: reid gallery rebuild bundle=<bundle>.",
-        soft_wrap=True,
-    )
-    table, identities = _write_pseudo_labels(run_dir / "pseudo_labels.csv", kept, labels)
+    if calibration is not None:
+        console.print(
+            f"Threshold {calibration.threshold:.2f}: {_UNSURE}. With labels: reid evaluate store_threshold=true."
+        )
+    console.print("A gallery needs its vectors again: reid gallery rebuild bundle=<bundle>.")
+    table, identities = _write_pseudo_labels(run_dir / "pseudo_labels.csv", kept, moved.labels)
     if identities >= _WORTH_TRAINING:
         console.print(
             f"{identities:,} vehicles have two pictures and more: train on them with\n"
@@ -103,6 +109,10 @@ def adapt(cfg: DictConfig) -> None:
             highlight=False,
         )
     print_written(console, [folder, table, run_dir / "config.yaml"])
+
+
+def _said_of(calibration: Calibration | None) -> dict[str, str]:
+    return {} if calibration is None else {"threshold": _UNSURE}
 
 
 def _write_pseudo_labels(path: Path, known: list[_Known], labels: torch.Tensor) -> tuple[Path, int]:

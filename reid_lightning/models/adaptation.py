@@ -29,6 +29,8 @@ class Adapted(NamedTuple):
     """(N,) int64 from 0 without gaps: pseudo-labels."""
     links: int
     """Pairs of vehicles that became one."""
+    embeddings: Tensor
+    """(N, dim) that `model` gives these pictures."""
 
 
 @torch.no_grad()
@@ -82,7 +84,7 @@ def adapted(
     kept = {key: value for key, value in model.state_dict().items() if not key.startswith(("reduction.", "neck."))}
     moved.load_state_dict(kept, strict=False)
     set_reduction(moved, found @ matrix, found @ (mean - offset), ((found @ total) * found).sum(dim=1))
-    return Adapted(moved, labels, links)
+    return Adapted(moved, labels, links, ((rows - mean) @ found.T).float())
 
 
 def link(embeddings: Tensor, vehicles: Tensor, cameras: Tensor | None, *, margin: float = MARGIN) -> tuple[Tensor, int]:
@@ -115,7 +117,9 @@ def strangeness(embeddings: Tensor) -> float:
     embeddings: (N, dim), as for `adapted`.
     """
     rows = embeddings.double()
-    energy = float(rows.mean(dim=0).square().sum() / rows.square().sum(dim=1).mean().clamp(min=1e-12))
+    of_mean, of_all = float(rows.mean(dim=0).square().sum()), float(rows.square().sum(dim=1).mean())
+    by_chance = max(0.0, of_all - of_mean) / max(1, len(rows) - 1)  # that the mean of so few is not 0
+    energy = (of_mean - by_chance) / max(of_all, 1e-12)
     return min(1.0, max(0.0, (energy - 0.05) / 0.1))
 
 
