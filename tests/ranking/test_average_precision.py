@@ -1,27 +1,16 @@
+"""Average precision, CMC and mINP against slow loops and by hand."""
+
 import json
 
 import numpy as np
 import pytest
 import torch
+from slow_ranking import slow_query, small_integers
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.ranking import KReciprocal, evaluate_distances, evaluate_retrieval, problem, rank_gallery
+from reid_lightning.ranking import KReciprocal, evaluate_distances, evaluate_retrieval, problem
 from reid_lightning.ranking import ranks as places
 from reid_lightning.ranking.result import named_shares
-
-
-def slow_query(scores, right, junk, ap):
-    """AP, place of the first match and inverse negative penalty of one query, by sorting: obvious and slow."""
-    order = sorted((row for row in range(len(scores)) if not junk[row]), key=lambda row: (-scores[row], row))
-    places = [place for place, row in enumerate(order, start=1) if right[row] and not junk[row]]
-    if not places:
-        return None
-    total = 0.0
-    for found, place in enumerate(places, start=1):
-        precision = found / place
-        earlier = 1.0 if place == 1 else (found - 1) / (place - 1)
-        total += precision if ap == "step" else (precision + earlier) / 2
-    return total / len(places), places[0], len(places) / places[-1]
 
 
 def slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, gallery_cameras, ap):
@@ -36,11 +25,6 @@ def slow_evaluation(query, gallery, query_ids, gallery_ids, query_cameras, galle
         ]
         results.append(slow_query(scores, right, junk, ap))
     return results
-
-
-def small_integers(generator, count, dim):
-    """Integer vectors: products are exact, and ties abound."""
-    return torch.randint(-2, 3, (count, dim), generator=generator).double()
 
 
 WAYS = ["counting", "sorting", "on another device"]
@@ -111,50 +95,6 @@ def test_a_large_gallery_with_right_answers_near_the_top_equals_the_slow_loop(wa
         assert result.inverse_negative_penalty[query].item() == pytest.approx(expected[2], abs=1e-12)
 
 
-@pytest.mark.parametrize("top_k", [1, 3, 7, 40])
-def test_listed_matches_follow_a_stable_sort(top_k, monkeypatch):
-    monkeypatch.setattr(problem, "_CHUNK_ELEMENTS", 100)
-    generator = torch.Generator().manual_seed(top_k)
-    query, gallery = small_integers(generator, 9, 2), small_integers(generator, 30, 2)
-    ids = {"query_ids": [0] * 9, "gallery_ids": [row % 2 for row in range(30)]}
-    junk = [[row for row in range(30) if (row + number) % 4 == 0] for number in range(8)] + [list(range(28))]
-    rows, scores = rank_gallery(query, gallery, **ids, jk_index=junk, metric="euclidean", top_k=top_k)
-    assert rows.shape == scores.shape == (9, min(top_k, 30))
-    for number in range(9):
-        distances = ((gallery - query[number]) ** 2).sum(1).sqrt().tolist()
-        kept = sorted(set(range(30)) - set(junk[number]), key=lambda row: (distances[row], row))[:top_k]
-        filled = len(kept)
-        assert rows[number].tolist() == kept + [-1] * (rows.shape[1] - filled)
-        assert scores[number][:filled].tolist() == pytest.approx([-distances[row] for row in kept])
-        assert scores[number][filled:].isneginf().all()
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_listed_matches_are_those_that_were_scored(seed):
-    generator = torch.Generator().manual_seed(seed)
-    query, gallery = small_integers(generator, 9, 3), small_integers(generator, 30, 3)
-    ids = {
-        "query_ids": torch.randint(0, 4, (9,), generator=generator),
-        "gallery_ids": torch.randint(0, 4, (30,), generator=generator),
-        "query_cameras": torch.randint(0, 2, (9,), generator=generator),
-        "gallery_cameras": torch.randint(0, 2, (30,), generator=generator),
-    }
-    rows, scores = rank_gallery(query, gallery, **ids, metric="euclidean", top_k=30)
-    result = evaluate_retrieval(query, gallery, **ids, metric="euclidean")
-    for number in range(9):
-        kept = rows[number][rows[number] >= 0]
-        junk = (ids["gallery_ids"] == ids["query_ids"][number]) & (
-            ids["gallery_cameras"] == ids["query_cameras"][number]
-        )
-        assert sorted(kept.tolist()) == (~junk).nonzero().flatten().tolist()
-        distances = (gallery[kept] - query[number]).norm(dim=1)
-        torch.testing.assert_close(scores[number][: len(kept)], -distances)
-        right = ids["gallery_ids"][kept] == ids["query_ids"][number]
-        places = right.nonzero().flatten() + 1
-        expected = (torch.arange(1, len(places) + 1) / places).double().mean().item()
-        assert result.average_precision[number].item() == pytest.approx(expected, abs=1e-6, nan_ok=True)
-
-
 def test_worked_out_by_hand():
     # Ranking of the only query: right, wrong, right, wrong, right -> precisions 1/1, 2/3, 3/5.
     gallery = torch.tensor([[5.0, 0.0], [4.0, 3.0], [3.0, 4.0], [0.0, 5.0], [-3.0, 4.0]])
@@ -198,21 +138,6 @@ def test_when_all_scores_tie_the_order_of_the_gallery_decides():
         assert evaluate_retrieval(query, torch.ones(2, 3), **names, metric=metric).mAP == 0.5
 
 
-def test_zero_vectors_have_no_cosine_and_are_named():
-    names = {"query_ids": [0] * 3, "gallery_ids": [0] * 9}
-    ones = torch.ones(3, 4)
-    with pytest.raises(ReIDError, match="query_embeddings holds zero vectors, in row 1: "):
-        evaluate_retrieval(ones * torch.tensor([[1], [0], [2]]), torch.ones(9, 4), **names)
-    gallery = torch.ones(9, 4)
-    gallery[[0, 2, 3, 4, 6, 7, 8]] = 0
-    with pytest.raises(ReIDError, match="gallery_embeddings holds zero vectors, in rows 0, 2, 3, 4, 6 and 2 more: "):
-        evaluate_retrieval(ones, gallery, **names)
-    assert evaluate_retrieval(ones, gallery, **names, metric="euclidean").mAP == 1
-    gallery[1:3, 0] = torch.tensor([torch.nan, torch.inf])
-    with pytest.raises(ReIDError, match="gallery_embeddings holds NaN or infinity, in rows 1, 2; "):
-        evaluate_retrieval(ones, gallery, **names)
-
-
 def test_a_reranking_decides_the_order_and_is_named():
     def reversed_order(query, gallery, *, metric):
         assert metric == "euclidean"
@@ -226,12 +151,6 @@ def test_a_reranking_decides_the_order_and_is_named():
     assert result.metric == "euclidean, reversed_order"
     with pytest.raises(ReIDError, match="none of the 1 queries"):
         evaluate_retrieval(query + 1, gallery, query_ids=["z"], gallery_ids=["a", "b", "c"], rerank=KReciprocal(k1=1))
-
-
-@pytest.mark.parametrize("distances", [torch.zeros(0, 3), torch.zeros(3), torch.full((2, 3), torch.nan), [[1.0]]])
-def test_bad_distances_are_named(distances):
-    with pytest.raises(ReIDError, match="distances"):
-        evaluate_distances(distances, query_ids=[1, 2], gallery_ids=[1, 2, 3])
 
 
 def test_confidence_intervals_surround_the_values_and_draw_vehicles():
@@ -249,89 +168,6 @@ def test_confidence_intervals_surround_the_values_and_draw_vehicles():
     assert intervals["mAP"][0] < narrower[0] < narrower[1] < intervals["mAP"][1]
     together = evaluate_distances(distances[:1].expand(60, -1), query_ids=[0] * 60, gallery_ids=names["gallery_ids"])
     assert together.confidence_intervals()["mAP"] == pytest.approx((together.mAP, together.mAP))  # one vehicle only
-
-
-def test_cosine_is_free_of_length_and_equals_normalised_products():
-    generator = torch.Generator().manual_seed(5)
-    query, gallery = torch.randn(20, 16, generator=generator), torch.randn(90, 16, generator=generator)
-    ids = {"query_ids": [row % 4 for row in range(20)], "gallery_ids": [row % 5 for row in range(90)]}
-    lengths = torch.logspace(-3, 6, 90)[:, None]
-    stretched = evaluate_retrieval(1e-4 * query, lengths * gallery, **ids)
-    assert torch.equal(stretched.average_precision, evaluate_retrieval(query, gallery, **ids).average_precision)
-    rows, scores = rank_gallery(query, lengths * gallery, **ids, top_k=3)
-    unit = torch.nn.functional.normalize(query), torch.nn.functional.normalize(gallery)
-    expected = (unit[0] @ unit[1].T).topk(3)
-    assert torch.equal(rows, expected.indices)
-    assert (scores - expected.values).abs().max() < 1e-6
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_float_types_are_ranked_in_float32_or_better(dtype):
-    generator = torch.Generator().manual_seed(6)
-    query, gallery = (torch.randn(count, 16, generator=generator).to(dtype) for count in (10, 50))
-    ids = {"query_ids": [row % 4 for row in range(10)], "gallery_ids": [row % 5 for row in range(50)]}
-    came = evaluate_retrieval(query, gallery, **ids)
-    expected = evaluate_retrieval(query.double(), gallery.double(), **ids)
-    assert torch.equal(came.average_precision, expected.average_precision)
-
-
-def test_training_settings_do_not_touch_the_precision():
-    generator = torch.Generator().manual_seed(7)
-    query, gallery = torch.randn(40, 64, generator=generator), torch.randn(300, 64, generator=generator)
-    ids = {"query_ids": [row % 8 for row in range(40)], "gallery_ids": [row % 8 for row in range(300)]}
-    expected = rank_gallery(query, gallery, **ids, top_k=5)
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("medium")
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            came = rank_gallery(query, gallery, **ids, top_k=5)
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)
-    assert all(torch.equal(one, other) for one, other in zip(came, expected, strict=True))
-
-
-def test_unmatched_queries_are_told():
-    result = evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[1, 3])
-    assert result.queries_without_match == 1
-    assert "1 without a match" in result.describe()
-    assert result.as_dict()["queries_without_match"] == 1
-    with pytest.raises(ReIDError, match="none of the 2 queries"):
-        evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[3, 3])
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"query_embeddings": torch.ones(2, 3)}, "one model"),
-        ({"query_embeddings": torch.full((2, 2), torch.nan)}, "query_embeddings holds NaN"),
-        ({"gallery_embeddings": torch.empty(0, 2)}, "gallery_embeddings"),
-        (
-            {"gallery_embeddings": torch.tensor([[1.0, 0.0], [3e38, 0.0]])},
-            "too large for torch.float32, in row 1;",
-        ),
-        ({"gallery_embeddings": [[1.0, 0.0]]}, "gallery_embeddings is list"),
-        ({"query_ids": ["1", "2"]}, "'1' and gallery_ids 1, which never match"),
-        ({"query_ids": [1]}, "query_ids has 1 entries for 2"),
-        ({"query_cameras": [1, 2]}, "gallery_cameras is missing"),
-        ({"query_cameras": [1, None], "gallery_cameras": [1, 2]}, "None"),
-        ({"gt_index": [[0]]}, "gt_index has 1 rows"),
-        ({"jk_index": [[0], [2]]}, "jk_index holds row 2"),
-        ({"metric": "manhattan"}, "metric"),
-        ({"ap": "area"}, "ap is"),
-        ({"ranks": [0]}, "ranks"),
-    ],
-)
-def test_bad_input_is_named(changes, words):
-    arguments = {
-        "query_embeddings": torch.eye(2),
-        "gallery_embeddings": torch.eye(2),
-        "query_ids": [1, 2],
-        "gallery_ids": [1, 2],
-        **changes,
-    }
-    with pytest.raises(ReIDError, match=words):
-        evaluate_retrieval(**arguments)
 
 
 def test_real_index_files_equal_the_rule_at_veri_size(shared_data):

@@ -11,7 +11,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from properties import drawn
-from test_average_precision import slow_query
+from slow_ranking import slow_query
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import evaluate_distances, evaluate_retrieval
