@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_vector_stores import MODEL, records, vectors
+from toy_vectors import MODEL, records, vectors
 
 from reid_lightning.search.gallery import open_store
 from reid_lightning.search.records import Filter, VectorRecord

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_run import child, exit_codes, free_port
+from toy_vectors import DIM, MODEL, records, vectors
 
 from benchmarks.milvus_server import MilvusServer, milvus_executable
 from reid_lightning.errors import ReIDError
@@ -24,8 +25,6 @@ from reid_lightning.search.stores import lance
 from reid_lightning.search.stores.base import VectorStore, read_whole
 from reid_lightning.search.stores.opening import open_store
 
-DIM = 16
-MODEL = {"fingerprint": "model-a", "dim": DIM}
 HOSTILE = (
     "it's",
     '"quoted"',
@@ -76,27 +75,6 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     open_store(uri, **MODEL, name=name, any_model=True).drop()
     for store in stores:
         store.close()
-
-
-def vectors(count: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:
-    drawn = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-
-
-def records(count: int, *, prefix: str = "r") -> list[VectorRecord]:
-    """Every record of another mixture of vehicle, camera, type and time; every fifth without a time."""
-    types = ("car", "truck", "bus")
-    return [
-        VectorRecord(
-            id=f"{prefix}{i:04d}-0",
-            sighting=f"{prefix}{i:04d}",
-            vehicle=f"V{i % 7}",
-            camera=f"c{i % 3}",
-            type=types[i % 3],
-            time=None if i % 5 == 0 else 1e9 + i,
-        )
-        for i in range(count)
-    ]
 
 
 def passes(record: VectorRecord, where: Filter) -> bool:
