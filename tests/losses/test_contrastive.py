@@ -11,18 +11,21 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.losses import ContrastiveLoss, Memory, contrastive_loss
 
 
-def slow(embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, normalize: bool) -> float:
+def slow(
+    embeddings: torch.Tensor, labels: torch.Tensor, *, margin: float, normalize: bool, balanced: bool = False
+) -> float:
     rows = embeddings.double().tolist()
     if normalize:
         rows = [[value / max(math.hypot(*row), 1e-12) for value in row] for row in rows]
-    total, pairs = 0.0, 0
+    same, others = [], []
     for i in range(len(rows)):
         for j in range(i + 1, len(rows)):
             distance = math.dist(rows[i], rows[j])
-            y = labels[i].item() == labels[j].item()
-            total += distance**2 if y else max(0.0, margin - distance) ** 2
-            pairs += 1
-    return total / (2 * pairs)
+            (same if labels[i].item() == labels[j].item() else others).append(distance)
+    if balanced:
+        others = sorted(others)[: len(same)]
+    total = sum(distance**2 for distance in same) + sum(max(0.0, margin - distance) ** 2 for distance in others)
+    return total / (2 * max(1, len(same) + len(others)))
 
 
 def test_by_hand() -> None:
@@ -37,11 +40,13 @@ def test_by_hand() -> None:
 @pytest.mark.parametrize(
     "labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [0] * 6], ids=["usual", "no positives", "no negatives"]
 )
-def test_equals_a_slow_loop(labels: list[int], normalize: bool) -> None:
+@pytest.mark.parametrize("balanced", [True, False])
+def test_equals_a_slow_loop(labels: list[int], normalize: bool, balanced: bool) -> None:
     torch.manual_seed(0)
     embeddings = torch.randn(6, 5)
-    value = contrastive_loss(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
-    expected = slow(embeddings, torch.tensor(labels), margin=1.2, normalize=normalize)
+    settings = {"margin": 1.2, "normalize": normalize, "balanced": balanced}
+    value = contrastive_loss(embeddings, torch.tensor(labels), **settings)
+    expected = slow(embeddings, torch.tensor(labels), **settings)
     assert value.item() == pytest.approx(expected, rel=1e-5)
 
 
