@@ -25,7 +25,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells have it for w
 # What a process that a test starts shall find imported: the server that starts it imports once for all of them. It is
 # no fork of this process, which after a compilation or a convolution on several threads would crash or hang.
 multiprocessing.set_forkserver_preload(
-    ["reid_lightning.losses", "reid_lightning.evaluation.metrics", "reid_lightning.commands.preflight"]
+    ["pytest", "reid_lightning.losses", "reid_lightning.evaluation.metrics", "reid_lightning.commands.preflight"]
 )
 
 

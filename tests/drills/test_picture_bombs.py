@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 import zipfile
 import zlib
@@ -23,15 +24,22 @@ from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.archive import import_gallery
 
 
+def packed_zeros(count: int) -> bytes:
+    """So many bytes of zero as zlib packs them: a block that is packed once, again and again."""
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = packer.compress(bytes(100_000)) + packer.flush(zlib.Z_FULL_FLUSH)
+    times, rest = divmod(count, 100_000)
+    end = packer.compress(bytes(rest)) + packer.flush()
+    return b"\x78\x01" + block * times + end + struct.pack(">HH", count % 65_521, 1)  # the sums of Adler-32
+
+
 def png(side: int) -> bytes:
     """A picture of one bit a pixel, all black, whole to the last byte."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    packer = zlib.compressobj(1)
-    row = bytes(1 + -(-side // 8))
-    packed = b"".join(packer.compress(row * 100) for _ in range(side // 100)) + packer.flush()
+    packed = packed_zeros(side * (1 + -(-side // 8)))
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
@@ -47,11 +55,7 @@ def jpeg(side: int | None = None) -> bytes:
     return bytes(data)
 
 
-@pytest.fixture(scope="module")
-def huge_png() -> bytes:
-    return png(60_000)
-
-
+HUGE = png(60_000)
 READERS: list[Callable[[Path], object]] = [
     load_image,
     decode,
@@ -61,8 +65,8 @@ READERS: list[Callable[[Path], object]] = [
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_pictures_of_huge_dimensions(read: Callable[[Path], object], huge_png: bytes, tmp_path: Path) -> None:
-    for name, content in (("a.png", huge_png), ("b.jpg", jpeg(65_500)), ("c.jpg", huge_png)):
+def test_pictures_of_huge_dimensions(read: Callable[[Path], object], tmp_path: Path) -> None:
+    for name, content in (("a.png", HUGE), ("b.jpg", jpeg(65_500)), ("c.jpg", HUGE)):
         (tmp_path / name).write_bytes(content)
         with refused(f"{name} cannot be read.*decompression bomb"):
             read(tmp_path / name)
@@ -70,8 +74,7 @@ def test_pictures_of_huge_dimensions(read: Callable[[Path], object], huge_png: b
 
 def tile_tiff(side: int) -> bytes:
     """A picture of 64 x 64 in one tile of `side` x `side`."""
-    packer = zlib.compressobj(1)
-    packed = b"".join(packer.compress(bytes(side) * 100) for _ in range(side // 100)) + packer.flush()
+    packed = packed_zeros(side * side)
     long = {256: 64, 257: 64, 258: 8, 259: 8, 262: 1, 277: 1, 322: side, 323: side, 324: 8, 325: len(packed)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in long.items())
     return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(long)) + entries + bytes(4)
@@ -106,9 +109,9 @@ def test_pictures_that_pillow_would_decode(make: Callable[[], bytes], message: s
 
 
 @pytest.mark.parametrize("in_full", [False, True])
-def test_the_check_before_training_names_huge_pictures(in_full: bool, huge_png: bytes, tmp_path: Path) -> None:
+def test_the_check_before_training_names_huge_pictures(in_full: bool, tmp_path: Path) -> None:
     paths = [tmp_path / "a.png", tmp_path / "b.jpg"]
-    for path, content in zip(paths, (huge_png, jpeg(65_500)), strict=True):
+    for path, content in zip(paths, (HUGE, jpeg(65_500)), strict=True):
         path.write_bytes(content)
     before = peak(reset=True)
     assert list(find_bad_images(paths, decode=in_full)) == paths
@@ -138,19 +141,12 @@ def test_pictures_are_opened_by_the_formats_that_are_read_alone(tmp_path: Path) 
         load_image(tmp_path / "a.jpg")
 
 
-def test_a_huge_picture_in_an_archive(huge_png: bytes, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "g.zip", "w") as archive:
-        archive.writestr("manifest.json", json.dumps({"format": 1, "kind": "reid_lightning gallery"}))
-        archive.writestr("V1/a.png", huge_png)
-    before = peak(reset=True)
-    report = import_gallery(Gallery(tmp_path / "gallery"), tmp_path / "g.zip")
-    assert peak() - before < 200 * MIB
-    assert (report.added, report.left_out) == (0, 1)
-    assert "60000 x 60000 pixels" in report.problems[0] or "no whole picture" in report.problems[0]
-
-
 @pytest.mark.filterwarnings("ignore:Image size")  # Pillow's, of what is refused right after
-@pytest.mark.parametrize(("make", "message"), COSTLY, ids=["tile", "pixels", "scans"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [*COSTLY, (lambda: HUGE, "60000 x 60000 pixels|no whole picture")],
+    ids=["tile", "pixels", "scans", "huge"],
+)
 def test_costly_pictures_in_an_archive(make: Callable[[], bytes], message: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "g.zip", "w") as archive:
         archive.writestr("manifest.json", json.dumps({"format": 1, "kind": "reid_lightning gallery"}))
@@ -158,4 +154,4 @@ def test_costly_pictures_in_an_archive(make: Callable[[], bytes], message: str, 
     before = peak(reset=True)
     report = import_gallery(Gallery(tmp_path / "gallery"), tmp_path / "g.zip")
     assert peak() - before < 100 * MIB
-    assert (report.added, report.left_out) == (0, 1) and message in report.problems[0]
+    assert (report.added, report.left_out) == (0, 1) and re.search(message, report.problems[0])

@@ -12,8 +12,6 @@ from gallery_zips import MANIFEST, files_of, filled, jpeg, sidecar, zipped
 from PIL import Image
 from running import gallery_command
 
-from reid_lightning.bundle.bundle import save_bundle
-from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, adding, open_store
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
@@ -150,8 +148,7 @@ def test_a_full_disk_stops_the_import_and_leaves_whole_sightings(gallery, other,
     assert import_gallery(other, tmp_path / "g.zip").added == 3
 
 
-def test_commands(gallery: Gallery, tmp_path: Path, small_model, capsys: pytest.CaptureFixture[str]) -> None:
-    save_bundle(tmp_path / "bundle", small_model, Preprocessing(32, 32), metrics={}, data={})
+def test_commands(gallery: Gallery, tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, at = str(tmp_path / "g.zip"), [f"gallery={tmp_path / 'new'}"]
     assert gallery_command("export", f"file={file}", f"gallery={gallery.root}") == 0
     assert capsys.readouterr().out.endswith("g.zip: 3 vehicles, 4 sightings, 6 crops; 0 left out\n")
@@ -163,7 +160,7 @@ def test_commands(gallery: Gallery, tmp_path: Path, small_model, capsys: pytest.
     assert "2 sightings added, 0 were known, 0 files left out" in output
     assert "reid gallery sync gallery=" in output and "bundle=latest" in output
     assert gallery_command("export", f"file={file}", f"gallery={gallery.root}") == 0
-    assert gallery_command("import", f"file={file}", *at, f"bundle={tmp_path / 'bundle'}") == 0
+    assert gallery_command("import", f"file={file}", *at, f"bundle={bundle}") == 0
     output = capsys.readouterr().out
     assert "2 sightings added, 2 were known" in output and "6 vectors: 6 embedded" in output
     assert open_store(tmp_path / "new/.index").count() == 6

@@ -17,13 +17,19 @@ from reid_lightning.search.records import Filter
 from reid_lightning.search.stores.base import StoreError
 
 
-@pytest.fixture
-def gallery(tmp_path: Path, bundle: Path) -> Gallery:
-    made = Gallery(tmp_path / "gallery")
+@pytest.fixture(scope="module")
+def in_sync(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Path:
+    """A gallery of four vehicles and its vectors."""
+    made = Gallery(tmp_path_factory.mktemp("in_sync") / "gallery")
     for number, vehicle in enumerate("ABCD"):
         made.add(sighting(number, vehicle, end=1e9 + number), pictures(number))
     assert gallery_command("sync", f"gallery={made.root}", f"bundle={bundle}") == 0
-    return made
+    return made.root
+
+
+@pytest.fixture
+def gallery(in_sync: Path, tmp_path: Path) -> Gallery:
+    return Gallery(shutil.copytree(in_sync, tmp_path / "gallery"))
 
 
 @pytest.mark.parametrize(
