@@ -1,4 +1,4 @@
-"""Claim: the default (no IBN, PK sampling, ID + contrastive + circle) is within one standard deviation of the best row.
+"""Claim: the default (no IBN, PK sampling, ID + triplets) is within one standard deviation of the best row.
 
 python benchmarks/ablation.py [sets=[fleet,twocam,types]] [starts=[pretrained,random]] [seeds=[0,1,2]] [rows=[default]]
     [twocam=<folder of the two-camera crops>] [fleet=data/synthetic] [runs=runs/ablation] [output=benchmarks/results]
@@ -31,11 +31,11 @@ from reid_lightning.atomic import write_atomically
 PROJECT = Path(__file__).resolve().parents[1]
 ROWS: dict[str, tuple[str, ...]] = {
     "default": (),
+    "id_contrastive_circle": ("loss=id_contrastive_circle",),
     "IBN-a": ("model.ibn=a",),
-    "IBN-a of a quarter of the channels": ("model.ibn=a/4",),
-    "IBN-b": ("model.ibn=b",),
-    "id_triplet": ("loss=id_triplet",),
-    "id_triplet, IBN-a": ("loss=id_triplet", "model.ibn=a"),
+    "id_contrastive_circle, IBN-a": ("loss=id_contrastive_circle", "model.ibn=a"),
+    "id_contrastive_circle, IBN-a of a quarter": ("loss=id_contrastive_circle", "model.ibn=a/4"),
+    "id_contrastive_circle, IBN-b": ("loss=id_contrastive_circle", "model.ibn=b"),
     "id": ("loss=id",),
     "id_contrastive": ("loss=id_contrastive",),
     "id_circle": ("loss=id_circle",),
