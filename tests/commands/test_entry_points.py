@@ -75,7 +75,7 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert "run/bundle" in finished.stdout
     assert "Traceback" not in finished.stderr
     header = (run / "logs/metrics.csv").read_text().splitlines()[0].split(",")
-    assert {"train/id", "train/triplet", "train/loss", "val/mAP", "val/rank-1"} <= set(header)
+    assert {"train/id", "train/contrastive", "train/circle", "train/loss", "val/mAP", "val/rank-1"} <= set(header)
 
     best = open_model(run / "checkpoints/best.ckpt")
     bundle = load_reid_model(run / "bundle/opts.yaml", run / "bundle/model.safetensors")

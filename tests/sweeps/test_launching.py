@@ -23,11 +23,11 @@ from reid_lightning.training.lightning_internals import starts_its_ranks
 from reid_lightning.training.loggers import wandb_logger
 
 HARD_TO_QUOTE = [
-    r'model.pretrained="^layer1\.(0|1)[ab]{2},x=${loss.terms.triplet.weight} $"',
+    r'model.pretrained="^layer1\.(0|1)[ab]{2},x=${loss.terms.circle.weight} $"',
     "model.backbone='a, b = c'",
     "+note={a: [1, 'two, three']}",
     "~callbacks.progress_bar",
-    "loss.terms.triplet.weight=0.25",
+    "loss.terms.circle.weight=0.25",
 ]
 
 
