@@ -25,7 +25,7 @@ from reid_lightning.data.images.files import find_pictures
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation.without_labels import calibrate_without_labels
+from reid_lightning.evaluation.without_labels import LEAST, calibrate_without_labels
 from reid_lightning.models.adaptation import adapted, strangeness
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
@@ -92,14 +92,21 @@ def adapt(cfg: DictConfig) -> None:
     console.print(f"{len(embedded):,} pictures{left_out}: a new model, {source.options.fingerprint} before.")
     groups = int(vehicles.max()) + 1
     where = "cameras unknown" if cameras is None else f"{int(cameras.max()) + 1:,} cameras"
-    console.print(f"{groups:,} tracks or single pictures, {where}; {moved.links:,} pairs surely show one vehicle each.")
+    console.print(f"{groups:,} tracks or single pictures, {where}; {moved.links:,} pairs taken for one vehicle each.")
+    if cameras is None and cfg.margin is not None:
+        console.print("Cameras in the names make such pairs surer: pattern=..., see reid adapt --help.")
     if len(embedded) < _FEW:
         console.print(f"Fewer than {_FEW} pictures say little of a place; some hundred of all cameras are better.")
     if calibration is not None:
         console.print(
             f"Threshold {calibration.threshold:.2f}: {_UNSURE}. With labels: reid evaluate store_threshold=true."
         )
-    console.print("A gallery needs its vectors again: reid gallery rebuild bundle=<bundle>.")
+    else:
+        console.print(
+            f"No threshold: fewer than {LEAST} pictures, or no pairs. With labels: reid evaluate store_threshold=true."
+        )
+    bundle = shlex.quote(f"bundle={folder}")
+    console.print(f"A gallery needs its vectors again: reid gallery rebuild {bundle}", soft_wrap=True, highlight=False)
     table, identities = _write_pseudo_labels(run_dir / "pseudo_labels.csv", kept, moved.labels)
     if identities >= _WORTH_TRAINING:
         console.print(
@@ -142,10 +149,17 @@ def _of_folder(folder: Path, pattern: str | None) -> Iterator[_Known]:
     """What names say by the groups camera and track of `pattern`; without a track, every picture is a vehicle."""
     if not folder.is_dir():
         raise ReIDError(f"source={folder} is no folder; expected one of crops, one vehicle a picture.")
-    expression = _compiled(pattern)
-    for name in find_pictures(folder).names:
-        said = {} if expression is None or not (match := expression.search(name)) else match.groupdict()
-        yield _Known(folder / name, said.get("track") or name, said.get("camera"))
+    expression, names = _compiled(pattern), find_pictures(folder).names
+    said = {name: match.groupdict() for name in names if expression is not None and (match := expression.search(name))}
+    if expression is not None and len(said) < len(names):
+        other = next(name for name in names if name not in said)
+        raise ReIDError(
+            f"pattern={pattern} is found in {len(said):,} of {len(names):,} names, and not in {other}; every picture "
+            "needs what it says. Put others elsewhere, or leave pattern out."
+        )
+    for name in names:
+        found = said.get(name, {})
+        yield _Known(folder / name, found.get("track") or name, found.get("camera"))
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:

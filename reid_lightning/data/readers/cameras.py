@@ -14,8 +14,8 @@ def keep_for_test(dataset: VehicleDataset, cameras: Cameras) -> VehicleDataset:
     and gallery have no others. None: the data set as it is.
 
     Raises:
-        ReIDError: cameras that are not in it, a split that would be left without pictures, or a protocol of random
-            galleries (VehicleID).
+        ReIDError: cameras that are not in it, a split that would be left without pictures, queries that would be left
+            without right answers, or a protocol of random galleries (VehicleID).
     """
     names = camera_names(cameras)
     if names is None:
@@ -36,6 +36,7 @@ def keep_for_test(dataset: VehicleDataset, cameras: Cameras) -> VehicleDataset:
 
     kept = replace(
         dataset,
+        name=f"{dataset.name}, cameras {', '.join(sorted(names))}",
         train=of(dataset.train, test=False),
         validation=of(dataset.validation, test=False),
         query=of(dataset.query, test=True),
@@ -51,7 +52,23 @@ def keep_for_test(dataset: VehicleDataset, cameras: Cameras) -> VehicleDataset:
             f"data.test_cameras={sorted(names)} leaves no {empty[0]} pictures of {dataset.name}; its cameras are "
             f"{', '.join(known)}. Name fewer or other ones."
         )
+    if not _has_right_answers(kept):
+        raise ReIDError(
+            f"data.test_cameras={sorted(names)} leaves no query of {dataset.name} with a right answer: a picture of "
+            "the same vehicle before another of these cameras. Name several that see the same vehicles, of "
+            f"{', '.join(known)}."
+        )
     return kept
+
+
+def _has_right_answers(dataset: VehicleDataset) -> bool:
+    if dataset.gt_index is not None:
+        return any(dataset.gt_index)
+    seen = {(image.identity, image.camera) for image in dataset.gallery}
+    cameras: dict[str, set[str | None]] = {}
+    for identity, camera in seen:
+        cameras.setdefault(identity, set()).add(camera)
+    return any(cameras.get(image.identity, set()) - {image.camera} for image in dataset.query)
 
 
 def _rows_kept(

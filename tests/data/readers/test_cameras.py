@@ -39,10 +39,16 @@ def test_a_camera_for_the_test_is_in_nothing_else():
     assert keep_for_test(DATASET, None) is DATASET
 
 
-def test_one_camera_needs_no_list_and_no_index_file():
-    kept = keep_for_test(dataclasses.replace(DATASET, gt_index=None, jk_index=None), "c")
-    assert [image.identity for image in kept.query] == ["5"]
-    assert kept.gt_index is None
+@pytest.mark.parametrize("index", [{}, {"gt_index": None, "jk_index": None}])
+def test_one_camera_alone_has_no_right_answers(index):
+    with pytest.raises(
+        ReIDError, match=r"leaves no query of set with a right answer: .* before another of these cameras"
+    ):
+        keep_for_test(dataclasses.replace(DATASET, **index), "c")
+    kept = keep_for_test(dataclasses.replace(DATASET, **index), ("b", "c"))
+    assert [image.identity for image in kept.query] == ["4", "5"]
+    assert (kept.gt_index is None) is bool(index)
+    assert kept.name == "set, cameras b, c"
 
 
 @pytest.mark.parametrize(
