@@ -140,6 +140,14 @@ def test_a_search_that_compared_nothing_says_why(capsys):
     assert said in capsys.readouterr().out.splitlines()
 
 
+def test_a_search_without_a_match_says_how_close_it_came(capsys):
+    hint = "a lower min_score shows more"
+    print_found(source(), [], [decision(accepted=False)], threshold=Threshold(0.9, None), tracks=1)
+    assert f"The closest has 0.88: {hint}, and more that are wrong." in capsys.readouterr().out.splitlines()
+    print_found(source(), [], [decision(accepted=True)], threshold=Threshold(0.9, None), tracks=1)
+    assert hint not in capsys.readouterr().out
+
+
 def test_all_pictures_of_one_vehicle_have_one_answer(capsys):
     decisions = [decision(track=0), decision(track=0, vehicle="B", accepted=False, rank=2)]
     print_found(source("folder"), [], decisions, threshold=Threshold(0.6, None), tracks=9, one_vehicle=True)

@@ -191,7 +191,10 @@ def print_found(
     unit = "frame" if source.in_video else "picture"
     if not frames:
         say(f"no {unit} shows a registered vehicle with a score of {threshold.used:.2f} or more.")
-        if tracks and not decisions:
+        if decisions and not any(one.accepted for one in decisions):
+            closest = max(one.similarity for one in decisions)
+            say(f"The closest has {closest:.2f}: a lower min_score shows more, and more that are wrong.")
+        elif tracks and not decisions:
             seen = f"{tracks:,} {'vehicle was' if tracks == 1 else 'vehicles were'} seen, none of them compared"
             say(f"{seen}: their pictures are too poor (min_quality).")
     elif frames > _ROWS:
