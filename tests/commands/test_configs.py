@@ -14,6 +14,7 @@ CHOICES = [
 ]
 GIVEN = {  # what has no default because it is the user's
     "detector": {"yolox": ["detector.path=x.onnx"]},
+    "experiment": {"pseudo_labels": ["data.path=x.csv"]},
     "data": {
         "csv": ["data.path=x.csv"],
         "joined": ["+data@data.sets.veri776=veri776", "data.sets.veri776.root=x"],

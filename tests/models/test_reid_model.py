@@ -156,7 +156,7 @@ def test_every_model_config_builds(choice: str) -> None:
     not_kept = ("_target_", "pretrained", "side_information", "mixstyle", "frozen_statistics", "gradient_checkpointing")
     kept = {key: value for key, value in config.items() if key not in not_kept}
     assert {"levels": None, "mirror": False} | model.architecture == kept
-    assert ("ibn" in choice or "lite" in choice) == (model.architecture["ibn"] is not None)
+    assert ("ibn" in choice) == (model.architecture["ibn"] is not None)
 
 
 def test_frozen_statistics_stay_those_of_the_weights_while_the_weights_learn() -> None:
