@@ -14,7 +14,6 @@ CHOICES = [
 ]
 GIVEN = {  # what has no default because it is the user's
     "detector": {"yolox": ["detector.path=x.onnx"]},
-    "experiment": {"pseudo_labels": ["data.path=x.csv"]},
     "data": {
         "csv": ["data.path=x.csv"],
         "joined": ["+data@data.sets.veri776=veri776", "data.sets.veri776.root=x"],
@@ -35,7 +34,10 @@ GIVEN = {  # what has no default because it is the user's
             )
         },
     },
-    "experiment": {name: ["data.root=x"] for name in ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam")},
+    "experiment": {
+        "pseudo_labels": ["data.path=x.csv"],
+        **{name: ["data.root=x"] for name in ("veri_r50_ibn", "veri_r50_ibn_strong", "veri_vit_b", "twocam")},
+    },
 }
 
 
