@@ -137,6 +137,8 @@ def _known(cfg: DictConfig) -> list[_Known]:
     """Of the folder or the gallery, at most cfg.most. ReIDError: none or both are named, or there are too few."""
     if (cfg.source is None) == (cfg.gallery is None):
         raise ReIDError("expected one of source=<folder of crops> and gallery=<folder>, whose crops are looked at")
+    if cfg.gallery is not None and cfg.pattern is not None:
+        raise ReIDError("pattern= reads the names of source=<folder>; a gallery knows its cameras. Leave it out.")
     found = list(_of_gallery(cfg.gallery) if cfg.source is None else _of_folder(Path(cfg.source), cfg.pattern))
     if min(len(found), cfg.most) < 2:
         where = cfg.source or cfg.gallery

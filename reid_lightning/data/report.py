@@ -1,6 +1,7 @@
-"""Where earlier releases had the command `reid data report`."""
+"""Where earlier releases had the command `reid data report`, which this runs."""
 
+import subprocess
 import sys
 
 if __name__ == "__main__":
-    sys.exit("error: this is `reid data report` now, with the same words behind it: reid data report data=folder ...")
+    sys.exit(subprocess.call([sys.executable, "-m", "reid_lightning.commands", "data", "report", *sys.argv[1:]]))

@@ -142,6 +142,7 @@ def test_adapting_moves_a_bundle_to_pictures_without_labels(
         (["source=none"], "none holds 0 pictures"),
         (["source=.", "share=2"], "share"),
         (["source=alike", "pattern=(?P<camera>"], "pattern=(?P<camera> is no regular expression"),
+        (["gallery=.", "pattern=_c(?P<camera>.)"], "pattern= reads the names of source="),
         (["source=alike", "pattern=_c(?P<camera>.)"], "is found in 0 of 3 names, and not in 0.png"),
         (["source=alike", "pattern=cam(?P<cam>.)"], "expected the groups camera and track, or one of them"),
         (["source=alike", "most=1"], "alike holds 3 pictures, most=1"),

@@ -15,13 +15,14 @@ def keep_for_test(dataset: VehicleDataset, cameras: Cameras) -> VehicleDataset:
 
     Raises:
         ReIDError: cameras that are not in it, a split that would be left without pictures, queries that would be left
-            without right answers, or a protocol of random galleries (VehicleID).
+            without right answers, joined sets, or a protocol of random galleries (VehicleID).
     """
     names = camera_names(cameras)
     if names is None:
         return dataset
-    if dataset.gallery_draws:
-        raise ReIDError(f"data.test_cameras: {dataset.name} is a mean over random galleries; leave it out.")
+    if dataset.gallery_draws or dataset.parts:
+        what = "a mean over random galleries" if dataset.gallery_draws else "joined of several sets"
+        raise ReIDError(f"data.test_cameras: {dataset.name} is {what}, of which no cameras can be kept; leave it out.")
     known = sorted({image.camera for image in (*dataset.query, *dataset.gallery) if image.camera is not None})
     unknown = sorted(names - set(known))
     if unknown or not names:

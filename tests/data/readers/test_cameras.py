@@ -64,6 +64,10 @@ def test_cameras_that_cannot_be_kept_are_refused(cameras, message):
         keep_for_test(DATASET, cameras)
 
 
-def test_random_galleries_have_no_cameras_to_choose():
-    with pytest.raises(ReIDError, match="a mean over random galleries"):
-        keep_for_test(dataclasses.replace(DATASET, gallery_draws=((0,),)), ["a"])
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [({"gallery_draws": ((0,),)}, "a mean over random galleries"), ({"parts": (DATASET,)}, "joined of several sets")],
+)
+def test_sets_of_several_parts_have_no_cameras_to_choose(given, what):
+    with pytest.raises(ReIDError, match=f"set is {what}, of which no cameras can be kept"):
+        keep_for_test(dataclasses.replace(DATASET, **given), ["a"])
