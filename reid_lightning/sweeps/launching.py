@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
@@ -65,7 +65,7 @@ def run_in_own_process(run_dir: Path) -> float | None:
             SIGTERM, both of which it gets as well.
     """
     (run_dir / METRICS).unlink(missing_ok=True)
-    status, message = _run(job_command(started_with()), cwd=HydraConfig.get().runtime.cwd)
+    status, message = run_command(job_command(started_with()), cwd=HydraConfig.get().runtime.cwd)
     if status != 0:
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         raise ReIDError(message or f"its process {how}; {run_dir} has its log.")
@@ -84,10 +84,7 @@ def started_with() -> list[str]:
 def job_command(start: Sequence[str]) -> list[str]:
     """The command that runs this job of the sweep alone, in the folder and with the number that it has in the sweep."""
     hydra: Any = HydraConfig.get()
-    command = [sys.executable, *start, "--config-name", hydra.job.config_name]
-    for source in hydra.runtime.config_sources:
-        if source.schema == "file" and source.provider in ("main", "command-line"):
-            command += ["--config-path" if source.provider == "main" else "--config-dir", source.path]
+    command = [sys.executable, *start, "--config-name", hydra.job.config_name, *config_folders()]
     own = {
         "hydra.mode": "RUN",
         "hydra.run.dir": _quoted(hydra.runtime.output_dir),
@@ -100,14 +97,36 @@ def job_command(start: Sequence[str]) -> list[str]:
     return [*command, *given_overrides(hydra, of="hydra"), *given_overrides(hydra), *overrides]
 
 
+def config_folders() -> list[str]:
+    """The words that give another command the folders of configurations that this one has."""
+    words = []
+    for source in HydraConfig.get().runtime.config_sources:
+        if source.schema == "file" and source.provider in ("main", "command-line"):
+            words += ["--config-path" if source.provider == "main" else "--config-dir", source.path]
+    return words
+
+
 def _quoted(text: str) -> str:
     return QuotedString(text, Quote.single).with_quotes()
 
 
-def _run(command: list[str], *, cwd: str) -> tuple[int, str]:
-    """The exit status of a command, and what it said of its error."""
+def run_command(
+    command: list[str], *, cwd: str | None = None, environment: Mapping[str, str] | None = None, quiet: bool = False
+) -> tuple[int, str]:
+    """The exit status of a command, and what it said of its error.
+
+    `quiet`: nothing of its stdout is shown. None of its processes is left, also not after Ctrl+C or SIGTERM, both of
+    which it gets as well.
+    """
     process = subprocess.Popen(
-        command, cwd=cwd, stderr=subprocess.PIPE, text=True, errors="replace", start_new_session=True
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     )
     assert process.stderr is not None, "it is a pipe"
     errors = _Errors(process.stderr)

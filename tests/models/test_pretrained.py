@@ -16,7 +16,10 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
+from reid_lightning.bundle.bundle import save_bundle
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel
 from reid_lightning.models.backbones import build_backbone
 
 
@@ -66,6 +69,21 @@ def test_what_is_missing_in_a_file_is_reported(tmp_path: Path, caplog: pytest.Lo
     assert "90 tensors loaded, 10 of the backbone missing" in caplog.text
 
 
+def test_a_bundle_is_a_start_too_and_lacks_nothing_where_it_ends_early(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its network stops behind the last of its levels: what timm's whole one has beyond them is no mistake."""
+    model = ReIDModel("resnet18", ibn=None, last_stride=2, levels=[2, 3])
+    folder = save_bundle(tmp_path / "bundle", model, Preprocessing(32, 32), metrics={}, data={})
+    with caplog.at_level(logging.INFO):
+        for source in (folder, folder / "model.safetensors"):
+            backbone = make(source, ibn=None)
+            assert torch.equal(backbone.layer3[0].conv1.weight, model.backbone.layer3[0].conv1.weight)
+            assert backbone.weights_report.source == "bundle"
+    said = [record for record in caplog.records if "of the backbone missing (layer4" in record.message]
+    assert [record.levelno for record in said] == [logging.INFO, logging.INFO]
+
+
 def test_old_files_and_files_with_numpy_numbers_load(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
     content = {"state_dict": weights, "rank1": np.float64(0.97), "mAP": np.float32(0.82)}
     torch.save(content, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
@@ -103,7 +121,8 @@ def test_a_small_file_that_asks_for_much_is_refused(
 
 def test_files_that_hold_no_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        ReIDError, match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net', 'wheel' or null"
+        ReIDError,
+        match=r"nowhere\.pth' is no file; expected .*'timm', 'torchvision', 'ibn_net', 'wheel', 'drawn' or null",
     ):
         make(tmp_path / "nowhere.pth")
     (tmp_path / "torn.pth").write_bytes(b"\x80\x02 torn")
