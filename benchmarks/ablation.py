@@ -31,6 +31,7 @@ from reid_lightning.atomic import write_atomically
 PROJECT = Path(__file__).resolve().parents[1]
 ROWS: dict[str, tuple[str, ...]] = {
     "default": (),
+    "start from drawn vehicles": ("model.pretrained=drawn",),  # not for the fleet itself
     "id_triplet": ("loss=id_triplet",),
     "IBN-a": ("model.ibn=a",),
     "IBN-a of a quarter": ("model.ibn=a/4",),
@@ -57,7 +58,10 @@ def main() -> None:
     """Train what has not been trained yet and print one table for each start."""
     given = OmegaConf.from_cli()
     runs, output = Path(given.get("runs", "runs/ablation")), Path(given.get("output", "benchmarks/results"))
-    rows, seeds = list(given.get("rows", ROWS)), list(given.get("seeds", [0, 1, 2]))
+    rows, seeds = (
+        list(given.get("rows", [row for row in ROWS if "drawn" not in row])),
+        list(given.get("seeds", [0, 1, 2])),
+    )
     sets = list(given.get("sets", list(EPOCHS)))
     overrides = list(given.get("overrides", []))
     roots = {"fleet": given.get("fleet", "data/synthetic"), "twocam": given.get("twocam"), "types": given.get("twocam")}

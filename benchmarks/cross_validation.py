@@ -116,6 +116,7 @@ def outcome(run: Run, crops: Path, folder: Path, overrides: Sequence[str]) -> di
             *where(run, crops, folder),
             *PAIRS,
             f"seed={run.seed}",
+            "model.pretrained=drawn",
             "loader.identities_per_batch=32",
             "loader.images_per_identity=2",
             f"input.height={run.side}",

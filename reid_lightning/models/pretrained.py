@@ -23,6 +23,7 @@ from reid_lightning.models.torchvision_networks import torchvision_weights_url
 from reid_lightning.models.weight_names import common_prefix, translated
 from reid_lightning.models.wheels import INTERPOLATION, MEAN, STD, WHEEL, wheel_file
 from reid_lightning.untrusted.checksums import damage
+from reid_lightning.untrusted.plain_yaml import read_plain_yaml
 from reid_lightning.untrusted.torch_files import load_torch_file
 
 logger = logging.getLogger(__name__)
@@ -180,6 +181,13 @@ def preprocessing_mismatch(model: nn.Module, preprocessing: Normalisation) -> st
     elif report.source == TIMM:
         mean, std = tuple(backbone.pretrained_cfg["mean"]), tuple(backbone.pretrained_cfg["std"])
         interpolation = backbone.pretrained_cfg["interpolation"]
+    elif report.source == BUNDLE:
+        options = read_plain_yaml(Path(report.origin).with_name(_BESIDE))
+        try:
+            fed = options["preprocessing"]
+            mean, std, interpolation = tuple(fed["mean"]), tuple(fed["std"]), fed["interpolation"]
+        except (KeyError, TypeError):  # no bundle's after all
+            return None
     if np.allclose((*mean, *std), (*preprocessing.mean, *preprocessing.std), atol=1e-3):
         return None
     fix = f"input.mean={_plain(mean)} input.std={_plain(std)}"

@@ -21,6 +21,7 @@ from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.backbones import build_backbone
+from reid_lightning.models.pretrained import preprocessing_mismatch
 
 
 def make(pretrained: str | Path | None, *, ibn: str | None = "a", name: str = "resnet18") -> torch.nn.Module:
@@ -82,6 +83,13 @@ def test_a_bundle_is_a_start_too_and_lacks_nothing_where_it_ends_early(
             assert backbone.weights_report.source == "bundle"
     said = [record for record in caplog.records if "of the backbone missing (layer4" in record.message]
     assert [record.levelno for record in said] == [logging.INFO, logging.INFO]
+
+    started = ReIDModel("resnet18", ibn=None, last_stride=2, pretrained=str(folder))
+    assert preprocessing_mismatch(started, Preprocessing(64, 64)) is None
+    other = preprocessing_mismatch(started, Preprocessing(64, 64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+    assert other is not None and "Set input.mean=[0.485,0.456,0.406]" in other
+    (folder / "opts.yaml").write_text("preprocessing: 3\n")
+    assert preprocessing_mismatch(started, Preprocessing(64, 64, mean=(0.5, 0.5, 0.5))) is None
 
 
 def test_old_files_and_files_with_numpy_numbers_load(tmp_path: Path, weights: dict[str, torch.Tensor]) -> None:
