@@ -50,6 +50,11 @@ def shortened(value: object, longest: int = 120) -> str:
     return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """`1 vehicle`, `2,000 vehicles`."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
 def one_screen(text: str, lines: int = 20, characters: int = 2000) -> str:
     """A message that fits on a screen, whatever a file has put into it: of a long one the beginning and the end."""
     kept = text.split("\n")

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 
 from reid_lightning.drawing.fonts import plain_text
-from reid_lightning.drawing.tables import count as count
+from reid_lightning.errors import count as count
 
 _SIGNS = re.compile(r"([!-/:-@\[-`{-~])")  # all of ASCII's punctuation, which Markdown lets a backslash precede
 

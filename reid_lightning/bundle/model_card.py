@@ -6,6 +6,8 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
+from reid_lightning.errors import count
+
 
 def model_card(options: Mapping[str, Any]) -> str:
     """The card of a bundle in Markdown; `options` is what its `opts.yaml` holds."""
@@ -67,8 +69,9 @@ def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
         bound = "at least" if values["similarity"] else "at most"
         lines.append(
             f"- {_in_one_line(name)}: {bound} {values['threshold']:.4f} lets through "
-            f"{values['measured_false_match_rate']:.2g} of {values['different_pairs']:,} pairs of different vehicles "
-            f"and {100 * values['true_match_rate']:.1f} % of {values['same_pairs']:,} pairs of one vehicle."
+            f"{values['measured_false_match_rate']:.2g} of "
+            f"{count(values['different_pairs'], 'pair')} of different vehicles "
+            f"and {100 * values['true_match_rate']:.1f} % of {count(values['same_pairs'], 'pair')} of one vehicle."
             + (f" Not to be trusted: {_in_one_line(values['warning'])}" if values["warning"] else "")
         )
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from rich.progress import track
 from reid_lightning.atomic import check_writable, save_picture
 from reid_lightning.commands.entry_point import build, read_dataset
 from reid_lightning.data.inspection.sheet import augmented_columns, check_request, describe, draw_sheet, spread
+from reid_lightning.errors import count
 
 
 def augmentation_sheet(cfg: DictConfig) -> None:
@@ -32,4 +33,4 @@ def augmentation_sheet(cfg: DictConfig) -> None:
     choice = HydraConfig.get().runtime.choices["transforms"]
     title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
     save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
-    Console().print(f"{len(paths)} pictures, {cfg.draws} draws each: {output}", soft_wrap=True)
+    Console().print(f"{count(len(paths), 'picture')}, {count(cfg.draws, 'draw')} each: {output}", soft_wrap=True)

@@ -10,7 +10,7 @@ from reid_lightning.bundle.bundle import open_model
 from reid_lightning.bundle.loading import best_device, named_model
 from reid_lightning.commands.entry_point import read_dataset, save_config
 from reid_lightning.errors import ReIDError
-from reid_lightning.evaluation.evaluator import print_evaluation
+from reid_lightning.evaluation.evaluator import print_evaluation, title_of
 from reid_lightning.search import ReIDEmbedder
 
 
@@ -28,7 +28,7 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.checkpoint is not None:
         embedder = ReIDEmbedder(open_model(named_model(cfg.checkpoint)), device=best_device(cfg.device))
         dataset = read_dataset(cfg)
-        title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
+        title = title_of(dataset)
         bundle = Path(cfg.checkpoint) if cfg.store_threshold else None
         evaluated = evaluation.evaluate_model(embedder, dataset, run_dir, bundle=bundle)
     elif cfg.ranking is not None:

@@ -13,8 +13,7 @@ from omegaconf import DictConfig
 from reid_lightning.commands.gallery_index import index_of, index_problems, is_own, with_vectors
 from reid_lightning.commands.gallery_tables import print_trash, print_vehicles
 from reid_lightning.commands.output import progress, say
-from reid_lightning.drawing.tables import count
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget_vehicle

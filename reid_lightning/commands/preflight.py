@@ -17,7 +17,7 @@ from reid_lightning.commands.run_folder import check_run_dir
 from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
 from reid_lightning.data.readers.layout import check_seed
 from reid_lightning.data.records import VehicleDataset
-from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.errors import ReIDError, count, shortened
 from reid_lightning.losses import WeightedSum
 from reid_lightning.models import check_input_size, warn_of_mismatch
 from reid_lightning.ranks import is_rank_zero
@@ -155,9 +155,10 @@ def check_data(dataset: VehicleDataset) -> None:
     """
     if pictures := shared_pictures(dataset):
         raise ReIDError(
-            f"{len(pictures):,} pictures of data set {dataset.name!r} are in training and in query or gallery, such as "
-            f"{pictures[0]}: the model would be judged on the very pictures it has learned. Remove them from one side: "
-            "the lists, the split column or the split group say which side a picture is on."
+            f"{count(len(pictures), 'picture')} of data set {dataset.name!r} {'is' if len(pictures) == 1 else 'are'} "
+            f"in training and in query or gallery, such as {pictures[0]}: the model would be judged on the very "
+            "pictures it has learned. Remove them from one side: the lists, the split column or the split group say "
+            "which side a picture is on."
         )
     if (identities := shared_identities(dataset)) and is_rank_zero():
         more = f" and {len(identities) - _NAMED:,} more" if len(identities) > _NAMED else ""

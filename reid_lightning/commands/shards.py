@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from reid_lightning.data.shards.writing import check_output, write_shards
+from reid_lightning.errors import count
 
 
 def shards(cfg: DictConfig) -> None:
@@ -19,7 +20,8 @@ def shards(cfg: DictConfig) -> None:
     shards = sorted(folder.glob("*.tar"))
     size = sum(shard.stat().st_size for shard in shards)
     Console().print(
-        f"{len(shards)} shards, {size / 2**20:,.1f} MiB: {folder}\nTrain on it with data=shards data.root={folder}",
+        f"{count(len(shards), 'shard')}, {size / 2**20:,.1f} MiB: {folder}\n"
+        f"Train on it with data=shards data.root={folder}",
         markup=False,
         highlight=False,
         soft_wrap=True,

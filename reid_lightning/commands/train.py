@@ -13,7 +13,7 @@ from reid_lightning.commands.logs import write_kept
 from reid_lightning.commands.parts import Parts, exported_bundle
 from reid_lightning.commands.preflight import Preflight
 from reid_lightning.commands.resumed import record_words
-from reid_lightning.evaluation.evaluator import print_evaluation
+from reid_lightning.evaluation.evaluator import print_evaluation, title_of
 from reid_lightning.evaluation.report import drawn_pictures
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.sweeps.launching import needs_own_process, run_in_own_process
@@ -63,6 +63,5 @@ def train(cfg: DictConfig) -> float | None:
         log_result(trainer.loggers, evaluated, epoch=epoch)
         log_bundle(trainer.loggers, bundle, metrics=metrics, epoch=epoch)
 
-    title = f"{dataset.name}: {len(dataset.query):,} queries, {len(dataset.gallery):,} gallery pictures"
-    print_evaluation(evaluated, run_dir, title=title)
+    print_evaluation(evaluated, run_dir, title=title_of(dataset))
     return evaluated.selection_mAP

@@ -81,11 +81,6 @@ def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> s
     return text.getvalue()
 
 
-def count(number: int, singular: str, plural: str | None = None) -> str:
-    """`1 vehicle`, `2,000 vehicles`."""
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
-
-
 def titled(table: Table, title: str, caption: str = "") -> Group:
     """The table between two texts, which may be wider than it and are shown as they are; a blank line behind."""
     return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text())

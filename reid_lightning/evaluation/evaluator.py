@@ -13,7 +13,7 @@ import torch
 from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP, store_calibration
 from reid_lightning.bundle.embedder import ReIDEmbedder, with_flip
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.evaluation.embedding import embed_pictures, table_of
 from reid_lightning.evaluation.report import draw_pictures, draw_plots, print_table, result_table
 from reid_lightning.evaluation.result import EvaluationResult, write_metrics
@@ -232,6 +232,12 @@ def _best_epoch(embedder: ReIDEmbedder) -> dict[str, str | float]:
     return known
 
 
+def title_of(dataset: VehicleDataset) -> str:
+    """`veri776: 1,678 queries, 11,579 gallery pictures`."""
+    queries, pictures = count(len(dataset.query), "query", "queries"), count(len(dataset.gallery), "gallery picture")
+    return f"{dataset.name}: {queries}, {pictures}"
+
+
 def print_evaluation(evaluated: EvaluationResult, run_dir: Path, *, title: str) -> None:
     """A table of the result, or of the results on several sets, the threshold, and where everything was written."""
     if evaluated.sets:
@@ -252,8 +258,9 @@ def _notes(evaluated: EvaluationResult) -> list[str]:
     if calibration is not None:
         lines.append(
             f"threshold {calibration.threshold:.4f}: lets through {calibration.measured_false_match_rate:.2g} of "
-            f"{calibration.different_pairs:,} pairs of different vehicles (asked: {calibration.false_match_rate:g}) "
-            f"and {100 * calibration.true_match_rate:.1f} % of {calibration.same_pairs:,} pairs of one vehicle"
+            f"{count(calibration.different_pairs, 'pair')} of different vehicles "
+            f"(asked: {calibration.false_match_rate:g}) "
+            f"and {100 * calibration.true_match_rate:.1f} % of {count(calibration.same_pairs, 'pair')} of one vehicle"
         )
         lines += [f"warning: {calibration.warning}"] if calibration.warning else []
     return lines

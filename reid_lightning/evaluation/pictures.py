@@ -16,6 +16,7 @@ from reid_lightning.data.images.reading import load_image
 from reid_lightning.data.records import VehicleImage
 from reid_lightning.drawing.colours import BACKGROUND, CELL, FAINT, FRAME, GAP, LINE, QUERY, RIGHT, TEXT, TITLE, WRONG
 from reid_lightning.drawing.fonts import broken, own_font, shortened
+from reid_lightning.errors import count
 from reid_lightning.evaluation.ranked_lists import (
     PicturedRanking,
     RankedList,
@@ -36,7 +37,8 @@ def draw_ranked_lists(ranking: PicturedRanking, path: Path, *, name: str, querie
     nearest = min(result.cmc)
     title = f"{name}: mAP {100 * result.mAP:.1f}, rank-{nearest} {100 * result.cmc[nearest]:.1f}"
     subtitle = (
-        f"{len(lists)} queries, evenly spread from the worst (top) to the best average precision (AP); green: the same "
+        f"{count(len(lists), 'query', 'queries')}, evenly spread from the worst (top) to the best average precision "
+        "(AP); green: the same "
         f"vehicle, red: another\n{result.describe()}"
     )
     return save_picture(draw_lists(lists, title=title, subtitle=subtitle, columns=columns), path)
@@ -48,7 +50,7 @@ def draw_hardest_queries(
     """Draw the `queries` rows of the lowest average precision: what was taken for them, and where the first right
     answer stands. `name` and the format are as in `draw_ranked_lists`."""
     lists = hardest_lists(ranking, queries=queries, confusers=confusers)
-    title = f"{name}: the {len(lists)} hardest queries"
+    title = f"{name}: the {count(len(lists), 'hardest query', 'hardest queries')}"
     subtitle = (
         "Lowest average precision (AP) at the top. Red: the wrong pictures that rank best; green: the right one that "
         f"ranks best; #: place, junk left out.\n{ranking.result.describe()}"

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from reid_lightning.drawing.colours import RIGHT, TEXT, WRONG
 from reid_lightning.drawing.figures import WIDTH, new_figure
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.curves import CameraPairMap, PrecisionRecallCurve
 
 _SHADES = LinearSegmentedColormap.from_list("shares", ["#edf7e9", "#a6d8a0", RIGHT, "#00441b"])
@@ -121,7 +121,7 @@ def plot_score_histogram(
             raise ReIDError(f"{name} has {len(counts)} counts for {len(borders)} edges; expected one count fewer.")
     figure, axes = new_figure(title, "Pairs of a query and a gallery item; their axis is logarithmic.", caption)
     for (name, counts), colour in zip(sides.items(), (RIGHT, WRONG), strict=True):
-        label = f"{name} vehicle{'s' if name == 'different' else ''}: {int(counts.sum()):,} pairs"
+        label = f"{name} vehicle{'s' if name == 'different' else ''}: {count(int(counts.sum()), 'pair')}"
         axes.stairs(counts, borders, baseline=0.5, fill=True, color=colour, alpha=0.22, linewidth=0)
         axes.stairs(counts, borders, baseline=0.5, color=colour, linewidth=1.6, label=label)
     highest = max(counts.max() for counts in sides.values())

@@ -9,6 +9,7 @@ from rich.console import RenderableType
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.tables import Name, csv_table, markdown_table, new_table, titled
+from reid_lightning.errors import count
 from reid_lightning.evaluation.result import EvaluationResult
 
 NAME = "sets"
@@ -35,7 +36,7 @@ def sets_table(sets: Mapping[str, EvaluationResult]) -> RenderableType:
     for row in rows:
         name, *numbers = (row[column] for column in shown)
         table.add_row(Name(name), *numbers)
-    return titled(table, f"{len(sets)} data sets", caption)
+    return titled(table, count(len(sets), "data set"), caption)
 
 
 def _cells(sets: Mapping[str, EvaluationResult]) -> tuple[list[str], list[list[str]]]:

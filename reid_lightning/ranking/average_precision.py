@@ -9,7 +9,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE, Chunk, RankingLabels, RankingProblem
 from reid_lightning.ranking.ranks import places_of_matches
 from reid_lightning.ranking.result import RetrievalResult
@@ -122,8 +122,8 @@ def check_ranks(ranks: Sequence[int]) -> list[int]:
 def no_match(problem: RankingProblem) -> ReIDError:
     """What to raise when no query of a problem has a right answer."""
     return ReIDError(
-        f"none of the {problem.sizes[0]:,} queries has a right answer in the gallery (junk: {problem.junk_rule}). Are "
-        "the identities of both sides written alike, and is each vehicle seen by two cameras?"
+        f"none of {count(problem.sizes[0], 'query', 'queries')} has a right answer in the gallery (junk: "
+        f"{problem.junk_rule}). Are the identities of both sides written alike, and is each vehicle seen by two cameras?"
     )
 
 

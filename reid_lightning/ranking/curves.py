@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.average_precision import APDefinition, no_match, score_chunk
 from reid_lightning.ranking.checks import Names
 from reid_lightning.ranking.problem import Chunk, RankingProblem
@@ -144,7 +144,8 @@ def cmc_curve(first_match: Tensor, *, ranks: int = 50) -> Tensor:
         raise ReIDError(f"ranks is {ranks}; expected 1 or more.")
     first = first_match[first_match > 0].cpu()
     if not len(first):
-        raise ReIDError(f"none of the {len(first_match):,} queries has a right answer, so there is no CMC curve.")
+        queries = count(len(first_match), "query", "queries")
+        raise ReIDError(f"none of {queries} has a right answer, so there is no CMC curve.")
     return torch.bincount(first.clamp(max=ranks + 1), minlength=ranks + 1)[1 : ranks + 1].cumsum(0).double() / len(
         first
     )

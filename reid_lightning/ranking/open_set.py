@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.open_set_result import (
     IdentificationPoint,
     MatchPoint,
@@ -83,7 +83,8 @@ def open_set_of(
     if not len(pairs.same) or not pairs.different:
         raise ReIDError(
             f"there are {len(pairs.same):,} same-vehicle and {pairs.different:,} different-vehicle pairs among "
-            f"{problem.sizes[0]:,} queries and {problem.sizes[1]:,} gallery items (junk: {problem.junk_rule}); a "
+            f"{count(problem.sizes[0], 'query', 'queries')} and {count(problem.sizes[1], 'gallery item')} "
+            f"(junk: {problem.junk_rule}); a "
             "threshold needs both. Are the identities of both sides written alike, and is there more than one?"
         )
     crossing = pairs.crossing_cell()

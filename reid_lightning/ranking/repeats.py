@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.average_precision import APDefinition, evaluate_problem
 from reid_lightning.ranking.protocols import EvaluationProtocol, Ranking
 from reid_lightning.ranking.result import RetrievalResult
@@ -44,6 +44,10 @@ class Repeats:
         several = len(self.results) > 1
         return {name: statistics.stdev(values) if several else 0.0 for name, values in self.values.items()}
 
+    @property
+    def _drawn(self) -> str:
+        return count(len(self.results), "random gallery", "random galleries")
+
     def pooled(self) -> RetrievalResult:
         """One result whose figures are the means, and whose tensors hold the queries of all repeats one after the
         other, so that confidence intervals draw vehicles with all of their queries."""
@@ -54,7 +58,7 @@ class Repeats:
                 pooled[name] = torch.cat([getattr(result, name) for result in self.results])
             elif name in means:
                 pooled[name] = means[name]
-        return replace(first, protocol=f"{first.protocol}, mean of {len(self.results)} random galleries", **pooled)
+        return replace(first, protocol=f"{first.protocol}, mean of {self._drawn}", **pooled)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -64,7 +68,7 @@ class Repeats:
         """In percent: "over 10 random galleries: mAP 81.20 ± 0.31, ..."."""
         means, spreads = self.means, self.spreads
         figures = ", ".join(f"{name} {100 * means[name]:.2f} ± {100 * spreads[name]:.2f}" for name in means)
-        return f"over {len(self.results)} random galleries (mean ± standard deviation): {figures}"
+        return f"over {self._drawn} (mean ± standard deviation): {figures}"
 
 
 def rank_draws(

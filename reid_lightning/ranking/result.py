@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from reid_lightning.errors import count
 from reid_lightning.ranking.confidence import bootstrap_intervals
 
 
@@ -85,7 +86,7 @@ class RetrievalResult:
         items = "tracks" if self.protocol.endswith("track") else "pictures"
         return (
             f"{self.protocol}, {self.metric}, AP as {self.ap}, junk: {self.junk}; "
-            f"{self.queries:,} queries{unmatched}, {self.gallery:,} gallery {items}"
+            f"{count(self.queries, 'query', 'queries')}{unmatched}, {self.gallery:,} gallery {items}"
         )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reid_lightning.errors import count
 from reid_lightning.ranking.result import named_shares
 from reid_lightning.sweeps.jobs import SEED, SweepJob, in_words, read_metrics, read_records, selection_mAP
 
@@ -117,7 +118,7 @@ def _scored(job: SweepJob, folder: Path) -> ScoredJob:
 def _protocol(metrics: Mapping[str, Any]) -> str:
     return (
         f"{metrics['protocol']}, {metrics['metric']}, AP as {metrics['ap']}, junk: {metrics['junk']}; "
-        f"{metrics['queries']:,} queries, gallery of {metrics['gallery']:,}"
+        f"{count(metrics['queries'], 'query', 'queries')}, gallery of {metrics['gallery']:,}"
     )
 
 

@@ -25,6 +25,7 @@ from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.colours import RIGHT, TEXT
 from reid_lightning.drawing.figures import new_figure, save_figure
 from reid_lightning.drawing.tables import csv_table, markdown_table, new_table, print_written, titled
+from reid_lightning.errors import count
 from reid_lightning.ranks import is_rank_zero
 from reid_lightning.sweeps.jobs import place_of, sweep_folder, write_record, write_started
 from reid_lightning.sweeps.pruning import why_pruned
@@ -90,7 +91,7 @@ class SweepTable(Callback):
         if not jobs:
             return
         console = Console()
-        console.print(_printed(choices(jobs), title=f"{len(jobs)} jobs", notes=protocols(jobs)))
+        console.print(_printed(choices(jobs), title=count(len(jobs), "job"), notes=protocols(jobs)))
         for ending in ("csv", "md", "png"):
             path = Path(config.hydra.sweep.dir) / f"{NAME}.{ending}"
             print_written(console, [path])

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 
 from reid_lightning.bundle.bundle import check_architecture
 from reid_lightning.bundle.weights import read_checkpoint
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.training.callbacks.weight_averaging import check_averaging
 from reid_lightning.training.checkpoints import LAST_NAME, OF_SLURM, previous_of
 from reid_lightning.training.lightning_internals import settings_of
@@ -133,6 +133,7 @@ def check_resumable(
     epochs = checkpoint["epoch"] + int(finished)
     if not may_be_complete and trainer.max_epochs is not None and 0 <= trainer.max_epochs <= epochs:
         raise ReIDError(
-            f"resume={path} has trained {epochs} epochs already; set trainer.max_epochs above that. If it was stopped "
+            f"resume={path} has trained {count(epochs, 'epoch')} already; set trainer.max_epochs above "
+            "that. If it was stopped "
             f"before its export: reid export checkpoint={path.with_name('best.ckpt')}."
         )

@@ -149,7 +149,7 @@ def test_a_reranking_decides_the_order_and_is_named():
     result = evaluate_retrieval(query, gallery, **names, metric="euclidean", rerank=reversed_order)
     assert result.mAP == pytest.approx(1 / 3)
     assert result.metric == "euclidean, reversed_order"
-    with pytest.raises(ReIDError, match="none of the 1 queries"):
+    with pytest.raises(ReIDError, match="none of 1 query has"):
         evaluate_retrieval(query + 1, gallery, query_ids=["z"], gallery_ids=["a", "b", "c"], rerank=KReciprocal(k1=1))
 
 

@@ -43,7 +43,7 @@ def test_unmatched_queries_are_told():
     assert result.queries_without_match == 1
     assert "1 without a match" in result.describe()
     assert result.as_dict()["queries_without_match"] == 1
-    with pytest.raises(ReIDError, match="none of the 2 queries"):
+    with pytest.raises(ReIDError, match="none of 2 queries"):
         evaluate_retrieval(torch.eye(2), torch.eye(2), query_ids=[1, 2], gallery_ids=[3, 3])
 
 

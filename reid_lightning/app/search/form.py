@@ -135,8 +135,8 @@ def _ask_min_score(embedder: Embedder) -> float:
     st.altair_chart(score_chart(calibration.histogram, min_score), width="stretch")
     st.write(in_words(calibration.histogram, min_score))
     st.caption(
-        f"{why} Measured on {calibration.same_pairs:,} pairs of one vehicle and {calibration.different_pairs:,} of "
-        "different ones when the model was evaluated; your cameras may differ."
+        f"{why} Measured on {count(calibration.same_pairs, 'pair')} of one vehicle and "
+        f"{calibration.different_pairs:,} of different ones when the model was evaluated; your cameras may differ."
     )
     _warn(threshold)
     return min_score

@@ -14,6 +14,7 @@ from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
 from reid_lightning.data.records import PicturePath, Split, VehicleDataset
 from reid_lightning.drawing.tables import Name, new_table, titled
+from reid_lightning.errors import count
 from reid_lightning.untrusted.names import readable
 
 _NAMED = 5  # examples shown with a problem
@@ -196,7 +197,7 @@ def _missing_cameras(splits: Mapping[str, Split]) -> Iterable[Problem]:
     without = [image for image in images if image.camera is None]
     if without:
         yield Problem(
-            f"{len(without):,} of {len(images):,} pictures have no camera.",
+            f"{len(without):,} of {len(images):,} pictures {'has' if len(without) == 1 else 'have'} no camera.",
             "Pictures of one moment count as right answers, so the numbers look better than with several cameras; "
             "batches cannot prefer different cameras.",
             "Read the camera from the names (a camera group or column) if it is known.",
@@ -207,56 +208,65 @@ def _problems(report: DatasetReport) -> Iterable[Problem]:
     """One problem for each kind of finding that is not empty."""
     texts = {
         "unreadable": (
+            "picture cannot be read.",
             "pictures cannot be read.",
             "Training stops before it starts; with data.on_bad_image=skip it goes on without them.",
             "Replace these files, or set data.on_bad_image=skip.",
         ),
         "unread_formats": (
+            "folder holds pictures in formats that cannot be decoded here.",
             "folders hold pictures in formats that cannot be decoded here.",
             "They are in no split.",
             "Save these pictures as JPEG or PNG.",
         ),
         "shared_identities": (
+            "identity is in training and in query or gallery.",
             "identities are in training and in query or gallery.",
             "The evaluation rewards remembering these vehicles and says less about new ones.",
             "Keep each vehicle on one side; data.test_fraction does so when no split is given.",
         ),
         "shared_pictures": (
+            "picture is in training and in query or gallery.",
             "pictures are in training and in query or gallery.",
             "The model has seen the very pictures it is judged on.",
             "Remove them from one side.",
         ),
         "repeated_pictures": (
+            "picture is more than once in one split.",
             "pictures are more than once in one split.",
             "In the gallery they count as several answers; in training they make pairs without a difference.",
             "Remove the repeated lines from the list or the table.",
         ),
         "unmatched_queries": (
+            "query has no right answer in the gallery.",
             "queries have no right answer in the gallery.",
             "They cannot be scored and are left out of mAP and CMC.",
             "Add pictures of these vehicles from another camera to the gallery, or remove the queries.",
         ),
         "index_differs": (
+            "query has rows in gt_index and jk_index that differ from the rule (same identity, other camera).",
             "queries have rows in gt_index and jk_index that differ from the rule (same identity, other camera).",
             "Numbers by index file and numbers by rule cannot be compared.",
             "Say which protocol is used with every number; remove both index files to use the rule.",
         ),
         "lone_identities": (
+            "training identity has a single picture.",
             "training identities have a single picture.",
             "In a batch they are paired with themselves; they teach only what other vehicles are not.",
             "Add pictures of them, or leave them out.",
         ),
         "one_camera_identities": (
+            "training identity is seen by one camera only.",
             "training identities are seen by one camera only.",
             "They teach nothing about the change between cameras.",
             "Nothing has to be done if they are few; otherwise add pictures from other cameras.",
         ),
     }
-    for kind, (what, consequence, fix) in texts.items():
+    for kind, (one, several, consequence, fix) in texts.items():
         found = getattr(report, kind)
         if found:
             shown = found.items() if isinstance(found, Mapping) else ((entry, "") for entry in found)
             lines = [readable(f"{entry}: {reason}" if reason else str(entry)) for entry, reason in shown]
             more = [f"... and {len(lines) - _NAMED:,} more"] if len(lines) > _NAMED and kind != "unreadable" else []
             examples = lines if kind == "unreadable" else lines[:_NAMED] + more
-            yield Problem(f"{len(found):,} {what}", consequence, fix, tuple(examples))
+            yield Problem(count(len(found), one, several), consequence, fix, tuple(examples))

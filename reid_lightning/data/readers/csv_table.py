@@ -15,7 +15,7 @@ from typing import Literal
 from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import NAMES, VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.errors import ReIDError, count, shortened
 from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, stored_path
 
@@ -93,7 +93,8 @@ def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[st
                 continue
             if len(values) != len(header):
                 raise ReIDError(
-                    f"{path}, line {reader.line_num}: {len(values)} values for the {len(header)} columns of the "
+                    f"{path}, line {reader.line_num}: {count(len(values), 'value')} for the "
+                    f"{count(len(header), 'column')} of the "
                     "header; put values that contain the separator in double quotes."
                 )
             cells = {name: values[position].strip() or None for name, position in positions.items()}

@@ -25,7 +25,7 @@ from reid_lightning.data.images.files import PictureFiles, find_pictures, no_pic
 from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import NAMES, VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.regular_files import read_text
 from reid_lightning.untrusted.names import composed, name_of_file, readable, stored_path
 
@@ -154,7 +154,8 @@ def _read_lists(root: Path, names: Sequence[str], train_list: str | None, test_l
     both = listed["train"] & listed["test"] if listed else set()
     if both:
         raise ReIDError(
-            f"{len(both):,} pictures are in data.train_list and in data.test_list, such as {min(both)}; expected each "
+            f"{count(len(both), 'picture is', 'pictures are')} in data.train_list and in data.test_list, such as "
+            f"{min(both)}; expected each "
             "in one of them."
         )
     return {name: split for split, chosen in listed.items() for name in chosen}

@@ -9,7 +9,7 @@ from typing import Literal
 
 from reid_lightning.data.readers.splits import draw_order, query_gallery
 from reid_lightning.data.records import VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 
 Validation = float | Literal["test"]
 
@@ -51,20 +51,21 @@ def divide(dataset: VehicleDataset, validation: Validation, *, seed: int) -> Div
     name = f"{dataset.name}, validation"
     if dataset.validation:
         query, gallery = query_gallery(dataset.validation)
-        words = f"{len(dataset.validation):,} validation pictures of the data set"
+        words = f"{count(len(dataset.validation), 'validation picture')} of the data set"
         return Divided(dataset, VehicleDataset(name, query=query, gallery=gallery), words)
     pool = (dataset.parts[0].train if dataset.parts else ()) or dataset.train
     held_out = {image.identity for image in pool}
     everyone = {image.identity for image in dataset.train}
     candidates, with_cameras = _searchable(pool)
-    count = max(_LEAST, round(validation * len(held_out)))
-    if len(candidates) < _LEAST or len(everyone) - min(count, len(candidates)) < _LEAST:
+    wanted = max(_LEAST, round(validation * len(held_out)))
+    if len(candidates) < _LEAST or len(everyone) - min(wanted, len(candidates)) < _LEAST:
         raise ReIDError(
-            f"data set {dataset.name!r} has {len(everyone):,} training identities, {len(candidates):,} of them with "
-            f"pictures to find each other by: too few to choose the best epoch on some of them. Set "
-            "data.validation=test to choose it on the query pictures of the final figures, which then flatter."
+            f"data set {dataset.name!r} has {count(len(everyone), 'training identity', 'training identities')}, "
+            f"{len(candidates):,} of them with pictures to find each other by: too few to choose the best epoch on "
+            "some of them. Set data.validation=test to choose it on the query pictures of the final figures, which "
+            "then flatter."
         )
-    held_out = set(draw_order(candidates, seed)[:count])
+    held_out = set(draw_order(candidates, seed)[:wanted])
     images = [image for image in pool if image.identity in held_out]
     query, gallery = query_gallery(images if with_cameras else [replace(image, camera=None) for image in images])
     train = tuple(image for image in dataset.train if image.identity not in held_out)

@@ -17,7 +17,7 @@ from reid_lightning.data.images.reading import check_images
 from reid_lightning.data.readers.label_xml import read_items
 from reid_lightning.data.readers.layout import file_lines
 from reid_lightning.data.records import Split, VehicleDataset, VehicleImage
-from reid_lightning.errors import ReIDError, shortened
+from reid_lightning.errors import ReIDError, count, shortened
 from reid_lightning.untrusted.names import name_of_file, stored_path
 
 Index = tuple[tuple[int, ...], ...]
@@ -169,7 +169,8 @@ def read_index(path: Path, *, queries: int, gallery: int) -> Index:
         lines.pop()
     if len(lines) != queries:
         raise ReIDError(
-            f"{path} has {len(lines):,} lines for {queries:,} query pictures. It belongs to other lists: use the "
+            f"{path} has {count(len(lines), 'line')} for {count(queries, 'query picture')}. It belongs to "
+            "other lists: use the "
             f"name_query.txt and name_test.txt that came with it, or {_RULE_HINT}."
         )
     rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from reid_lightning.errors import count
 from reid_lightning.search.gallery.crop_embedding import records_of
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.stores.base import VectorStore
@@ -39,17 +40,17 @@ def check_index(gallery: GalleryReader, store: VectorStore, *, fingerprint: str 
     gone = [record.id for record in unseen if record.sighting not in there]
     other = [name for name in indexed.keys() & wanted.keys() if indexed[name] != wanted[name]]
     if len(indexed) != store.count():
-        problems.append(f"The vectors hold {store.count() - len(indexed)} pictures twice; `rebuild` fixes it.")
+        problems.append(f"The vectors hold {count(store.count() - len(indexed), 'picture')} twice; `rebuild` fixes it.")
     for found, words in (
-        (missing, "are not in the vectors and cannot be found"),
-        (gone, "are in the vectors, but not on the disk"),
-        (other, "are in the vectors under another vehicle, camera, type or time than on the disk"),
+        (missing, "not in the vectors and cannot be found"),
+        (gone, "in the vectors, but not on the disk"),
+        (other, "in the vectors under another vehicle, camera, type or time than on the disk"),
     ):
         if found:
-            problems.append(f"{_counted(found)} {words}; {_SYNC}.")
+            problems.append(f"{_counted(found)} {'is' if len(found) == 1 else 'are'} {words}; {_SYNC}.")
     return problems
 
 
 def _counted(names: Collection[str]) -> str:
     shown = ", ".join(sorted(names)[:_SHOWN])
-    return f"{len(names)} pictures ({shown}{', ...' if len(names) > _SHOWN else ''})"
+    return f"{count(len(names), 'picture')} ({shown}{', ...' if len(names) > _SHOWN else ''})"

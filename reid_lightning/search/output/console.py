@@ -15,7 +15,8 @@ from rich.markup import escape
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.drawing.progress import progress_bar
-from reid_lightning.drawing.tables import Name, count, middle_shortened, new_table, print_written, titled
+from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written, titled
+from reid_lightning.errors import count
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.output.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
@@ -56,7 +57,7 @@ def watching(source: Source) -> Iterator[Callable[[Step], None]]:
             nonlocal tracks
             tracks = max([tracks, *(box.track for box in step.boxes)])
             place = f" {time_code(step.frame.seconds)[:-4]}" if video else ""
-            said = f"{name}{place}, {tracks:,} {'tracks' if video else 'vehicles'}"
+            said = f"{name}{place}, {count(tracks, 'track' if video else 'vehicle')}"
             progress.update(task, advance=1, description=said)
 
         yield on_step
@@ -195,10 +196,10 @@ def print_found(
             closest = max(one.similarity for one in decisions)
             say(f"The closest has {closest:.2f}: a lower min_score shows more, and more that are wrong.")
         elif tracks and not decisions:
-            seen = f"{tracks:,} {'vehicle was' if tracks == 1 else 'vehicles were'} seen, none of them compared"
+            seen = f"{count(tracks, 'vehicle was', 'vehicles were')} seen, none of them compared"
             say(f"{seen}: their pictures are too poor (min_quality).")
     elif frames > _ROWS:
-        say(f"and {frames - _ROWS:,} more {unit}s")
+        say(f"and {count(frames - _ROWS, f'more {unit}')}")
     say(f"Scores {threshold.describe()}.")
 
 

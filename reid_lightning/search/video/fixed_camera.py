@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.records import Frame, TrackedBox, time_code
 from reid_lightning.search.video.camera_motion import CameraMotion
 from reid_lightning.search.video.source_base import Source
@@ -68,7 +68,7 @@ class FixedCamera:
         if not (spans := self._motion.spans):
             return
         times = ", ".join(f"{time_code(start)[:-4]} to {time_code(end)[:-4]}" for start, end in spans[:_TIMES])
-        more = f" and {len(spans) - _TIMES:,} times more" if len(spans) > _TIMES else ""
+        more = f" and {count(len(spans) - _TIMES, 'time')} more" if len(spans) > _TIMES else ""
         said = (
             f"The camera of {self._source.name} moved ({times}{more}). What the motion detector saw then is left out: "
             f"before a moving camera everything moves. {ADVICE}"

@@ -136,10 +136,11 @@ class PictureSource(Source):
                 continue
             yield Frame(picture, number, path=path)
         if len(bad) == self.length:
-            raise ReIDError(f"None of the {len(bad):,} pictures in {self._root} can be read. {bad[0]}")
+            raise ReIDError(f"No picture of the {len(bad):,} in {self._root} can be read. {bad[0]}")
         lines = [] if self._passed_over is None else [f"{self._root}: {self._passed_over}."]
         if bad:
-            lines.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} were left out. {bad[0]}")
+            was = "was" if len(bad) == 1 else "were"
+            lines.append(f"{len(bad):,} of the {self.length:,} pictures in {self._root} {was} left out. {bad[0]}")
         self.warning = readable(" ".join(lines)) or None
 
     def close(self) -> None:

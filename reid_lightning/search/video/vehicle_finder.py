@@ -9,8 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from reid_lightning.drawing.tables import count
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.plates import PlateReader, PlateVote, vote
 from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
 from reid_lightning.search.video.best_crops import BestCrops, KeptCrop

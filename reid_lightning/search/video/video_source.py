@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from reid_lightning.errors import ReIDError, extra
+from reid_lightning.errors import ReIDError, count, extra
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
 from reid_lightning.search.video.source_base import Source, file_fingerprint
@@ -244,9 +244,8 @@ class VideoSource(Source):
             number, at = damaged_after or (last, seconds)
             self.warning = f"{self.name} is damaged after frame {number} ({at:.1f} s): {self._damage}."
         elif missing > max(2, _TOLERATED * promised):
-            self.warning = (
-                f"{self.name} is damaged after frame {last} ({seconds:.1f} s): {missing:,} frames are missing."
-            )
+            gone = count(missing, "frame is", "frames are")
+            self.warning = f"{self.name} is damaged after frame {last} ({seconds:.1f} s): {gone} missing."
         elif not promised and duration is not None and duration - seconds > max(2.0, _TOLERATED * duration):
             self.warning = f"{self.name} ends after frame {last} ({seconds:.1f} s) and promised {duration:.1f} s."
         elif self.kind == "stream" and duration is None:

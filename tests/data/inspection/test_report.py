@@ -75,13 +75,13 @@ def test_a_clean_data_set_is_shown_as_such():
             {"query": ("a/1/9", "x/1/1"), "gallery": ("a/2/9", "x/2/9")},
             "shared_identities",
             ["a"],
-            "1 identities are in",
+            "1 identity is in",
         ),
-        ({"gallery": ("x/2/1", "y/1/1", "b/1/1")}, "shared_pictures", ["b/1/1"], "1 pictures are in training and"),
-        ({"gallery": ("x/2/1", "y/1/1", "y/1/1")}, "repeated_pictures", ["y/1/1"], "1 pictures are more than once"),
-        ({"query": ("x/1/1", "y/2/1", "y/1/1")}, "unmatched_queries", ["y/1/1"], "1 queries have no right answer"),
-        ({"train": ("a/1/1", "a/2/2", "b/1/1")}, "lone_identities", ["b"], "1 training identities have a single"),
-        ({"train": ("a/1/1", "a/1/2", "b/-/1", "b/-/2")}, "one_camera_identities", ["a"], "1 training identities are"),
+        ({"gallery": ("x/2/1", "y/1/1", "b/1/1")}, "shared_pictures", ["b/1/1"], "1 picture is in training and"),
+        ({"gallery": ("x/2/1", "y/1/1", "y/1/1")}, "repeated_pictures", ["y/1/1"], "1 picture is more than once"),
+        ({"query": ("x/1/1", "y/2/1", "y/1/1")}, "unmatched_queries", ["y/1/1"], "1 query has no right answer"),
+        ({"train": ("a/1/1", "a/2/2", "b/1/1")}, "lone_identities", ["b"], "1 training identity has a single"),
+        ({"train": ("a/1/1", "a/1/2", "b/-/1", "b/-/2")}, "one_camera_identities", ["a"], "1 training identity is"),
     ],
 )
 def test_each_problem_is_found_and_shown_with_its_fix(changes: dict[str, Sequence[str]], field, entries, what):
@@ -178,6 +178,14 @@ def test_the_command_prints_the_report_and_writes_nothing(table, project):
     assert "Data set cars" in done.stdout and "3 pictures cannot be read." in done.stdout
     assert "a1.jpg: the file is empty" in done.stdout
     assert {path.name for path in project.iterdir()} == before
+
+
+def test_what_the_report_says_is_not_said_beside_it_as_well(table, tmp_path, project):
+    (tmp_path / "notes.txt").write_text("none of the pictures")
+    done = run(project, "data=folder", f"data.root={tmp_path}", r"data.pattern=(?P<identity>.)(?P<camera>.)\.jpg")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("were passed over") == said.count("a1.jpg: the file is empty") == 1
 
 
 def test_columns_and_camera_lists_arrive_from_the_command_line(table, project):

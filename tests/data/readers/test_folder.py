@@ -100,7 +100,7 @@ def test_pictures_on_no_list_need_not_match(crops):
     ("train", "test", "message"),
     [
         ("ada_c1.jpg\nnobody.jpg\n", "cy_c1.jpg\n", r"train\.txt, line 2: 'nobody.jpg' is no picture below data.root"),
-        ("ada_c1.jpg\n", "north/ada_c1.jpg\n", "1 pictures are in data.train_list and in data.test_list"),
+        ("ada_c1.jpg\n", "north/ada_c1.jpg\n", "1 picture is in data.train_list and in data.test_list"),
         ("\n", "cy_c1.jpg\n", "names no picture"),
         ("same_c1.jpg\n", "cy_c1.jpg\n", "line 1: 'same_c1.jpg' is the name of 2 pictures"),
         (None, "cy_c1.jpg\n", r"data.train_list: .*train\.txt cannot be read"),

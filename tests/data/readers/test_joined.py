@@ -106,7 +106,7 @@ def test_the_report_command_shows_each_set_and_its_damage(tmp_path):
     words += [f"data.sets.veri_wild.root={wild}", f"data.sets.vehiclex.root={sim}"]
     shown = run_here(tmp_path, "reid", "data", "report", "data=joined", *words).stdout
     assert "Data set veri_wild" in shown and "Data set vehiclex" in shown
-    assert "1 pictures cannot be read" in shown
+    assert "1 picture cannot be read" in shown
     assert "0001_c007_1.jpg: the file is empty" in "".join(shown.split("\n"))
 
 

@@ -86,7 +86,8 @@ def test_check_compares_the_index_with_the_disk(gallery: Gallery, bundle: Path, 
     assert gallery_command("check", *at) == 1
     said = capsys.readouterr().out.replace("\n", " ")
     assert (
-        "1 pictures (a3-0) are not in the vectors" in said and "2 pictures (a1-0, a1-1) are in the vectors, but" in said
+        "1 picture (a3-0) is not in the vectors and" in said
+        and "2 pictures (a1-0, a1-1) are in the vectors, but" in said
     )
     assert "2 pictures (a0-0, a0-1) are in the vectors under another vehicle" in said and "3 problems" in said
     assert gallery_command("sync", *at, f"bundle={bundle}") == 0 and gallery_command("check", *at) == 0

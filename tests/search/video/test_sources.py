@@ -259,7 +259,7 @@ def test_bad_pictures_of_a_folder_are_left_out_and_named(tmp_path: Path):
     assert [frame.number for frame in source] == [0]
     assert "1 of the 2 pictures" in source.warning and "b.png" in source.warning
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ReIDError, match="None of the 1 pictures"):
+    with pytest.raises(ReIDError, match="No picture of the 1 in"):
         list(open_source(tmp_path))
     with pytest.raises(ReIDError, match=r"b\.png cannot be read"):
         open_source(tmp_path / "b.png")
