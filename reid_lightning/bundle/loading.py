@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,8 @@ from reid_lightning.bundle.starter import BETTER, STARTER, starter_bundle
 from reid_lightning.errors import ReIDError
 
 LATEST = "latest"
+KINDS = ("train", "adapt")
+"""Folders of runs that make bundles."""
 _logger = logging.getLogger(__name__)
 
 
@@ -61,8 +64,13 @@ def load_reid_model(
     return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
 
 
-def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bool = True) -> Path:
+def find_bundle(
+    bundle: str | Path, *, runs: str | Path = "runs", or_starter: bool = True, kinds: Sequence[str] = KINDS
+) -> Path:
     """The folder of a bundle; `latest` is the newest one that was trained or adapted below `runs`, else the starter.
+
+    Args:
+        kinds: of runs that `latest` looks at; those that train alone for whoever does not want one that was adapted.
 
     Raises:
         ReIDError: there is none.
@@ -72,9 +80,10 @@ def find_bundle(bundle: str | Path, *, runs: str | Path = "runs", or_starter: bo
         if not (folder / OPTS_NAME).is_file():
             raise ReIDError(f"bundle={bundle} is not the folder of a bundle; expected {OPTS_NAME} in it.")
         return folder
-    found = [path.parent for kind in ("train", "adapt") for path in Path(runs).glob(f"{kind}/*/bundle/{OPTS_NAME}")]
+    found = [path.parent for kind in kinds for path in Path(runs).glob(f"{kind}/*/bundle/{OPTS_NAME}")]
     if not found and or_starter:
-        _logger.warning("no bundle below %s: this is the starter. %s", runs, BETTER)
+        where = runs if tuple(kinds) == KINDS else Path(runs, *kinds)
+        _logger.warning("no bundle below %s: this is the starter. %s", where, BETTER)
         return starter_bundle()
     if not found:
         raise ReIDError(

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from reid_lightning.errors import ReIDError, first_line
+from reid_lightning.errors import ReIDError, count, first_line
 from reid_lightning.untrusted.checksums import damage
 from reid_lightning.untrusted.torch_files import UnreadableFileError, load_torch_file
 
@@ -56,6 +56,11 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The network's weights in a `.safetensors` file, or those and our record in a training checkpoint."""
     if path.suffix == ".safetensors":
         if not path.is_file():
+            if (other := path.with_suffix(".onnx")).is_file():
+                raise ReIDError(
+                    f"no weights at {path}, and {other.name} beside it runs with backend=onnx alone. Export the bundle "
+                    "again with formats=[safetensors,onnx]."
+                )
             raise ReIDError(f"no weights at {path}; the bundle is incomplete.")
         try:
             return load_file(path), None
@@ -172,7 +177,7 @@ def _check_weights(model: ReIDModel, weights: Mapping[str, Tensor], *, where: st
     if missing or unexpected or shapes:
         example = (missing or unexpected or shapes)[0]
         raise ReIDError(
-            f"{where} is of another architecture than its options say: {len(missing)} weights missing, "
+            f"{where} is of another architecture than its options say: {count(len(missing), 'weight')} missing, "
             f"{len(unexpected)} unexpected, {len(shapes)} of another shape (the first is {example[:80]!r})."
         )
     for key in both:

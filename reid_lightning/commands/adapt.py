@@ -5,15 +5,13 @@ import io
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from PIL import Image
 from rich.console import Console
-from rich.progress import track
+from rich.text import Text
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle.bundle import VALIDATION_MAP, load, save_bundle
@@ -22,16 +20,17 @@ from reid_lightning.bundle.loading import best_device, find_bundle
 from reid_lightning.bundle.starter import MEASURED
 from reid_lightning.commands.entry_point import save_config
 from reid_lightning.data.images.files import find_pictures
-from reid_lightning.data.images.reading import load_image
+from reid_lightning.data.images.reading import find_bad_images
+from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.drawing.tables import print_written
-from reid_lightning.errors import ReIDError
+from reid_lightning.errors import ReIDError, count, printable, shortened
+from reid_lightning.evaluation.embedding import embed_pictures
 from reid_lightning.evaluation.without_labels import LEAST, calibrate_without_labels
 from reid_lightning.models.adaptation import adapted, strangeness
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 from reid_lightning.search.gallery.reader import GalleryReader
 
-_BATCH = 64
 _FEW = 100
 _WORTH_TRAINING = 20
 _UNSURE = "of pictures without labels, rather too high"
@@ -39,34 +38,30 @@ _PATTERN = r"for names such as 17_cam2.jpg: 'pattern=_cam(?P<camera>\d+)'."
 _OF_BEFORE = ("adaptation", "better", MEASURED, VALIDATION_MAP)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """A picture, which others show the same vehicle, and the camera, where that is known."""
-
-    path: Path
-    vehicle: str
-    camera: str | None = None
-
-
 def adapt(cfg: DictConfig) -> None:
     """Embed the pictures, move the model to them and write it as a bundle into the run directory."""
     run_dir, console = Path(cfg.run_dir), Console()
     check_writable(run_dir)
     known = _known(cfg)
-    source = load(find_bundle(cfg.bundle), None)
+    from_bundle = find_bundle(cfg.bundle, kinds=("train",))
+    source = load(from_bundle, None)
     embedder = ReIDEmbedder(source, device=best_device(cfg.device))
     save_config(cfg, run_dir)
-    parts = [known[start : start + _BATCH] for start in range(0, len(known), _BATCH)]
-    embeddings, kept = [], []
-    for part in track(parts, description=f"embedding {len(known):,} pictures", console=console, transient=True):
-        readable = list(_readable(part))
-        kept += [one for one, _ in readable]
-        embeddings.append(embedder.embed([picture for _, picture in readable], normalize=False))
-    embedded, unreadable = torch.cat(embeddings), len(known) - len(kept)
-    if len(embedded) < 2:
-        raise ReIDError(f"{unreadable:,} of {len(known):,} pictures cannot be read; expected two that can.")
+    if (moved_before := source.options.data.get("adaptation")) is not None:
+        said = f"{from_bundle} was adapted before ({shortened(moved_before)}) and is moved once more: name its first"
+        console.print(Text(printable(f"{said} bundle to start from that.")), soft_wrap=True)
+    unreadable = find_bad_images([one.path for one in known], decode=True)
+    kept = tuple(one for one in known if one.path not in unreadable)
+    if len(kept) < 2:
+        path, reason = next(iter(unreadable.items()))
+        raise ReIDError(
+            f"{len(unreadable):,} of {len(known):,} pictures cannot be read, such as {path}: {reason}; expected two "
+            "that can."
+        )
+    unnamed = tuple(VehicleImage(one.path, one.identity) for one in kept)  # a search says no cameras either
+    embedded = embed_pictures(embedder, unnamed, title=f"embedding {count(len(kept), 'picture')}")
     cameras = None if any(one.camera is None for one in kept) else _numbers([one.camera for one in kept])
-    vehicles = _numbers([one.vehicle for one in kept])
+    vehicles = _numbers([one.identity for one in kept])
     share = cfg.share * strangeness(embedded)
     moved = adapted(
         source.model.cpu(),
@@ -76,8 +71,8 @@ def adapt(cfg: DictConfig) -> None:
         cameras=cameras,
         margin=cfg.margin,
     )
-    options = source.options
-    adaptation = f"moved to {len(embedded):,} pictures without labels, share {share:.2g}, {moved.links:,} pairs linked"
+    options, links = source.options, count(moved.links, "pair")
+    adaptation = f"moved to {count(len(kept), 'picture')} without labels, share {share:.2g}, {links} linked"
     history = {key: value for key, value in options.data.items() if key not in _OF_BEFORE}
     calibration = calibrate_without_labels(moved.embeddings, moved.labels, cameras)
     folder = save_bundle(
@@ -88,14 +83,14 @@ def adapt(cfg: DictConfig) -> None:
         data={**history, "adaptation": adaptation, "before": options.fingerprint, **_said_of(calibration)},
         calibration={} if calibration is None else {f"{IMAGE_TO_IMAGE}, cosine": calibration.as_dict()},
     )
-    left_out = f", {unreadable:,} unreadable ones left out" if unreadable else ""
-    console.print(f"{len(embedded):,} pictures{left_out}: a new model, {source.options.fingerprint} before.")
-    groups = int(vehicles.max()) + 1
-    where = "cameras unknown" if cameras is None else f"{int(cameras.max()) + 1:,} cameras"
-    console.print(f"{groups:,} tracks or single pictures, {where}; {moved.links:,} pairs taken for one vehicle each.")
+    left_out = f", {count(len(unreadable), 'unreadable one')} left out" if unreadable else ""
+    console.print(f"{count(len(kept), 'picture')}{left_out}: a new model, {options.fingerprint} before.")
+    groups = count(int(vehicles.max()) + 1, "track or single picture", "tracks or single pictures")
+    where = "cameras unknown" if cameras is None else count(int(cameras.max()) + 1, "camera")
+    console.print(f"{groups}, {where}; {links} taken for one vehicle each.")
     if cameras is None and cfg.margin is not None:
         console.print("Cameras in the names make such pairs surer: pattern=..., see reid adapt --help.")
-    if len(embedded) < _FEW:
+    if len(kept) < _FEW:
         console.print(f"Fewer than {_FEW} pictures say little of a place; some hundred of all cameras are better.")
     if calibration is not None:
         console.print(
@@ -122,7 +117,7 @@ def _said_of(calibration: Calibration | None) -> dict[str, str]:
     return {} if calibration is None else {"threshold": _UNSURE}
 
 
-def _write_pseudo_labels(path: Path, known: list[_Known], labels: torch.Tensor) -> tuple[Path, int]:
+def _write_pseudo_labels(path: Path, known: Split, labels: torch.Tensor) -> tuple[Path, int]:
     """A table for `data=csv` of the pictures that others show the same vehicle as, and how many vehicles these are."""
     several = labels.bincount()[labels] > 1
     rows = [(one, label) for one, label, is_one in zip(known, labels.tolist(), several.tolist(), strict=True) if is_one]
@@ -133,8 +128,9 @@ def _write_pseudo_labels(path: Path, known: list[_Known], labels: torch.Tensor) 
     return write_atomically(path, text.getvalue()), len({label for _, label in rows})
 
 
-def _known(cfg: DictConfig) -> list[_Known]:
-    """Of the folder or the gallery, at most cfg.most. ReIDError: none or both are named, or there are too few."""
+def _known(cfg: DictConfig) -> Split:
+    """The pictures, with what is known of them (a vehicle as identity, the camera): of the folder or the gallery, at
+    most cfg.most. ReIDError: none or both are named, or there are too few."""
     if (cfg.source is None) == (cfg.gallery is None):
         raise ReIDError("expected one of source=<folder of crops> and gallery=<folder>, whose crops are looked at")
     if cfg.gallery is not None and cfg.pattern is not None:
@@ -142,12 +138,13 @@ def _known(cfg: DictConfig) -> list[_Known]:
     found = list(_of_gallery(cfg.gallery) if cfg.source is None else _of_folder(Path(cfg.source), cfg.pattern))
     if min(len(found), cfg.most) < 2:
         where = cfg.source or cfg.gallery
-        raise ReIDError(f"{where} holds {len(found)} pictures, most={cfg.most}; expected two, better hundreds.")
+        there = count(len(found), "picture")
+        raise ReIDError(f"{where} holds {there}, most={cfg.most}; expected two, better hundreds.")
     chosen = np.random.default_rng(0).permutation(len(found))[: cfg.most]
-    return [found[position] for position in sorted(chosen)]
+    return tuple(found[position] for position in sorted(chosen))
 
 
-def _of_folder(folder: Path, pattern: str | None) -> Iterator[_Known]:
+def _of_folder(folder: Path, pattern: str | None) -> Iterator[VehicleImage]:
     """What names say by the groups camera and track of `pattern`; without a track, every picture is a vehicle."""
     if not folder.is_dir():
         raise ReIDError(f"source={folder} is no folder; expected one of crops, one vehicle a picture.")
@@ -161,7 +158,7 @@ def _of_folder(folder: Path, pattern: str | None) -> Iterator[_Known]:
         )
     for name in names:
         found = said.get(name, {})
-        yield _Known(folder / name, found.get("track") or name, found.get("camera"))
+        yield VehicleImage(folder / name, found.get("track") or name, found.get("camera"))
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str] | None:
@@ -174,20 +171,12 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
     return expression
 
 
-def _of_gallery(folder: Path) -> Iterator[_Known]:
+def _of_gallery(folder: Path) -> Iterator[VehicleImage]:
     """The crops of its sightings, whose folder says the vehicle: that of a plate, or of one track."""
     reader = GalleryReader(folder)
     for one in reader.sightings():
         for path in reader.crop_paths(one):
-            yield _Known(path, one.vehicle, one.camera or None)
-
-
-def _readable(known: list[_Known]) -> Iterator[tuple[_Known, Image.Image]]:
-    for one in known:
-        try:
-            yield one, load_image(one.path)
-        except ReIDError:
-            continue
+            yield VehicleImage(path, one.vehicle, one.camera or None)
 
 
 def _numbers(names: list[str | None]) -> torch.Tensor:
