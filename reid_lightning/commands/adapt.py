@@ -21,6 +21,7 @@ from reid_lightning.bundle.starter import MEASURED
 from reid_lightning.commands.entry_point import save_config
 from reid_lightning.data.images.files import find_pictures
 from reid_lightning.data.images.reading import find_bad_images
+from reid_lightning.data.readers.csv_table import FOUND_BY
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.errors import ReIDError, count, printable, shortened
@@ -123,8 +124,8 @@ def _write_pseudo_labels(path: Path, known: Split, labels: torch.Tensor) -> tupl
     rows = [(one, label) for one, label, is_one in zip(known, labels.tolist(), several.tolist(), strict=True) if is_one]
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["path", "identity", "camera"])
-    writer.writerows([str(one.path.resolve()), f"v{label}", one.camera or ""] for one, label in rows)
+    writer.writerow(["path", "identity", "camera", FOUND_BY])
+    writer.writerows([str(one.path.resolve()), f"v{label}", one.camera or "", "reid adapt"] for one, label in rows)
     return write_atomically(path, text.getvalue()), len({label for _, label in rows})
 
 

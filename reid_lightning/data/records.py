@@ -55,7 +55,8 @@ class VehicleDataset:
     `gallery_draws`, where the protocol is a mean over random galleries (VehicleID), holds for each of them the 0-based
     rows of `(*query, *gallery)` that are its gallery; the other rows are its queries. The first are `gallery` itself.
     `parts` are the data sets that this one joins for training, each evaluated on its own. `drawn`: no camera took these
-    pictures.
+    pictures. `found_by` names what said which pictures show one vehicle, where nobody who knows did: figures are how
+    far a model agrees with it.
     """
 
     name: str
@@ -70,3 +71,4 @@ class VehicleDataset:
     passed_over: tuple[PassedOver, ...] = ()
     validation: Split = ()
     drawn: bool = False
+    found_by: str | None = None

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP, store_calibration
+from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP, store_calibration
 from reid_lightning.bundle.embedder import ReIDEmbedder, with_flip
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, count
@@ -118,12 +118,15 @@ class Evaluation:
         ranking = self.protocol.rank(query, gallery, gt_index=dataset.gt_index, jk_index=dataset.jk_index)
         ranking = self._named(ranking)
         first = evaluated = self._measure(ranking)
+        if dataset.found_by is not None and first.calibration is not None:
+            warning = f"its pairs are of vehicles that {dataset.found_by} took for one, not of known ones."
+            first = evaluated = replace(first, calibration=replace(first.calibration, warning=warning))
         if dataset.gallery_draws is not None:
             images, embeddings = (*dataset.query, *dataset.gallery), torch.cat([table.embeddings for table in tables])
             drawn = rank_draws(self.protocol, table_of(images, embeddings, model=model), dataset.gallery_draws)
             repeats = evaluate_rankings(map(self._named, drawn), ap=self.protocol.ap, ranks=self.protocol.ranks)
             evaluated = replace(first, result=repeats.pooled(), repeats=repeats)
-        evaluated = replace(evaluated, best_epoch=_best_epoch(embedder))
+        evaluated = replace(evaluated, best_epoch=_best_epoch(embedder), found_by=dataset.found_by)
         write_metrics(evaluated, run_dir, data=dataset.name, model=model)
         if bundle is not None and evaluated.calibration is not None:
             store_calibration(bundle, evaluated.calibration)
@@ -226,7 +229,8 @@ def _evaluated_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
 def _best_epoch(embedder: ReIDEmbedder) -> dict[str, str | float]:
     """What the model says of the choice of its epoch."""
     data = embedder.options.data
-    known: dict[str, str | float] = {"chosen_on": str(data[CHOSEN_ON])} if CHOSEN_ON in data else {}
+    names = {"chosen_on": CHOSEN_ON, "measured_on": MEASURED_ON}
+    known: dict[str, str | float] = {name: str(data[key]) for name, key in names.items() if key in data}
     if isinstance(value := data.get(VALIDATION_MAP), float):
         known["validation_mAP"] = value
     return known
@@ -235,7 +239,8 @@ def _best_epoch(embedder: ReIDEmbedder) -> dict[str, str | float]:
 def title_of(dataset: VehicleDataset) -> str:
     """`veri776: 1,678 queries, 11,579 gallery pictures`."""
     queries, pictures = count(len(dataset.query), "query", "queries"), count(len(dataset.gallery), "gallery picture")
-    return f"{dataset.name}: {queries}, {pictures}"
+    said = "" if dataset.found_by is None else f"agreement with {dataset.found_by}, "
+    return f"{dataset.name}: {said}{queries}, {pictures}"
 
 
 def print_evaluation(evaluated: EvaluationResult, run_dir: Path, *, title: str) -> None:
@@ -252,7 +257,15 @@ def _notes(evaluated: EvaluationResult) -> list[str]:
     lines, calibration, chosen = [], evaluated.calibration, evaluated.best_epoch
     if chosen:
         mAP = f" (mAP {100 * value:.2f})" if isinstance(value := chosen.get("validation_mAP"), float) else ""
-        lines.append(f"best epoch chosen on {chosen['chosen_on']}{mAP}")
+        if "chosen_on" in chosen:
+            lines.append(f"best epoch chosen on {chosen['chosen_on']}{mAP}")
+        elif mAP:
+            lines.append(f"one epoch validated, so none chosen, on {chosen['measured_on']}{mAP}")
+    if evaluated.found_by is not None:
+        lines.append(
+            f"which pictures show one vehicle was said by {evaluated.found_by}: these figures are how far the model "
+            "agrees with it, not how well it tells vehicles apart"
+        )
     if evaluated.repeats is not None:
         lines.append(evaluated.repeats.describe())
     if calibration is not None:

@@ -21,8 +21,9 @@ class EvaluationResult:
 
     `repeats` are the results over random galleries where the protocol draws them: `result` holds their means then, all
     else is of the first gallery. `sets` are the results of joined data sets by name; the rest is that of the first.
-    `best_epoch` says on what the model's epoch was chosen ("chosen_on"), and, where these are other pictures, what it
-    had there ("validation_mAP"); empty where nobody knows.
+    `best_epoch` says on what the model's epoch was chosen ("chosen_on"), or, the only one that was validated, measured
+    ("measured_on"), and, where these are other pictures, what it had there ("validation_mAP"); empty where nobody
+    knows. `found_by` as in `VehicleDataset`.
     """
 
     result: RetrievalResult
@@ -32,6 +33,7 @@ class EvaluationResult:
     repeats: Repeats | None = None
     sets: Mapping[str, EvaluationResult] = field(default_factory=dict)
     best_epoch: Mapping[str, str | float] = field(default_factory=dict)
+    found_by: str | None = None
 
     @property
     def selection_mAP(self) -> float:
@@ -48,6 +50,8 @@ class EvaluationResult:
             values["repeats"] = self.repeats.as_dict()
         if self.best_epoch:
             values["best_epoch"] = dict(self.best_epoch)
+        if self.found_by is not None:
+            values["identities_found_by"] = self.found_by
         if self.sets:
             values["sets"] = {name: one.result.as_dict() for name, one in self.sets.items()}
         return values

@@ -123,7 +123,8 @@ def no_match(problem: RankingProblem) -> ReIDError:
     """What to raise when no query of a problem has a right answer."""
     return ReIDError(
         f"none of {count(problem.sizes[0], 'query', 'queries')} has a right answer in the gallery (junk: "
-        f"{problem.junk_rule}). Are the identities of both sides written alike, and is each vehicle seen by two cameras?"
+        f"{problem.junk_rule}). Are the identities of both sides written alike, and is each vehicle seen by two "
+        "cameras?"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_a_folder_of_any_name_gives_labels_that_are_read_wherever_their_table_go
     dataset = read_csv(path=moved, test_fraction=0.5)
     images = (*dataset.train, *dataset.gallery)
     assert {image.path.parent for image in images} == {crops} and len(images) == 12
-    assert {image.camera for image in images} == {"0", "1"}
+    assert {image.camera for image in images} == {"0", "1"} and dataset.found_by == "reid adapt"
 
 
 def test_pictures_that_cannot_be_read_are_left_out_and_counted(
@@ -103,3 +104,19 @@ def test_a_bundle_of_an_onnx_file_alone_is_refused_before_a_picture_is_read(
     finished = run_command("reid", "adapt", f"source={crops}", f"bundle={tmp_path / 'onnx'}")
     assert finished.returncode == 1 and "model.onnx beside it runs with backend=onnx alone" in finished.stderr
     assert "formats=[safetensors,onnx]" in finished.stderr and not list(tmp_path.rglob("pseudo_labels.csv"))
+
+
+def test_figures_on_labels_that_a_program_found_say_so(
+    bundle: Path, crops: Path, tmp_path: Path, run_command: Callable
+) -> None:
+    own = shutil.copytree(bundle, tmp_path / "own")
+    rows = [f"{path},{path.name[0]},c{path.stem[-1]},reid adapt" for path in sorted(crops.iterdir())]
+    (tmp_path / "pseudo_labels.csv").write_text("\n".join(["path,identity,camera,found_by", *rows]), encoding="utf-8")
+    words = ["data=csv", "data.path=pseudo_labels.csv", "data.test_fraction=1", "evaluation.pictures=false"]
+    finished = run_command("reid", "evaluate", f"checkpoint={own}", *words, "store_threshold=true", "run_dir=run")
+    assert finished.returncode == 0, finished.stderr
+    said = " ".join(finished.stdout.split())
+    assert "pseudo_labels: agreement with reid adapt, 12 queries, 12 gallery pictures" in said
+    assert "was said by reid adapt: these figures are how far the model agrees with it" in said
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["identities_found_by"] == "reid adapt"
+    assert "vehicles that reid adapt took for one" in load_reid_model(own).calibration.warning

@@ -69,9 +69,10 @@ def test_train_evaluate_and_export_leave_what_the_readme_promises(train_process,
     assert f"INFO wrote {run / 'bundle'}\n" in log.replace("wrote run/", f"wrote {run}/")
     assert "epoch 1/1: loss" in finished.stdout and "v_num" not in finished.stdout
     assert "UserWarning" not in finished.stdout + finished.stderr
-    chosen = metrics["best_epoch"]["chosen_on"]
-    assert chosen == "pictures of 2 of 8 training identities, which were put aside"
-    assert f"best epoch chosen on {chosen}" in " ".join(finished.stdout.split())
+    measured = metrics["best_epoch"]["measured_on"]
+    assert measured == "pictures of 2 of 8 training identities, which were put aside"
+    assert f"one epoch validated, so none chosen, on {measured} (mAP " in " ".join(finished.stdout.split())
+    assert "best epoch" not in finished.stdout
     assert "run/bundle" in finished.stdout
     assert "Traceback" not in finished.stderr
     header = (run / "logs/metrics.csv").read_text().splitlines()[0].split(",")
@@ -174,7 +175,7 @@ def test_two_processes_train_and_score_what_one_process_scores(train_process, tm
     in_training = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)["reid"]["metrics"]
     assert in_training["mAP"] == pytest.approx(metrics["mAP"], abs=1e-6)
     assert in_training["queries"] == metrics["queries"]
-    assert metrics["best_epoch"] == {"chosen_on": "the very query and gallery pictures of the final figures"}
+    assert metrics["best_epoch"] == {"measured_on": "the very query and gallery pictures of the final figures"}
     assert finished.stdout.count("wrote ") == len(set(finished.stdout.split("wrote "))) - 1  # printed by one rank only
 
 

@@ -9,6 +9,7 @@ import csv
 import difflib
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,12 @@ from reid_lightning.data.readers.splits import SPLITS, Cameras, build_dataset
 from reid_lightning.data.records import NAMES, VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError, count, shortened
 from reid_lightning.regular_files import read_text
-from reid_lightning.untrusted.names import composed, stored_path
+from reid_lightning.untrusted.names import composed, readable, stored_path
 
 REQUIRED = ("path", "identity")
-OPTIONAL = (*NAMES[1:], "split")
+FOUND_BY = "found_by"
+"""The column of a table whose identities a program found, with its name."""
+OPTIONAL = (*NAMES[1:], "split", FOUND_BY)
 
 
 def read_csv(
@@ -37,6 +40,7 @@ def read_csv(
 ) -> VehicleDataset:
     """Read the table `path`: a header and one line a picture, separated by comma, semicolon or tab, in utf-8.
 
+    A column found_by says that the identities are a program's work, and whose; figures are named so then.
     `columns` maps our names to the table's where they differ (`{identity: vehicle_id}`); other columns are ignored.
     Paths in the table are relative to `root`, by default the table's folder. The split column holds train, query,
     gallery, test or val; how these, or `test_fraction` (or `fold`) with `seed` in a table without it, become training,
@@ -51,6 +55,7 @@ def read_csv(
         raise ReIDError(f"data.root: there is no folder {folder} (seen from {Path.cwd()}); set it to the pictures'.")
     images: list[VehicleImage] = []
     splits: list[str | None] = []
+    found_by: str | None = None
     headings = {name: composed(theirs) for name, theirs in (columns or {}).items()}
     for number, row in _rows(path, headings):
         picture, identity = row["path"], row["identity"]
@@ -65,6 +70,7 @@ def read_csv(
         if splits and (split is None) != (splits[-1] is None):
             raise ReIDError(f"{path}, line {number}: a split is given for some pictures only; give all or none.")
         splits.append(split)
+        found_by = found_by or (row[FOUND_BY] and readable(shortened(row[FOUND_BY], 60)))
         known = {name: row[name] for name in NAMES[1:]}
         images.append(VehicleImage(stored_path(folder, picture), identity, **known))
     if not images:
@@ -79,7 +85,7 @@ def read_csv(
         query_cameras=query_cameras,
         gallery_cameras=gallery_cameras,
     )
-    return check_images(dataset, on_bad_image=on_bad_image)
+    return check_images(replace(dataset, found_by=found_by), on_bad_image=on_bad_image)
 
 
 def _rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str | None]]]:

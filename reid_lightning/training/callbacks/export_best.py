@@ -8,10 +8,11 @@ from typing import Any
 import pytorch_lightning as pl
 
 from reid_lightning.bundle import bundle
-from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
+from reid_lightning.bundle.bundle import VALIDATION_MAP
 from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.readers.validation import Divided
 from reid_lightning.models.pretrained import MatchReport
+from reid_lightning.training.callbacks.retrieval_metrics import choice_of
 from reid_lightning.training.datamodule import datamodule_of
 
 
@@ -59,6 +60,6 @@ def describe_training(trainer: pl.Trainer, model: Any) -> dict[str, int | float 
         "gallery pictures": len(dataset.gallery),
         "gallery identities": len({image.identity for image in dataset.gallery}),
         "skipped pictures": len(dataset.skipped),
-        CHOSEN_ON: divided.chosen_on,
+        **choice_of(trainer),
         **validated,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from reid_lightning.bundle.bundle import CHOSEN_ON, VALIDATION_MAP
+from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP
 from reid_lightning.evaluation.metrics import EmbeddingMetric, RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.training.datamodule import datamodule_of
@@ -84,11 +84,20 @@ class RetrievalMetrics(ValidationMetric):
         if self.metric is None or self.metric.result is None or self._measured_at != trainer.global_step:
             return
         record, divided = checkpoint.setdefault("reid", {}), datamodule_of(trainer).divided
-        record["data"] = {CHOSEN_ON: divided.chosen_on}
+        record["data"] = choice_of(trainer)
         if divided.on_test:
             record["metrics"] = self.metric.result.as_dict()
         else:
             record["data"][VALIDATION_MAP] = self.metric.result.mAP
+
+
+def choice_of(trainer: pl.Trainer) -> dict[str, str]:
+    """On which pictures the best epoch is chosen; where the run validates but one, nothing is, and that one is measured
+    on them."""
+    settings = settings_of(trainer)
+    every, epochs = settings.check_val_every_n_epoch, settings.max_epochs
+    once = every is not None and settings.val_check_interval == 1.0 and 0 <= (epochs or -1) < 2 * every
+    return {MEASURED_ON if once else CHOSEN_ON: datamodule_of(trainer).divided.chosen_on}
 
 
 def is_best_epoch(trainer: pl.Trainer) -> bool:

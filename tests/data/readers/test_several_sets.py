@@ -174,7 +174,7 @@ def test_training_on_joined_sets_validates_on_one_and_judges_all(run_command, tm
     assert (metrics["queries"], metrics["gallery"]) == (2, 4)
     options = load_reid_model(tmp_path / "run/bundle").options
     assert options.data["training identities"] == 4 + 2
-    assert options.data["best epoch chosen on"].startswith("pictures of 2 of 8 training identities")
+    assert options.data["one epoch validated on"].startswith("pictures of 2 of 8 training identities")
     assert options.metrics["mAP"] == metrics["mAP"], "market1501's"
 
 
