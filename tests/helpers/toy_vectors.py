@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from reid_lightning.search.records import VectorRecord
+from reid_lightning.search.records import Filter, VectorRecord
+from reid_lightning.search.stores.base import VectorStore
 
 DIM = 16
 MODEL = {"fingerprint": "model-a", "dim": DIM}
+Open = Callable[..., VectorStore]
 
 
 def vectors(count: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:
@@ -29,3 +33,13 @@ def records(count: int, *, prefix: str = "r") -> list[VectorRecord]:
         )
         for i in range(count)
     ]
+
+
+def everything(store: VectorStore, where: Filter | None = None) -> dict[str, tuple[VectorRecord, np.ndarray]]:
+    """All that a store holds, by id."""
+    found: dict[str, tuple[VectorRecord, np.ndarray]] = {}
+    for part, rows in store.scan(*([] if where is None else [where])):
+        for record, row in zip(part, rows, strict=True):
+            assert record.id not in found
+            found[record.id] = record, row
+    return found

@@ -1,14 +1,17 @@
-"""A store to damage: made once, copied for each test."""
+"""A store to damage, made once and copied for each test; and one of each kind, empty, for the contract."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from toy_vectors import MODEL, records, vectors
+from toy_vectors import MODEL, Open, records, vectors
 
-from reid_lightning.search.gallery import open_store
+from benchmarks.milvus_server import MilvusServer, milvus_executable
+from reid_lightning.search.stores.base import VectorStore
+from reid_lightning.search.stores.opening import open_store
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +29,35 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uri(whole: Path, tmp_path: Path) -> Path:
     shutil.copytree(whole, tmp_path / "gallery")
     return tmp_path / "gallery" / ".index"
+
+
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """A server of this session on loopback."""
+    if milvus_executable() is None:
+        pytest.skip("milvus-server (PyPI package milvus) is not installed")
+    folder = tmp_path_factory.mktemp("milvus")
+    server = MilvusServer(folder)
+    try:
+        yield server
+    finally:
+        server.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["lance", pytest.param("milvus", marks=pytest.mark.slow)])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the same, at first empty store every time."""
+    stores: list[VectorStore] = []
+    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_server").uri
+    name = f"t{abs(hash(request.node.name))}"
+
+    def open_it(**options: object) -> VectorStore:
+        stores.append(open_store(uri, **{**MODEL, "name": name, **options}))
+        return stores[-1]
+
+    open_it.place = {"uri": uri, "name": name}
+    yield open_it
+    open_store(uri, **MODEL, name=name, any_model=True).drop()
+    for store in stores:
+        store.close()

@@ -1,29 +1,15 @@
-"""One contract for all vector stores: what is written is found again, exactly, by everybody, whoever was killed."""
+"""One contract for all vector stores: what is written is found again, exactly, by everybody."""
 
 from __future__ import annotations
 
-import itertools
-import shutil
-import signal
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from toy_run import child, exit_codes, free_port
-from toy_vectors import DIM, MODEL, records, vectors
+from toy_vectors import Open, everything, records, vectors
 
-from benchmarks.milvus_server import MilvusServer, milvus_executable
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import Filter, VectorRecord
-from reid_lightning.search.stores import lance
-from reid_lightning.search.stores.base import VectorStore, read_whole
-from reid_lightning.search.stores.opening import open_store
 
 HOSTILE = (
     "it's",
@@ -42,40 +28,6 @@ HOSTILE = (
     "true",
 )
 
-Open = Callable[..., VectorStore]
-
-
-@pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
-    """A server of this session on loopback."""
-    if milvus_executable() is None:
-        pytest.skip("milvus-server (PyPI package milvus) is not installed")
-    folder = tmp_path_factory.mktemp("milvus")
-    server = MilvusServer(folder)
-    try:
-        yield server
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(params=["lance", pytest.param("milvus", marks=pytest.mark.slow)])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same, at first empty store every time."""
-    stores: list[VectorStore] = []
-    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_server").uri
-    name = f"t{abs(hash(request.node.name))}"
-
-    def open_it(**options: object) -> VectorStore:
-        stores.append(open_store(uri, **{**MODEL, "name": name, **options}))
-        return stores[-1]
-
-    open_it.place = {"uri": uri, "name": name}
-    yield open_it
-    open_store(uri, **MODEL, name=name, any_model=True).drop()
-    for store in stores:
-        store.close()
-
 
 def passes(record: VectorRecord, where: Filter) -> bool:
     """The slow and obvious filter."""
@@ -88,15 +40,6 @@ def passes(record: VectorRecord, where: Filter) -> bool:
     if (where.since is not None or where.until is not None) and record.time is None:
         return False
     return (where.since is None or record.time >= where.since) and (where.until is None or record.time < where.until)
-
-
-def everything(store: VectorStore, where: Filter | None = None) -> dict[str, tuple[VectorRecord, np.ndarray]]:
-    found: dict[str, tuple[VectorRecord, np.ndarray]] = {}
-    for part, rows in store.scan(*([] if where is None else [where])):
-        for record, row in zip(part, rows, strict=True):
-            assert record.id not in found
-            found[record.id] = record, row
-    return found
 
 
 FILTERS = [
@@ -224,180 +167,6 @@ def test_hostile_texts_are_only_texts(opened: Open, name: str) -> None:
             assert store.count() == len(given) - number - 1
 
 
-def test_another_model_is_refused_by_name(opened: Open) -> None:
-    store = opened()
-    store.upsert(records(2), vectors(2))
-    for options in ({"fingerprint": "model-b"}, {"dim": 8}):
-        with pytest.raises(ReIDError, match=r"model-a .*rebuild gallery=") as raised:
-            opened(**options)
-        assert str(options.get("fingerprint", "(8 numbers)")) in str(raised.value)
-    known = opened(fingerprint=None, dim=None)
-    assert (known.fingerprint, known.dim, known.count()) == ("model-a", DIM, 2)
-    new = opened(fingerprint="model-b", dim=8, any_model=True)
-    new.replace([(records(3), vectors(3, dim=8))])
-    assert opened(fingerprint="model-b", dim=8).count() == 3
-    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
-        store.upsert(records(1), vectors(1))
-    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
-        store.search(vectors(1), top_k=1)
-
-
-def test_what_does_not_fit_is_an_error(opened: Open) -> None:
-    store = opened()
-    for wrong, message in [
-        (vectors(2, dim=8), r"\(2, 8\); expected an array \(N, 16\)"),
-        (vectors(3), "3 vectors came with 2 records"),
-        (2 * vectors(2), "length 2; expected 1"),
-        (np.full((2, DIM), np.nan, np.float32), "length nan"),
-    ]:
-        with pytest.raises(ReIDError, match=message):
-            store.upsert(records(2), wrong)
-    for record, message in [
-        (VectorRecord("", "s", "v", "c", "t"), "expected an id and seconds"),
-        (VectorRecord("a", "s", "v", "c" * 1025, "t"), "1025 bytes"),
-        (VectorRecord("a", "s", "\udc80", "c", "t"), "no valid text"),
-        (VectorRecord("a", "s", "v", "c", "t", float("nan")), "time nan"),
-    ]:
-        with pytest.raises(ReIDError, match=message):
-            store.upsert([record], vectors(1))
-    with pytest.raises(ReIDError, match="top_k is 0"):
-        store.search(vectors(1), top_k=0)
-    with pytest.raises(ReIDError, match="NaN"):
-        store.search(vectors(1), top_k=1, where=Filter(since=float("nan")))
-    with pytest.raises(ReIDError, match="is the text 'c0'"):
-        store.count(Filter(cameras="c0"))
-    assert store.count() == 0
-
-
-def _batch(process: int, number: int) -> tuple[list[VectorRecord], np.ndarray]:
-    """Three records of a process's own, and four that all processes write."""
-    given = [*records(3, prefix=f"p{process}-{number}-"), *records(4, prefix="shared")]
-    return given, vectors(len(given), seed=process)
-
-
-def _write_on(place: dict[str, str], acknowledged: str) -> None:
-    """Write batches as process 1 until killed, and say which are written."""
-    store = open_store(place["uri"], **MODEL, name=place["name"])
-    for number in itertools.count():
-        store.upsert(*_batch(1, number))
-        with open(acknowledged, "a") as file:
-            file.write(f"{number}\n")
-
-
-def test_of_processes_that_write_at_once_and_one_that_is_killed_nothing_is_lost_or_doubled(
-    opened: Open, tmp_path: Path
-) -> None:
-    store = opened()
-    log = tmp_path / "acknowledged"
-    process = child(partial(_write_on, opened.place, str(log)))  # one is enough: the other one is this one
-    while process.is_alive() and not log.exists():
-        time.sleep(0.01)
-    own = 0
-    while process.is_alive() and (own < 8 or log.read_text().count("\n") < 8):
-        store.upsert(*_batch(0, own))
-        own += 1
-        for hits in store.search(vectors(2), top_k=5):
-            assert len({hit.record.id for hit in hits}) == len(hits)
-    process.kill()
-    assert exit_codes(process) == [-signal.SIGKILL]
-    written = [int(line) for line in log.read_text().splitlines()]
-    done = [(0, number) for number in range(own)] + [(1, number) for number in written]
-    acknowledged = {one.id for pair in done for one in _batch(*pair)[0]}
-    in_flight = {one.id for one in _batch(1, written[-1] + 1)[0]} - acknowledged
-    reopened = opened()
-    found = set(everything(reopened))
-    assert acknowledged <= found and found - acknowledged in (set(), in_flight)
-    assert store.count() == reopened.count() == len(found)
-    reopened.upsert(records(2), vectors(2))
-    assert store.count() == len(found) + 2
-
-
-@pytest.mark.slow
-def test_a_server_that_is_killed_while_it_is_written_to_has_lost_nothing_when_it_is_up_again(
-    milvus_server: MilvusServer, tmp_path: Path
-) -> None:
-    place = {"uri": milvus_server.uri, "name": "killed"}
-    log = tmp_path / "acknowledged"
-    process = child(partial(_write_on, place, str(log)))
-    while process.is_alive() and (not log.exists() or log.read_text().count("\n") < 20):
-        time.sleep(0.01)
-    milvus_server.kill()
-    assert exit_codes(process) == [1]  # the one error of a store that is down
-    milvus_server.start()
-    written = [int(line) for line in log.read_text().splitlines()]
-    acknowledged = {one.id for number in written for one in _batch(1, number)[0]}
-    in_flight = {one.id for one in _batch(1, written[-1] + 1)[0]} - acknowledged
-    store = open_store(**place, fingerprint=MODEL["fingerprint"], dim=DIM)
-    found = set(everything(store))
-    assert acknowledged <= found and found - acknowledged in (set(), in_flight)
-    assert store.count() == len(found)
-    store.drop()
-
-
-def test_writing_during_rebuilds_succeeds(tmp_path: Path) -> None:
-    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
-    ended, failed = threading.Event(), []
-
-    def write() -> None:
-        try:
-            while not ended.is_set():
-                camera.upsert(records(1, prefix="camera"), vectors(1))
-        except ReIDError as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    for _ in range(5):
-        keeper.replace([(records(5), vectors(5))])
-    ended.set()
-    thread.join()
-    assert failed == []
-    camera.upsert(records(1, prefix="camera"), vectors(1))
-    assert keeper.count() == 6
-
-
-def test_a_store_made_anew_while_it_is_read_is_read_from_the_beginning(tmp_path: Path) -> None:
-    reader, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
-    for number in range(40):  # a file each: more than are read in advance
-        reader.upsert(records(1, prefix=f"old{number}"), vectors(1))
-    starts = []
-
-    def scan_slowly() -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
-        starts.append(True)
-        for part in reader.scan():
-            yield part
-            if len(starts) == 1:
-                keeper.replace([(records(5, prefix="new"), vectors(5))])
-
-    read = [record.id for part, _ in read_whole(scan_slowly) for record in part]
-    assert sorted(read) == sorted(record.id for record in records(5, prefix="new"))
-    assert len(starts) == 2
-
-
-@pytest.mark.parametrize("change", ["upsert", "delete"])
-def test_what_is_replaced_under_a_writer_without_locks_is_written_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    """As on an object store, where no process can lock another one out."""
-    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
-    camera.upsert(records(2), vectors(2))
-    monkeypatch.setattr(lance.LanceStore, "_locked", lambda store: nullcontext())
-    given = {"upsert": (records(1, prefix="n"), vectors(1)), "delete": ([records(2)[1].id],)}[change]
-    name = {"upsert": "to_table", "delete": "one_of"}[change]
-    prepare, replaced = getattr(lance, name), []
-
-    def prepare_slowly(*values: object) -> object:
-        if not replaced:
-            replaced.append(True)
-            keeper.replace([(records(3), vectors(3))])
-        return prepare(*values)
-
-    monkeypatch.setattr(lance, name, prepare_slowly)
-    getattr(camera, change)(*given)
-    kept = {one.id for one in records(3)}
-    assert set(everything(keeper)) == (kept | {"n0000-0"} if change == "upsert" else kept - {records(2)[1].id})
-
-
 def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
     store = opened(exact_up_to=500)
     centres = vectors(400)
@@ -423,111 +192,3 @@ def test_a_large_store_finds_what_comparing_all_finds(opened: Open) -> None:
     assert opened(exact_up_to=500).count() == 1900
     assert store.search(rows[200:201], top_k=1)[0][0].record == given[200]
     assert all(hit.record not in given[:100] for row in store.search(rows[:20], top_k=5) for hit in row)
-
-
-def test_dropped_is_gone(opened: Open) -> None:
-    opened().upsert(records(2), vectors(2))
-    opened().drop()
-    for options in ({"fingerprint": None, "dim": None}, {"create": False}):
-        with pytest.raises(ReIDError, match=r"no vectors at .*gallery sync gallery="):
-            opened(**options)
-    assert opened().count() == opened(create=False).count() == 0
-
-
-def test_an_empty_store_becomes_that_of_the_model_that_asks(opened: Open) -> None:
-    old = opened()
-    with pytest.raises(ReIDError, match="model-a"):
-        opened(fingerprint="model-b", dim=8, create=False)
-    new = opened(fingerprint="model-b", dim=8)
-    new.upsert(records(3), vectors(3, dim=8))
-    assert opened(fingerprint="model-b", dim=8).count() == 3
-    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
-        old.upsert(records(1), vectors(1))
-    with pytest.raises(ReIDError, match=r"model-b .*model-a"):
-        opened()
-
-
-def test_a_folder_that_goes_away_is_one_error(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store", **MODEL)
-    store.upsert(records(2), vectors(2))
-    shutil.rmtree(tmp_path / "store")
-    for use in (lambda: store.search(vectors(1), top_k=1), lambda: store.upsert(records(2), vectors(2))):
-        with pytest.raises(ReIDError, match="cannot be") as raised:
-            use()
-        assert ".rs" not in str(raised.value) and ".." not in str(raised.value)
-
-
-def test_a_damaged_store_is_one_error(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store", **MODEL)
-    store.upsert(records(2), vectors(2))
-    for path in (tmp_path / "store").rglob("*.lance"):
-        if path.is_file():
-            path.write_bytes(b"damaged")
-    with pytest.raises(ReIDError, match="rebuild"):
-        open_store(tmp_path / "store", **MODEL).search(vectors(1), top_k=1)
-
-
-def test_uris_and_arguments_that_make_no_sense(tmp_path: Path) -> None:
-    with pytest.raises(ReIDError, match="ftp://x"):
-        open_store("ftp://x", **MODEL)
-    with pytest.raises(ReIDError, match="both"):
-        open_store(tmp_path, fingerprint="x")
-    for options in ({}, {**MODEL, "create": False}):
-        with pytest.raises(ReIDError, match="no vectors at"):
-            open_store(tmp_path / "none", **options)
-    assert not (tmp_path / "none").exists()
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(ReIDError, match="file"):
-        open_store(tmp_path / "file", **MODEL)
-
-
-def test_a_server_that_is_down_is_one_error_soon() -> None:
-    pytest.importorskip("pymilvus")
-    with pytest.raises(ReIDError, match="cannot be reached"):
-        open_store(f"http://127.0.0.1:{free_port()}", **MODEL)
-
-
-class Line:
-    """Passes on what comes to a port of its own, until it is cut."""
-
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._ends: list[socket.socket] = []
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut(self) -> None:
-        for end in [self._listener, *self._ends]:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                pair = self._listener.accept()[0], socket.create_connection(("127.0.0.1", self._target))
-                self._ends += pair
-                for ends in (pair, pair[::-1]):
-                    threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while part := source.recv(1 << 16):
-                target.sendall(part)
-
-
-@pytest.mark.slow
-def test_a_server_that_goes_away_in_the_middle_is_one_error(milvus_server: MilvusServer) -> None:
-    line = Line(int(milvus_server.uri.rpartition(":")[2]))
-    store = open_store(f"http://127.0.0.1:{line.port}", **MODEL, name="cut")
-    store.upsert(records(3), vectors(3))
-    line.cut()
-    with pytest.raises(ReIDError, match=r"cannot be (read|reached)"):
-        store.search(vectors(1), top_k=1)
-    with pytest.raises(ReIDError, match=r"cannot be (written|reached)"):
-        store.upsert(records(3), vectors(3))
-    known = open_store(milvus_server.uri, **MODEL, name="cut")
-    assert known.count() == 3
-    known.drop()
