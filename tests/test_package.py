@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from running import PROJECT
 
 from reid_lightning.errors import ReIDError, extra
+from reid_lightning.search.gallery.__main__ import todays_words
 
 ROOT = PROJECT / "reid_lightning"
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
@@ -246,10 +247,31 @@ def test_commands_of_earlier_releases_run_those_of_today(tmp_path):
         assert (finished.returncode == 0) == (words[-1] == "gallery"), finished.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "todays"),
+    [
+        ("rename car-1 京A12345 --gallery g", "rename vehicle=car-1 to=京A12345 gallery=g"),
+        ("rename --gallery=g a b", "rename gallery=g vehicle=a to=b"),
+        ("merge a b", "merge vehicle=a into=b"),
+        ("delete a --now", "delete vehicle=a now=true"),
+        ("restore 12 --into b", "restore vehicle=12 into=b"),
+        ("export out.zip --vehicle a", "export file=out.zip vehicle=a"),
+        ("forget --before 2026-01-31T08:00:00", "forget before=2026-01-31T08:00:00"),
+        ("list --uri http://host --token t", "list stores.uri=http://host stores.token=t"),
+        ("list gallery=g stores.name=n", "list gallery=g stores.name=n"),
+        ("list --help", "list --help"),
+        ("", "--help"),
+    ],
+)
+def test_words_of_the_gallerys_command_of_earlier_releases_are_todays(words, todays):
+    assert list(todays_words(words.split())) == todays.split()
+
+
 def test_what_earlier_releases_had_elsewhere_is_still_found_there():
+    from reid_lightning.search.sources import open_source
+
     from reid_lightning.data.images import load_image
     from reid_lightning.data.images.reading import load_image as todays_load_image
-    from reid_lightning.search.sources import open_source
     from reid_lightning.search.video.sources import open_source as todays_open_source
 
     assert load_image is todays_load_image and open_source is todays_open_source

@@ -125,7 +125,9 @@ def _write_pseudo_labels(path: Path, known: Split, labels: torch.Tensor) -> tupl
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(["path", "identity", "camera", FOUND_BY])
-    writer.writerows([str(one.path.resolve()), f"v{label}", one.camera or "", "reid adapt"] for one, label in rows)
+    writer.writerows(
+        [str(Path(str(one.path)).resolve()), f"v{label}", one.camera or "", "reid adapt"] for one, label in rows
+    )
     return write_atomically(path, text.getvalue()), len({label for _, label in rows})
 
 
