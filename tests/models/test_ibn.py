@@ -193,5 +193,8 @@ def test_other_members_of_the_family(name: str, variant: str) -> None:
 def test_networks_without_batch_norm_or_residual_stages_are_refused() -> None:
     with torch.device("meta"), pytest.raises(ReIDError, match=r"VGG.*model\.ibn=null"):
         build("vgg11", "a")
-    with pytest.raises(ReIDError, match="ibn='c' is unknown"):
-        build("resnet18", "c")
+    with torch.device("meta"), pytest.raises(ReIDError, match=r"got VisionTransformer; set model\.ibn=null"):
+        build("vit_tiny_patch16_224", "a")
+    for unknown in ("c", "a/3"):
+        with pytest.raises(ReIDError, match=f"ibn='{unknown}' is unknown; expected 'a', 'a/4'"):
+            build("resnet18", unknown)

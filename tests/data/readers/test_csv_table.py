@@ -119,7 +119,7 @@ def test_unreadable_pictures(folder):
         ("path,identity,split\ncrops/a1.jpg,a,train\n\ncrops/a1.jpg,a,probe\n", "line 4: split 'probe'"),
         ("path,identity,split\ncrops/a1.jpg,a,train\ncrops/b1.jpg,b,\n", "line 3: a split is given for some"),
         ("path,identity\ncrops/a1.jpg,a\ncrops/b1.jpg,b,1\n", "line 3: 3 values for the 2 columns"),
-        ("path,identity\ncrops/a1.jpg\n", "line 2: 1 values for the 2 columns"),
+        ("path,identity\ncrops/a1.jpg\n", "line 2: 1 value for the 2 columns"),
         ("path,identity\n", "no pictures"),
         ("", "no column path and no column identity; its header is empty"),
         ("path,identity,camra\ncrops/a1.jpg,a,1\n", "has a column 'camra'; if 'camera' is meant"),

@@ -116,6 +116,12 @@ def test_lists_that_do_not_fit(crops, train, test, message):
         read_folder(root=crops, pattern=PATTERN, train_list="train.txt", test_list="val.txt")
 
 
+def test_lists_and_a_fold_exclude_each_other(crops):
+    (crops / "train.txt").write_text("ada_c1.jpg\n", encoding="utf-8")
+    with pytest.raises(ReIDError, match=r"data\.fold=1/3 divides the identities.*data\.train_list=null"):
+        read_folder(root=crops, pattern=PATTERN, train_list="train.txt", fold="1/3")
+
+
 def test_lists_and_a_split_group_exclude_each_other(crops):
     (crops / "train.txt").write_text("ada_c1.jpg\n", encoding="utf-8")
     with pytest.raises(ReIDError, match="use one of the two"):
