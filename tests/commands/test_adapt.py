@@ -110,10 +110,10 @@ def test_figures_on_labels_that_a_program_found_say_so(
     bundle: Path, crops: Path, tmp_path: Path, run_command: Callable
 ) -> None:
     own = shutil.copytree(bundle, tmp_path / "own")
-    rows = [f"{path},{path.name[0]},c{path.stem[-1]},reid adapt" for path in sorted(crops.iterdir())]
+    rows = [f'"{path}",{path.name[0]},c{path.stem[-1]},reid adapt' for path in sorted(crops.iterdir())]
     (tmp_path / "pseudo_labels.csv").write_text("\n".join(["path,identity,camera,found_by", *rows]), encoding="utf-8")
     words = ["data=csv", "data.path=pseudo_labels.csv", "data.test_fraction=1", "evaluation.pictures=false"]
-    finished = run_command("reid", "evaluate", f"checkpoint={own}", *words, "store_threshold=true", "run_dir=run")
+    finished = run_command("reid", "evaluate", f"checkpoint={own}", *words, "store_threshold=true", "hydra.run.dir=run")
     assert finished.returncode == 0, finished.stderr
     said = " ".join(finished.stdout.split())
     assert "pseudo_labels: agreement with reid adapt, 12 queries, 12 gallery pictures" in said
