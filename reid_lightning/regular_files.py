@@ -6,8 +6,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO, cast
 
 _KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -60,10 +60,10 @@ def check_regular(path: str | Path) -> None:
         raise SpecialFileError(kind, path)
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> FileIO:
     """The file, to be read without a buffer. OSError: it cannot be opened, or is no file (`SpecialFileError`)."""
     check_regular(path)
-    return cast(BinaryIO, open(path, "rb", buffering=0))
+    return open(path, "rb", buffering=0)
 
 
 def read_regular(path: Path) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import streamlit as st
 
@@ -16,6 +17,7 @@ from reid_lightning.redaction import without_password
 
 LARGEST_DOWNLOAD = 256 << 20
 """Bytes."""
+Item = TypeVar("Item")
 _EVERY = 0.5  # seconds between two looks at a job
 
 
@@ -34,6 +36,18 @@ def keep_fields(keys: Iterable[str], *, under: str) -> None:
     kept = state.setdefault(under, {})
     kept.update({key: state[key] for key in keys if key in state})
     state.update(kept)
+
+
+def paged(items: Sequence[Item], *, key: str, per_page: int) -> Sequence[Item]:
+    """Those of the page that is chosen under `key`; draws the choice where there is more than one page."""
+    pages = -(-len(items) // per_page)
+    if pages < 2:
+        st.session_state.pop(key, None)
+        return items
+    if st.session_state.get(key, 1) > pages:  # some were deleted, or a filter leaves fewer
+        st.session_state[key] = pages
+    page = st.pagination(pages, key=key)
+    return items[(page - 1) * per_page : page * per_page]
 
 
 def show_download(path: Path, label: str, *, mime: str, key: str) -> None:
@@ -61,13 +75,9 @@ def job(key: str) -> Job | None:
     return st.session_state.get(key)
 
 
+@st.fragment(run_every=_EVERY)
 def show_progress(key: str) -> None:
     """A bar, what the job says, and a button that stops it; the page is drawn again when the job has ended."""
-    _progress(key)
-
-
-@st.fragment(run_every=_EVERY)
-def _progress(key: str) -> None:
     current = job(key)
     if current is None or not current.running:
         st.rerun()

@@ -36,137 +36,90 @@ class Command:
     own: bool = False
 
 
+def _command(
+    name: str,
+    does: str,
+    keys: str,
+    *examples: str,
+    task: str = "",
+    config: str = "",
+    sweeps: bool = False,
+    own: bool = False,
+) -> Command:
+    """`keys` with spaces between them; module, function and configuration are called like the command's last word
+    unless something else is said."""
+    word = name.rpartition(" ")[2]
+    return Command(name, does, task or f"{word}:{word}", config or word, examples, tuple(keys.split()), sweeps, own)
+
+
 def _gallery(action: str, does: str, keys: str, *examples: str) -> Command:
     """`keys`: its own; those of the store are behind them."""
     task = f"gallery:{action}_" if action in ("list", "import") else f"gallery:{action}"
-    stores = () if action in ("list", "trash", "purge", "export") else ("stores.uri", "stores.name")
-    return Command(f"gallery {action}", does, task, "gallery", examples, (*keys.split(), "gallery", *stores), own=True)
+    keys += " gallery" if action in ("list", "trash", "purge", "export") else " gallery stores.uri stores.name"
+    return _command(f"gallery {action}", does, keys, *examples, task=task, config="gallery", own=True)
 
 
-_TRAIN_KEYS = (
-    "data.root",
-    "trainer.max_epochs",
-    "optimizer.lr",
-    "loader.identities_per_batch",
-    "loader.images_per_identity",
-    "loader.num_workers",
-    "input.height",
-    "input.width",
-    "model.embedding_dim",
-    "seed",
-    "resume",
-    "hydra.run.dir",
-)
 _ALL = (
-    Command(
+    _command(
         "train",
         "Train a model, export the best one and evaluate what was exported.",
-        "train:train",
-        "train",
-        (
-            "",
-            "loss=circle model=resnet50",
-            "data=veri776 data.root=/data/VeRi trainer.max_epochs=60",
-            "-m loss=id,circle seed=1,2,3",
-            "resume=runs/train/<run> trainer.max_epochs=80",
-        ),
-        _TRAIN_KEYS,
+        "data.root trainer.max_epochs optimizer.lr loader.identities_per_batch loader.images_per_identity "
+        "loader.num_workers input.height input.width model.embedding_dim seed resume hydra.run.dir",
+        "",
+        "loss=circle model=resnet50",
+        "data=veri776 data.root=/data/VeRi trainer.max_epochs=60",
+        "-m loss=id,circle seed=1,2,3",
+        "resume=runs/train/<run> trainer.max_epochs=80",
         sweeps=True,
     ),
-    Command(
+    _command(
         "evaluate",
         "Evaluate a model, files of embeddings or a ranking: mAP, CMC, ROC, pictures.",
-        "evaluate:evaluate",
-        "evaluate",
-        (
-            "checkpoint=runs/train/<run>/bundle",
-            "checkpoint=<bundle> data=veri776 data.root=/data/VeRi",
-            "query_embeddings=q.json gallery_embeddings=g.json",
-            "ranking=ranking.json",
-        ),
-        (
-            "checkpoint",
-            "query_embeddings",
-            "gallery_embeddings",
-            "ranking",
-            "data.root",
-            "evaluation.flip",
-            "evaluation.batch_size",
-            "evaluation.save_embeddings",
-            "device",
-            "store_threshold",
-        ),
+        "checkpoint query_embeddings gallery_embeddings ranking data.root evaluation.flip evaluation.batch_size "
+        "evaluation.save_embeddings device store_threshold",
+        "checkpoint=runs/train/<run>/bundle",
+        "checkpoint=<bundle> data=veri776 data.root=/data/VeRi",
+        "query_embeddings=q.json gallery_embeddings=g.json",
+        "ranking=ranking.json",
         sweeps=True,
     ),
-    Command(
+    _command(
         "dashboard",
         "Lay out W&B panels over the runs of a sweep, and draw the same ones.",
-        "dashboard:dashboard",
-        "dashboard",
-        ("folder=runs/multirun/<sweep>", "folder=runs/multirun/<sweep> entity=<team>"),
-        ("folder", "project", "group", "entity"),
+        "folder project group entity",
+        "folder=runs/multirun/<sweep>",
+        "folder=runs/multirun/<sweep> entity=<team>",
     ),
-    Command(
+    _command(
         "export",
         "Write a model as a bundle: safetensors, ONNX, torch.export; each compared with the original.",
-        "export:export",
-        "export",
-        ("checkpoint=runs/train/<run>/bundle formats=[onnx,pt2]", "checkpoint=[a.ckpt,b.ckpt]"),
-        ("checkpoint", "formats", "hydra.run.dir"),
+        "checkpoint formats hydra.run.dir",
+        "checkpoint=runs/train/<run>/bundle formats=[onnx,pt2]",
+        "checkpoint=[a.ckpt,b.ckpt]",
         sweeps=True,
     ),
-    Command(
+    _command(
         "adapt",
         "Move a model to your own pictures, without labels.",
-        "adapt:adapt",
-        "adapt",
-        ("source=my_crops bundle=starter", "gallery=data/gallery"),
-        ("source", "gallery", "bundle", "share", "most", "device"),
+        "source gallery bundle share most device",
+        "source=my_crops bundle=starter",
+        "gallery=data/gallery",
     ),
-    Command(
+    _command(
         "register",
         "Find the vehicles of pictures or a video, and keep them in a gallery.",
-        "register:register",
-        "register",
-        (
-            "source=clip.mp4 camera=north",
-            "source=rtsp://user:password@10.0.0.8/stream camera=gate",
-            "source=my_crops camera=north pictures=crops",
-        ),
-        (
-            "source",
-            "camera",
-            "gallery",
-            "bundle",
-            "start",
-            "every",
-            "pictures",
-            "min_quality",
-            "device",
-            "backend",
-            "stores.uri",
-        ),
+        "source camera gallery bundle start every pictures min_quality device backend stores.uri",
+        "source=clip.mp4 camera=north",
+        "source=rtsp://user:password@10.0.0.8/stream camera=gate",
+        "source=my_crops camera=north pictures=crops",
     ),
-    Command(
+    _command(
         "search",
         "Find registered vehicles in pictures or a video.",
-        "search:search",
-        "search",
-        ("query=car.jpg", "query=clip.mp4 plate=51G12345", "query=clip.mp4 cameras=[north,south] since=2026-01-31"),
-        (
-            "query",
-            "gallery",
-            "bundle",
-            "plate",
-            "min_score",
-            "top_k",
-            "cameras",
-            "since",
-            "until",
-            "device",
-            "backend",
-            "stores.uri",
-        ),
+        "query gallery bundle plate min_score top_k cameras since until device backend stores.uri",
+        "query=car.jpg",
+        "query=clip.mp4 plate=51G12345",
+        "query=clip.mp4 cameras=[north,south] since=2026-01-31",
     ),
     _gallery("list", "List the vehicles.", "", ""),
     _gallery("rename", "Give a vehicle another name.", "vehicle to", "vehicle=unknown-70e9ecbb01ab23cd to=51G12345"),
@@ -206,73 +159,71 @@ _ALL = (
         "file=a.zip vehicle=A",
     ),
     _gallery("import", "Add what a zip of `export` holds.", "file bundle device", "file=gallery.zip bundle=latest"),
-    Command(
+    _command(
         "app",
         "Serve the application: register, search and look after a gallery in the browser.",
-        "app:app",
-        "app",
-        ("", "gallery=data/gallery bundle=runs/train/<run>/bundle", "detector=yolox plates=eu"),
-        ("gallery", "bundle", "detector.path", "device", "backend", "stores.uri", "max_upload_mib", "max_pictures"),
+        "gallery bundle detector.path device backend stores.uri max_upload_mib max_pictures",
+        "",
+        "gallery=data/gallery bundle=runs/train/<run>/bundle",
+        "detector=yolox plates=eu",
     ),
-    Command(
+    _command(
         "data report",
         "Show what a data set holds and what is wrong with it.",
-        "report:report",
-        "report",
-        ("", "data=folder data.root=my_crops"),
-        ("data.root",),
+        "data.root",
+        "",
+        "data=folder data.root=my_crops",
         sweeps=True,
     ),
-    Command(
+    _command(
         "data fleet",
         "Draw a fleet in VeRi-776's layout, with ground truth: what data=synthetic reads.",
-        "drawn_worlds:fleet",
-        "fleet",
-        ("", "size=tiny sheet=sheet.jpg", "folder=data/synthetic seed=1"),
-        ("folder", "size", "seed", "workers", "sheet"),
+        "folder size seed workers sheet",
+        "",
+        "size=tiny sheet=sheet.jpg",
+        "folder=data/synthetic seed=1",
+        task="drawn_worlds:fleet",
     ),
-    Command(
+    _command(
         "data traffic",
         "Draw two clips of the same vehicles by two cameras, with ground truth.",
-        "drawn_worlds:traffic",
-        "traffic",
-        ("", "folder=data/synthetic vehicles=20 seconds=120"),
-        ("folder", "seed", "vehicles", "seconds", "frames_per_second", "width", "height"),
+        "folder seed vehicles seconds frames_per_second width height",
+        "",
+        "folder=data/synthetic vehicles=20 seconds=120",
+        task="drawn_worlds:traffic",
     ),
-    Command(
+    _command(
         "data shards",
         "Write a data set into a few tar files, for network disks.",
-        "shards:shards",
-        "shards",
-        ("data=veri776 data.root=/data/VeRi output=/data/VeRi-shards",),
-        ("output", "shard_mib", "data.root"),
+        "output shard_mib data.root",
+        "data=veri776 data.root=/data/VeRi output=/data/VeRi-shards",
         sweeps=True,
     ),
-    Command(
+    _command(
         "data augmentation_sheet",
         "Draw what augmentation makes of training pictures.",
-        "augmentation_sheet:augmentation_sheet",
-        "augmentation_sheet",
-        ("transforms=strong", "data=folder data.root=my_crops output=sheet.jpg"),
-        ("output", "pictures", "draws", "data.root", "input.height", "input.width", "seed"),
+        "output pictures draws data.root input.height input.width seed",
+        "transforms=strong",
+        "data=folder data.root=my_crops output=sheet.jpg",
         sweeps=True,
     ),
-    Command(
+    _command(
         "detector list",
         "List the files of detectors that are known to work.",
-        "detector:list_",
-        "detector_file",
-        ("",),
-        ("folder",),
+        "folder",
+        "",
+        task="detector:list_",
+        config="detector_file",
         own=True,
     ),
-    Command(
+    _command(
         "detector fetch",
         "Fetch the file of a detector, and check it.",
-        "detector:fetch_",
-        "detector_file",
-        ("", "address=file:///media/stick/yolox_nano.onnx"),
-        ("name", "folder", "address"),
+        "name folder address",
+        "",
+        "address=file:///media/stick/yolox_nano.onnx",
+        task="detector:fetch_",
+        config="detector_file",
         own=True,
     ),
 )

@@ -190,15 +190,15 @@ def _check_names(node: DictConfig, key: str, *, beside: Collection[str]) -> None
 
 def _hints_below(node: object, hint: Any) -> Mapping[str, Any]:
     """The types of the keys below a key: those of a target, and those that the command declares beside them."""
-    declared = next((_resolved(one) for one in _alternatives(hint) if is_typeddict(one)), {})
+    declared: Mapping[str, Any] = hint if isinstance(hint, dict) else {}
+    for one in filter(is_typeddict, _alternatives(hint)):
+        declared = _resolved(one)
     if isinstance(node, DictConfig) and _TARGET in node:
-        return {**declared, **_hints_of(node)}
-    if declared:
-        return declared
+        return {**declared, **_signature_types(str(node[_TARGET]))}
     for one in _alternatives(hint):
         if get_origin(one) in (dict, Mapping) and get_args(one):
             return _Each(get_args(one)[1])
-    return {}
+    return declared
 
 
 class _Each(dict[str, Any]):
@@ -210,10 +210,6 @@ class _Each(dict[str, Any]):
 
     def get(self, key: str, default: Any = None) -> Any:
         return self._hint
-
-
-def _hints_of(node: DictConfig) -> Mapping[str, Any]:
-    return _signature_types(str(node[_TARGET]))
 
 
 @functools.cache
@@ -266,7 +262,7 @@ def _scalars(hint: Any) -> Iterator[Any]:
         elif get_origin(one) in _LISTS and get_args(one):
             yield from _scalars(get_args(one)[0])
         elif one not in (None, types.NoneType):
-            yield object if one is _UNKNOWN else one
+            yield object if one is _UNKNOWN or isinstance(one, dict) else one
 
 
 def _is_unknown(hint: Any) -> bool:

@@ -32,18 +32,9 @@ class Written:
     missing: list[str] = field(default_factory=list)
     """Choices whose file does not exist, `<group>/<choice>`."""
 
-    def names(self) -> Iterator[str]:
-        """Keys of all depths, but for Hydra's own."""
-        yield from _keys({name: value for name, value in self.tree.items() if name != "hydra"}, "")
-
-    def get(self, key: str) -> Any:
-        """The value of a key, or KeyError."""
-        node: Any = self.tree
-        for part in key.split("."):
-            if not isinstance(node, dict):
-                raise KeyError(key)
-            node = node[part]
-        return node
+    def values(self) -> dict[str, Any]:
+        """By the keys of all depths."""
+        return dict(_items(self.tree, ""))
 
 
 def choices_of(group: str, folders: Sequence[Path]) -> list[str]:
@@ -143,11 +134,11 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> None:
             below[name] = value
 
 
-def _keys(node: Mapping[str, Any], above: str) -> Iterator[str]:
+def _items(node: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
-        yield f"{above}{name}"
+        yield f"{above}{name}", value
         if isinstance(value, dict):
-            yield from _keys(value, f"{above}{name}.")
+            yield from _items(value, f"{above}{name}.")
 
 
 def comments(text: str) -> dict[str, str]:

@@ -69,7 +69,8 @@ def mistake_in(words: Sequence[str], command: Command) -> str | None:
     for key in files.choices:
         if sum(word.key == key for word in typed) > 1:
             return f"{key} is chosen twice; keep one of {', '.join(word.text for word in typed if word.key == key)}."
-    wanted = [key for key in files.names() if is_wanted(files, key, declared if command.own else {})]
+    hints = declared if command.own else {}
+    wanted = [key for key, value in files.values().items() if is_wanted(value, hints.get(key))]
     set_below = tuple(f"{word.path}." for word in typed if word.key not in files.choices)
     missing = [key for key in wanted if not f"{key}.".startswith(set_below)]
     return "\n  ".join(_missing(key, files.comments.get(key)) for key in missing) or None
@@ -117,7 +118,7 @@ def _mistake(word: _Word, files: Written, own: Written, *, sweep: bool) -> str |
     """With what the files say for all choices, and without those that the command line adds."""
     if word.key.partition(".")[0].partition("/")[0] == "hydra":
         return None
-    if word.sign == "+" and (word.key in own.choices or (word.key not in files.choices and _is_there(own, word.path))):
+    if word.sign == "+" and (word.key in own.choices or (word.key not in files.choices and word.path in own.values())):
         return f"{word.key} is there already; write {word.key}={shortened(word.value)}"
     if word.sign == "~" and word.key in own.choices:
         return f"{word.text.removesuffix('=')}: {word.key} cannot be taken out; set it instead, {word.key}=<choice>."
@@ -128,7 +129,7 @@ def _mistake(word: _Word, files: Written, own: Written, *, sweep: bool) -> str |
         choices = [] if word.is_free else _choices(word.value, sweep=sweep)
         wrong = [one for one in choices if one not in known]
         return no_choice(word.key, wrong[0], known) if wrong else None
-    if word.sign in ("+", "++") or _is_there(files, word.path):
+    if word.sign in ("+", "++") or word.path in files.values():
         return None
     return _nothing_there(word.path, files)
 
@@ -146,16 +147,8 @@ def _nothing_there(key: str, files: Written) -> str:
     if part in node:
         whole = f"{above}.{part}".strip(".")
         return f"{shortened(key)}: nothing is below {whole}, which is {shortened(value)}; write {whole}=<value>."
-    names = list(dict.fromkeys([*files.choices, *files.names()]))
+    names = list(dict.fromkeys([*files.choices, *files.values()]))
     return no_key(key, names, files.choices, above=above, below=node if above else None)
-
-
-def _is_there(files: Written, key: str) -> bool:
-    try:
-        files.get(key)
-    except KeyError:
-        return False
-    return True
 
 
 def _choices(value: str, *, sweep: bool) -> list[str]:
@@ -164,15 +157,10 @@ def _choices(value: str, *, sweep: bool) -> list[str]:
     return [one for one in (one.strip(" '\"[]") for one in listed) if one != "null"]
 
 
-def is_wanted(files: Written, key: str, declared: Mapping[str, Any]) -> bool:
-    """Whether it wants a value: of the file, or by the command's own types where the file is that of several."""
-    try:
-        value = files.get(key)
-    except KeyError:  # of a choice that was not made
-        return False
-    if value == "???":
-        return True
-    return key in declared and value is None and types.NoneType not in get_args(declared[key])
+def is_wanted(value: Any, hint: Any) -> bool:
+    """Whether a key of this value wants one. `hint`: its type, where the file is that of several commands, else
+    None."""
+    return value == "???" or (value is None and hint is not None and types.NoneType not in get_args(hint))
 
 
 def no_choice(group: str, choice: str, known: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, get_type_hints
+from typing import Annotated, Any, Literal
 
 from reid_lightning.untrusted.names import NAME, is_name
 from reid_lightning.user_messages import Expected, NotNegative, Positive, is_path, is_utf8
@@ -18,6 +18,8 @@ from reid_lightning.user_messages import Expected, NotNegative, Positive, is_pat
 Word = Annotated[str, Expected("a name", lambda text: bool(str(text).strip()))]
 Name = Annotated[str, Expected(NAME, lambda text: is_name(str(text)))]
 Names = Name | list[Name]
+_TYPES = ("car", "motorcycle", "bus", "truck", "vehicle")
+Type = Annotated[str, Expected(f"some of {', '.join(_TYPES)}", lambda text: text in _TYPES)]
 Source = Annotated[
     str,
     Expected(
@@ -39,6 +41,7 @@ Device = Annotated[
 Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda value: 0 <= value < 1 << 32)]
 Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]
+HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
 Size = Annotated[float, Expected("a number above 0", lambda value: 0 < value < float("inf"))]
 
 
@@ -52,249 +55,143 @@ def _is_time(text: str) -> bool:
 
 Time = Annotated[str, Expected("a time such as 2026-01-31T08:00:00+01:00 (ISO 8601)", lambda text: _is_time(str(text)))]
 
-
-class _Running:
-    run_dir: Folder
-
-
-class _Finding:
-    """What register, search and the application share: `conf/shared/finding.yaml`."""
-
-    gallery: GalleryFolder
-    bundle: Folder | None
-    every: Positive
-    allow_redirects: bool
-    pictures: Literal["scenes", "crops", "auto"]
-    device: Device
-    backend: Literal["torch", "onnx"]
-
-
-class _Keeping(_Finding):
-    """What register and the application share: `conf/shared/keeping.yaml`."""
-
-    crops: Positive
-    min_frames: Positive
-    min_side: Positive
-    min_quality: Share
-    min_plate_confidence: Share
-
-
-class _Register(_Running, _Keeping):
-    source: Source | list[Source]
-    camera: Name
-    start: Time | None
-    again: bool
-
-
-class _Search(_Running, _Finding):
-    query: Source
-    bundle: Folder
-    plate: Names | None
-    min_score: Cosine | Literal["calibrated"]
-    top_k: Positive
-    cameras: Names | None
-    types: Names | None
-    since: Time | None
-    until: Time | None
-    rerank: bool
-    camera: Name | None
-    start: Time | None
-    travel_times: File | None
-    min_quality: Share
-    one_vehicle: bool
-    draw: bool
-
-
-class _App(_Keeping):
-    bundle: Folder
-    min_compared_quality: Share
-    max_upload_mib: NotNegative
-    max_pictures: Positive
-    max_found_mib: Positive
-
-
-class _Evaluate(_Running):
-    data: _TestData
-    checkpoint: File | None
-    query_embeddings: File | None
-    gallery_embeddings: File | None
-    ranking: File | None
-    device: Device
-    store_threshold: bool
-
-
-class _Adapt(_Running):
-    bundle: Folder
-    source: Folder | None
-    gallery: GalleryFolder | None
-    pattern: Word | None
-    margin: Share | None
-    share: Share
-    most: Positive
-    device: Device
-
-
-class _Export(_Running):
-    checkpoint: File | list[File]
-    formats: list[Literal["safetensors", "onnx", "pt2"]]
-
-
-HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
-
-
-class _TestData(TypedDict):
-    """Beside what the reader takes."""
-
-    test_cameras: Names | None
-
-
-class _TrainData(_TestData):
-    """And what training asks for."""
-
-    validation: HeldOut | Literal["test"]
-
-
-class _Train(_Running):
-    data: _TrainData
-    seed: Seed
-    resume: File | None
-    compile: Literal["default", "reduce-overhead", "max-autotune"] | None
-    float32_matmul_precision: Literal["high", "highest", "medium"]
-
-
-class _Report:
-    pass
-
-
-class _Dashboard:
-    folder: Folder
-    project: Word
-    group: Word | None
-    entity: Word | None
-
-
-class _Shard:
-    output: Folder
-    shard_mib: Size
-
-
-class _Fleet:
-    folder: Folder
-    size: Literal["tiny", "small", "veri"]
-    seed: Seed
-    workers: Positive | None
-    sheet: File | None
-
-
-class _Traffic:
-    folder: Folder
-    seed: NotNegative
-    vehicles: Positive
-    seconds: Size
-    frames_per_second: Positive
-    width: Positive
-    height: Positive
-
-
-class _DetectorList:
-    folder: Folder | None
-
-
-class _DetectorFetch(_DetectorList):
-    name: Literal["yolox_nano"]
-    address: Word | None
-
-
-class _Gallery:
-    gallery: GalleryFolder
-
-
-class _Vehicle(_Gallery):
-    vehicle: Word
-
-
-class _Rename(_Vehicle):
-    to: Word
-
-
-class _Merge(_Vehicle):
-    into: Word
-
-
-class _Delete(_Vehicle):
-    now: bool
-
-
-class _Restore(_Vehicle):
-    into: Word | None
-
-
-class _Purge(_Gallery):
-    vehicle: Word | list[Word] | None
-
-
-class _Forget(_Gallery):
-    before: Time
-
-
-class _Check(_Gallery):
-    bundle: Folder | None
-
-
-class _Embed(_Gallery):
-    bundle: Folder
-    device: Device
-
-
-class _GalleryExport(_Gallery):
-    file: File
-    vehicle: Word | list[Word] | None
-
-
-class _Import(_Gallery):
-    file: File
-    bundle: Folder | None
-    device: Device
-
-
-class _AugmentationSheet(_Train):
-    output: File
-    pictures: Positive
-    draws: Positive
-
-
-_DECLARED: Mapping[str, type] = {
-    "register": _Register,
-    "search": _Search,
-    "app": _App,
-    "evaluate": _Evaluate,
-    "export": _Export,
-    "adapt": _Adapt,
-    "train": _Train,
-    "dashboard": _Dashboard,
-    "data report": _Report,
-    "data shards": _Shard,
-    "data fleet": _Fleet,
-    "data traffic": _Traffic,
-    "detector list": _DetectorList,
-    "detector fetch": _DetectorFetch,
-    "gallery list": _Gallery,
-    "gallery rename": _Rename,
-    "gallery merge": _Merge,
-    "gallery delete": _Delete,
-    "gallery trash": _Gallery,
-    "gallery restore": _Restore,
-    "gallery purge": _Purge,
-    "gallery forget": _Forget,
-    "gallery check": _Check,
-    "gallery sync": _Embed,
-    "gallery rebuild": _Embed,
-    "gallery export": _GalleryExport,
-    "gallery import": _Import,
-    "data augmentation_sheet": _AugmentationSheet,
+_Keys = Mapping[str, Any]
+"""Types by key; those of keys below one are a mapping of their own."""
+
+_RUNNING: _Keys = {"run_dir": Folder}
+_FINDING: _Keys = {  # what register, search and the application share: `conf/shared/finding.yaml`
+    "gallery": GalleryFolder,
+    "bundle": Folder | None,
+    "every": Positive,
+    "allow_redirects": bool,
+    "pictures": Literal["scenes", "crops", "auto"],
+    "device": Device,
+    "backend": Literal["torch", "onnx"],
+}
+_KEEPING: _Keys = {  # what register and the application share: `conf/shared/keeping.yaml`
+    **_FINDING,
+    "crops": Positive,
+    "min_frames": Positive,
+    "min_side": Positive,
+    "min_quality": Share,
+    "min_plate_confidence": Share,
+}
+_TEST_DATA: _Keys = {"test_cameras": Names | None}  # beside what the reader takes
+_TRAIN: _Keys = {
+    **_RUNNING,
+    "data": {**_TEST_DATA, "validation": HeldOut | Literal["test"]},
+    "seed": Seed,
+    "resume": File | None,
+    "compile": Literal["default", "reduce-overhead", "max-autotune"] | None,
+    "float32_matmul_precision": Literal["high", "highest", "medium"],
+}
+_GALLERY: _Keys = {"gallery": GalleryFolder}
+_VEHICLE: _Keys = {**_GALLERY, "vehicle": Word}
+_SOME: _Keys = {**_GALLERY, "vehicle": Word | list[Word] | None}
+_EMBED: _Keys = {**_GALLERY, "bundle": Folder, "device": Device}
+_DETECTORS: _Keys = {"folder": Folder | None}
+_DECLARED: Mapping[str, _Keys] = {
+    "register": {
+        **_RUNNING,
+        **_KEEPING,
+        "source": Source | list[Source],
+        "camera": Name,
+        "start": Time | None,
+        "again": bool,
+    },
+    "search": {
+        **_RUNNING,
+        **_FINDING,
+        "query": Source,
+        "bundle": Folder,
+        "plate": Names | None,
+        "min_score": Cosine | Literal["calibrated"],
+        "top_k": Positive,
+        "cameras": Names | None,
+        "types": Type | list[Type] | None,
+        "since": Time | None,
+        "until": Time | None,
+        "rerank": bool,
+        "camera": Name | None,
+        "start": Time | None,
+        "travel_times": File | None,
+        "min_quality": Share,
+        "one_vehicle": bool,
+        "draw": bool,
+    },
+    "app": {
+        **_KEEPING,
+        "bundle": Folder,
+        "min_compared_quality": Share,
+        "max_upload_mib": NotNegative,
+        "max_pictures": Positive,
+        "max_found_mib": Positive,
+    },
+    "evaluate": {
+        **_RUNNING,
+        "data": _TEST_DATA,
+        "checkpoint": File | None,
+        "query_embeddings": File | None,
+        "gallery_embeddings": File | None,
+        "ranking": File | None,
+        "device": Device,
+        "store_threshold": bool,
+    },
+    "export": {
+        **_RUNNING,
+        "checkpoint": File | list[File],
+        "formats": list[Literal["safetensors", "onnx", "pt2"]],
+    },
+    "adapt": {
+        **_RUNNING,
+        "bundle": Folder,
+        "source": Folder | None,
+        "gallery": GalleryFolder | None,
+        "pattern": Word | None,
+        "margin": Share | None,
+        "share": Share,
+        "most": Positive,
+        "device": Device,
+    },
+    "train": _TRAIN,
+    "dashboard": {"folder": Folder, "project": Word, "group": Word | None, "entity": Word | None},
+    "data report": {},
+    "data shards": {"output": Folder, "shard_mib": Size},
+    "data fleet": {
+        "folder": Folder,
+        "size": Literal["tiny", "small", "veri"],
+        "seed": Seed,
+        "workers": Positive | None,
+        "sheet": File | None,
+    },
+    "data traffic": {
+        "folder": Folder,
+        "seed": NotNegative,
+        "vehicles": Positive,
+        "seconds": Size,
+        "frames_per_second": Positive,
+        "width": Positive,
+        "height": Positive,
+    },
+    "data augmentation_sheet": {**_TRAIN, "output": File, "pictures": Positive, "draws": Positive},
+    "detector list": _DETECTORS,
+    "detector fetch": {**_DETECTORS, "name": Literal["yolox_nano"], "address": Word | None},
+    "gallery list": _GALLERY,
+    "gallery rename": {**_VEHICLE, "to": Word},
+    "gallery merge": {**_VEHICLE, "into": Word},
+    "gallery delete": {**_VEHICLE, "now": bool},
+    "gallery trash": _GALLERY,
+    "gallery restore": {**_VEHICLE, "into": Word | None},
+    "gallery purge": _SOME,
+    "gallery forget": {**_GALLERY, "before": Time},
+    "gallery check": {**_GALLERY, "bundle": Folder | None},
+    "gallery sync": _EMBED,
+    "gallery rebuild": _EMBED,
+    "gallery export": {**_SOME, "file": File},
+    "gallery import": {**_EMBED, "file": File, "bundle": Folder | None},
 }
 
 
 def declared_for(command: str) -> Mapping[str, Any]:
     """The types of a command's own keys."""
-    return get_type_hints(_DECLARED[command], include_extras=True)
+    return _DECLARED[command]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from reid_lightning.commands.output import say
+from reid_lightning.drawing.tables import say
 
 
 def fleet(cfg: DictConfig) -> None:

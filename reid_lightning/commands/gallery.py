@@ -12,7 +12,8 @@ from omegaconf import DictConfig
 
 from reid_lightning.commands.gallery_index import index_of, index_problems, is_own, with_vectors
 from reid_lightning.commands.gallery_tables import print_trash, print_vehicles
-from reid_lightning.commands.output import progress, say
+from reid_lightning.drawing.progress import counted
+from reid_lightning.drawing.tables import say
 from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
@@ -65,7 +66,7 @@ def list_(cfg: DictConfig, gallery: Gallery) -> bool:
 @_command
 def check(cfg: DictConfig, gallery: Gallery) -> bool:
     """Name what is damaged."""
-    with progress("checking") as on_progress:
+    with counted("checking") as on_progress:
         problems = gallery.check(on_progress=on_progress)
     problems += index_problems(cfg, gallery)
     for problem in problems:
@@ -89,7 +90,7 @@ def sync(cfg: DictConfig, gallery: Gallery) -> bool:
 def _embed(cfg: DictConfig, gallery: Gallery, *, again: bool = False) -> bool:
     index = index_of(cfg, gallery, any_model=again)
     removed = gallery.repair()
-    with progress("embedding") as on_progress:
+    with counted("embedding") as on_progress:
         report: IndexReport = (index.rebuild if again else index.sync)(on_progress=on_progress)
     _left_out(list(report.problems))
     done = f"{report.embedded} embedded, {report.changed} changed, {report.removed} removed"
@@ -201,7 +202,7 @@ def forget(cfg: DictConfig, gallery: Gallery) -> bool:
 @_command
 def export(cfg: DictConfig, gallery: Gallery) -> bool:
     """Write vehicles with their crops into a zip."""
-    with progress("exporting") as on_progress:
+    with counted("exporting") as on_progress:
         vehicles = words(cfg.vehicle, key="vehicle")
         report = export_gallery(gallery, Path(cfg.file), vehicles=vehicles, on_progress=on_progress)
     _left_out(list(report.problems))
@@ -216,7 +217,7 @@ def import_(cfg: DictConfig, gallery: Gallery) -> bool:
     """Add what a zip of `export` holds."""
     if cfg.bundle is not None:
         index_of(cfg, gallery, any_model=False)  # a model that does not fit is reported before the long work
-    with progress("importing") as on_progress:
+    with counted("importing") as on_progress:
         report = import_gallery(gallery, Path(cfg.file), on_progress=on_progress)
     _left_out(list(report.problems))
     said = count(report.added, "sighting"), count(report.known, "was known", "were known")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from reid_lightning.drawing.fonts import plain_text
-from reid_lightning.drawing.tables import Name, new_table
+from reid_lightning.drawing.tables import Name, date, new_table
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.records import UNCONFIRMED, UNKNOWN_TYPE
@@ -36,7 +36,7 @@ def print_trash(entries: Iterable[Removed]) -> None:
     for entry in entries:
         number = str(len(entry.sightings) + len(entry.pictures))
         names = (Name(plain_text(entry.vehicle)), Name(plain_text(entry.into)))
-        table.add_row(entry.id, plain_text(entry.action), *names, number, _date(entry.until)[:10])
+        table.add_row(entry.id, plain_text(entry.action), *names, number, date(entry.until, UTC)[:10])
     _print(table)
 
 
@@ -58,14 +58,7 @@ def _span(first: float | None, last: float | None) -> str:
     """From when to when, to the minute; on one day that is named once."""
     if first is None or last is None:
         return ""
-    start, end = _date(first), _date(last)
+    start, end = date(first, UTC), date(last, UTC)
     if start[:10] == end[:10] and " " in start:
         return start[:16] if start[:16] == end[:16] else f"{start[:16]}-{end[11:16]}"
     return f"{start[:10]} - {end[:10]}"
-
-
-def _date(seconds: float | None) -> str:
-    try:
-        return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:g} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from typing import Any
 
 from reid_lightning.commands.catalogue import COMMANDS, CONFIG_DIR, ROOMS, Command
@@ -52,7 +51,7 @@ def help_of(command: Command) -> str:
         lines.append("")
     lines.append("Keys that matter most:")
     for key in command.keys:
-        lines += _key(key, files, wanted=is_wanted(files, key, declared_for(command.name) if command.own else {}))
+        lines += _key(key, files, declared_for(command.name).get(key) if command.own else None)
     lines += ["", "Examples:", *(f"  {_typed(command, one)}" for one in command.examples), ""]
     lines.append(f"All keys and values: reid {command.name} --cfg job")
     if command.sweeps:
@@ -72,15 +71,12 @@ def _groups(files: Written) -> list[str]:
     return [name for name in files.choices if not name.startswith("hydra")]
 
 
-def _key(key: str, files: Written, *, wanted: bool) -> Iterator[str]:
-    try:
-        value = files.get(key)
-    except KeyError:  # of a choice that is not the first one
-        value, comment = None, _comment_elsewhere(key)
-    else:
-        comment = files.comments.get(key, "")
-    shown = f"  {key}={'<value>' if wanted else _plain(value)}"
-    yield from _wrapped(comment or "", f"{shown:<34} ", 35)
+def _key(key: str, files: Written, hint: Any) -> list[str]:
+    values, value = files.values(), "null"
+    if key in values:
+        value = "<value>" if is_wanted(values[key], hint) else _plain(values[key])
+    comment = files.comments.get(key, "") if key in values else _comment_elsewhere(key)  # of another choice
+    return _wrapped(comment, f"{f'  {key}={value}':<34} ", 35)
 
 
 def _comment_elsewhere(key: str) -> str:

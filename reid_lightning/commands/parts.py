@@ -20,6 +20,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.evaluator import Evaluation
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.conv_as_matmul import use_conv_as_matmul
+from reid_lightning.sweeps.jobs import settings_of_words
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.datamodule import ReIDDataModule
 from reid_lightning.training.module import ReIDModule
@@ -112,5 +113,4 @@ def exported_bundle(trainer: pl.Trainer, run_dir: Path) -> Path:
 
 def _is_given(key: str) -> bool:
     """Whether a key stands on the command line."""
-    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return any(word.lstrip("+").partition("=")[0] == key for word in words)
+    return HydraConfig.initialized() and key in settings_of_words(HydraConfig.get().overrides.task)

@@ -22,7 +22,7 @@ def register(cfg: DictConfig) -> int:
     """Find, save and embed the vehicles of every source; returns the number of new sightings."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    camera, start = camera_of(cfg.camera), seconds_since_1970(cfg.start, key="start")
+    camera, start = camera_of(str(cfg.camera)), seconds_since_1970(cfg.start, key="start")
     names = words(cfg.source, key="source") or ()
     if not names or (start is not None and len(names) > 1):
         raise ReIDError(f"{len(names)} sources and start={cfg.start}: name a source, and one only if start is given.")

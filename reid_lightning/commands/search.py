@@ -16,7 +16,7 @@ from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.vehicle_search import VehicleSearch
 from reid_lightning.search.output.console import console, print_found, print_threshold, print_warning, watching
 from reid_lightning.search.output.search_files import SearchFiles
-from reid_lightning.search.settings import camera_of, name_of, seconds_since_1970, threshold_of, where_of
+from reid_lightning.search.settings import camera_of, seconds_since_1970, threshold_of, where_of
 from reid_lightning.search.video.sources import check_source, open_source
 
 
@@ -24,7 +24,7 @@ def search(cfg: DictConfig) -> int:
     """Search, write matches as JSON, CSV and pictures; returns the number of vehicles found."""
     run_dir = Path(cfg.run_dir)
     check_writable(run_dir)
-    gallery, name = Gallery(cfg.gallery), name_of(cfg.query, key="query")
+    gallery, name = Gallery(cfg.gallery), str(cfg.query)
     check_source(name, every=cfg.every)
     device = best_device(cfg.device, backend=cfg.backend)
     embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
@@ -34,7 +34,7 @@ def search(cfg: DictConfig) -> int:
         where=where_of(gallery, **{key: cfg[key] for key in ("plate", "cameras", "types", "since", "until")}),
         rerank=KReciprocal() if cfg.rerank else None,
         travel_times=None if cfg.travel_times is None else TravelTimes.read(cfg.travel_times),
-        camera=None if cfg.camera is None else camera_of(cfg.camera),
+        camera=None if cfg.camera is None else camera_of(str(cfg.camera)),
         start=seconds_since_1970(cfg.start, key="start"),
         one_vehicle=cfg.one_vehicle,
         pictures=cfg.pictures,

@@ -10,6 +10,7 @@ import io
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from rich import box
@@ -18,6 +19,9 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+from reid_lightning.errors import one_screen, printable
+from reid_lightning.redaction import without_password
 
 _log = logging.getLogger(__name__)
 
@@ -81,9 +85,23 @@ def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> s
     return text.getvalue()
 
 
+def date(seconds: float | None, zone: tzinfo | None = None) -> str:
+    """Seconds since 1970 as a date and a time, of this computer's zone by default; empty where nobody knows it."""
+    try:
+        return "" if seconds is None else datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:g} s"
+
+
 def titled(table: Table, title: str, caption: str = "") -> Group:
     """The table between two texts, which may be wider than it and are shown as they are; a blank line behind."""
     return Group(Text(title, style="bold"), table, *([Text(caption, style="dim")] if caption else []), Text())
+
+
+def say(text: str, *, stderr: bool = False, style: str = "") -> None:
+    """One message, without what a file from elsewhere may have put into it to steer a terminal; lines stay whole."""
+    shown = printable(one_screen(without_password(text)))
+    Console(stderr=stderr, soft_wrap=True, highlight=False).print(shown, style=style, markup=False)
 
 
 def print_logged(console: Console, shown: RenderableType, *, soft_wrap: bool = False) -> None:

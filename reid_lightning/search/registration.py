@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
@@ -31,6 +31,7 @@ class Registered:
     is_new: bool
 
 
+@dataclass
 class Registrar:
     """Finds the vehicles of sources and keeps them.
 
@@ -42,13 +43,10 @@ class Registrar:
             removed and done again, since its tracks are numbered otherwise.
     """
 
-    def __init__(
-        self, gallery: Gallery, finder: VehicleFinder, *, index: GalleryIndex | None = None, settings: str = ""
-    ) -> None:
-        self._gallery = gallery
-        self._finder = finder
-        self._index = index
-        self._settings = settings
+    gallery: Gallery
+    finder: VehicleFinder
+    index: GalleryIndex | None = field(default=None, kw_only=True)
+    settings: str = field(default="", kw_only=True)
 
     def register(
         self, source: Source, *, camera: str, start: float | None = None, on_step: Callable[[Step], None] | None = None
@@ -71,7 +69,7 @@ class Registrar:
             return
         if source.kind == "video":
             self._begin(source.fingerprint, camera, source.name)  # before the first vehicle: it may be long in coming
-        yield from self.keep(self._finder.find(source, on_step=on_step), source, camera=camera, start=start)
+        yield from self.keep(self.finder.find(source, on_step=on_step), source, camera=camera, start=start)
 
     def keep(
         self,
@@ -114,23 +112,23 @@ class Registrar:
                     saved = self.save(found, source, camera=camera, start=began, vehicle=name)
             yield saved
         if kept == 0:
-            raise ReIDError(nothing_found(source, self._finder.detector.name))
+            raise ReIDError(nothing_found(source, self.finder.detector.name))
         if replace:
-            for one in [one for seen in sorted(sources) for one in self._gallery.sightings_of_source(seen, camera)]:
+            for one in [one for seen in sorted(sources) for one in self.gallery.sightings_of_source(seen, camera)]:
                 if one.id not in new:
                     self._delete(one)
         if source.kind != "stream":
-            self._gallery.mark_source(
-                source.fingerprint, camera, name=source.name, detector=self._finder.detector.name, sightings=kept
+            self.gallery.mark_source(
+                source.fingerprint, camera, name=source.name, detector=self.finder.detector.name, sightings=kept
             )
 
     def is_done(self, source: Source, *, camera: str) -> bool:
         """Whether all of the source was registered for this camera before."""
-        return source.kind != "stream" and self._gallery.source_done(source.fingerprint, camera)
+        return source.kind != "stream" and self.gallery.source_done(source.fingerprint, camera)
 
     def forget(self, source: Source, *, camera: str) -> None:
         """Remove what was registered of a source, so that it can be done again with other settings."""
-        self._gallery.forget_source(source.fingerprint, camera)
+        self.gallery.forget_source(source.fingerprint, camera)
         fingerprints = {source.fingerprint}
         if not source.in_video:
             fingerprints |= {fingerprint_of(frame.path) for frame in source if frame.path is not None}
@@ -148,29 +146,29 @@ class Registrar:
     ) -> Registered:
         """Save one vehicle, under `vehicle` or the name its plate gives it."""
         sighting = sighting_of(found, source, camera=camera, start=start, vehicle=vehicle)
-        is_new = self._gallery.add(sighting, [crop.picture for crop in found.crops])
-        if self._index is not None:
+        is_new = self.gallery.add(sighting, [crop.picture for crop in found.crops])
+        if self.index is not None:
             with suppress(NotInGalleryError):  # somebody has deleted it meanwhile
-                self._index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
-        return Registered(self._gallery.find(sighting.id) or sighting, found, is_new)
+                self.index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
+        return Registered(self.gallery.find(sighting.id) or sighting, found, is_new)
 
     def _known_as(self, name: str | None) -> str | None:
         """What the gallery calls a vehicle that somebody has named, `LS15 EBC` for example."""
-        folder = None if name is None else self._gallery.folder_of(name)
+        folder = None if name is None else self.gallery.folder_of(name)
         return name if folder is None else folder.name
 
     def _begin(self, fingerprint: str, camera: str, name: str, *, clear: bool = True) -> None:
-        earlier = self._gallery.source_state(fingerprint, camera)
-        if clear and earlier is not None and earlier.settings != self._settings:
+        earlier = self.gallery.source_state(fingerprint, camera)
+        if clear and earlier is not None and earlier.settings != self.settings:
             self._clear(fingerprint, camera)
-        self._gallery.begin_source(fingerprint, camera, name=name, settings=self._settings)
+        self.gallery.begin_source(fingerprint, camera, name=name, settings=self.settings)
 
     def _clear(self, fingerprint: str, camera: str) -> None:
-        for sighting in self._gallery.sightings_of_source(fingerprint, camera):
+        for sighting in self.gallery.sightings_of_source(fingerprint, camera):
             self._delete(sighting)
 
     def _delete(self, sighting: Sighting) -> None:
-        (self._gallery if self._index is None else self._index).delete_sighting(sighting)
+        (self.gallery if self.index is None else self.index).delete_sighting(sighting)
 
 
 def fingerprint_of(picture: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,20 +11,14 @@ from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.matching.gallery_embeddings import known_vehicle
-from reid_lightning.search.records import UNKNOWN_TYPE, VEHICLE_TYPES, Filter
+from reid_lightning.search.records import Filter
 from reid_lightning.untrusted.names import NAME, composed, is_name
 from reid_lightning.user_messages import shown
 
 
 def threshold_of(min_score: float | str, embedder: Embedder) -> float:
-    """The least score: a number, or the bundle's calibrated threshold for `calibrated`.
-
-    Raises:
-        ReIDError: neither, or the bundle has none.
-    """
+    """The least score: a number, or for `calibrated` the bundle's own threshold. ReIDError: it has none."""
     if min_score != "calibrated":
-        if isinstance(min_score, bool) or not isinstance(min_score, int | float):
-            raise ReIDError(f"min_score is {min_score!r}; expected a cosine similarity from -1 to 1, or calibrated.")
         return float(min_score)
     if embedder.threshold is None:
         raise ReIDError(
@@ -48,40 +42,19 @@ def seconds_since_1970(time: object, *, key: str) -> float | None:
         raise ReIDError(f"{key} is {time!r}; expected a time such as 2026-01-31T08:00:00+01:00 (ISO 8601).") from error
 
 
-def words(value: object, *, key: str, known: Collection[str] | None = None) -> tuple[str, ...] | None:
-    """A name or a list of names that a user has given; None stays None.
-
-    Raises:
-        ReIDError: something in it is no text or whole number (`51E12345` is a number to a command line), or is not
-            among the `known`.
-    """
+def words(value: str | int | Sequence[str | int] | None, *, key: str) -> tuple[str, ...] | None:
+    """A name or a list of names, as the types of the commands' keys let them through; None stays None. ReIDError: the
+    list is empty."""
     if value is None:
         return None
-    names = [value] if isinstance(value, str) or not isinstance(value, Sequence) else list(value)
-    for name in names:
-        if isinstance(name, bool) or not isinstance(name, str | int) or str(name).strip() == "":
-            raise ReIDError(
-                f"{key} is {name!r}; expected a name. One that looks like a number wants quotes twice: "
-                f"'{key}=\"51E12345\"'."
-            )
-        if known is not None and name not in known:
-            raise ReIDError(f"{key} is {name!r}; expected some of {', '.join(known)}.")
+    names = tuple(map(str, [value] if isinstance(value, str | int) else value))
     if not names:
         raise ReIDError(f"{key} is empty; name at least one, or leave it out.")
-    return tuple(str(name) for name in names)
+    return names
 
 
-def name_of(value: object, *, key: str) -> str:
-    """One name that a user has given, see `words`."""
-    names = words(value, key=key)
-    if names is None or len(names) != 1:
-        raise ReIDError(f"{key} is {value!r}; expected one name.")
-    return names[0]
-
-
-def camera_of(value: object) -> str:
-    """The name of a camera that a user has given, with composed letters. ReIDError: see `words` and `is_name`."""
-    name = name_of(value, key="camera")
+def camera_of(name: str) -> str:
+    """The name of a camera that a user has given, with composed letters. ReIDError: it is none, see `is_name`."""
     if not is_name(name):
         raise ReIDError(f"camera is {shown('camera', name)}; expected {NAME}.")
     return composed(name)
@@ -90,16 +63,16 @@ def camera_of(value: object) -> str:
 def where_of(
     gallery: GalleryReader,
     *,
-    plate: object = None,
-    cameras: object = None,
-    types: object = None,
+    plate: str | Sequence[str] | None = None,
+    cameras: str | Sequence[str] | None = None,
+    types: str | Sequence[str] | None = None,
     since: object = None,
     until: object = None,
 ) -> Filter:
     """The filter that a user asks for.
 
     Raises:
-        ReIDError: there is no gallery, no such vehicle, or what was given is no name, type or time.
+        ReIDError: there is no gallery, no such vehicle, or what was given is no time.
     """
     if not gallery.root.is_dir():
         raise ReIDError(
@@ -114,7 +87,7 @@ def where_of(
     return Filter(
         vehicles=None if plates is None else tuple(known_vehicle(gallery, one) for one in plates),
         cameras=None if cameras is None else tuple(map(composed, words(cameras, key="cameras") or ())),
-        types=words(types, key="types", known=(*VEHICLE_TYPES, UNKNOWN_TYPE)),
+        types=words(types, key="types"),
         since=first,
         until=last,
     )

@@ -16,16 +16,6 @@ LARGEST = 1 << 18
 """Bytes; the options of a bundle take some thousands."""
 
 _LONGEST_REASON = 300
-_DAMAGE = (
-    AttributeError,
-    IndexError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    yaml.YAMLError,
-)  # all of these come out of PyYAML on values that are not what they look like, such as the date 2026-99-99
 
 
 def read_plain_yaml(path: Path) -> Any:
@@ -43,7 +33,7 @@ def read_plain_yaml(path: Path) -> Any:
         raise ReIDError(f"{path} has more than {LARGEST:,} bytes, which no options have. Fetch the file again.")
     try:
         return yaml.load(content.decode("utf-8"), Loader=_PlainLoader)
-    except _DAMAGE as error:
+    except Exception as error:  # PyYAML raises many kinds on what is not what it looks like, such as 2026-99-99
         reason = (str(error) or type(error).__name__)[:_LONGEST_REASON]
         raise ReIDError(f"{path} is not readable as YAML: {reason}") from error
 

@@ -14,8 +14,8 @@ from PIL import Image
 from reid_lightning.app.gallery.charts import timeline
 from reid_lightning.app.gallery.choice import Choice, chosen
 from reid_lightning.app.gallery.overview import GalleryOverview
-from reid_lightning.app.gallery.pictures import LARGEST, SIZE, thumbnail
 from reid_lightning.app.gallery.statistics import moment, statistics_of
+from reid_lightning.app.pictures import LARGEST, SIZE, thumbnail
 from reid_lightning.search.gallery import Gallery
 
 

@@ -312,8 +312,8 @@ def test_a_typed_plate_is_kept_whatever_is_shown_next(app, tmp_path, monkeypatch
         Image.fromarray(np.full((60, 60, 3), 8 * number, np.uint8)).save(folder / f"{number:02d}.png")
     find(app, folder)
     field(app, "Plate or name, card 20").set_value("TYPED")
-    app.number_input[0].set_value(2).run()
-    app.number_input[0].set_value(1).run()
+    app.pagination(key="register_page").set_value(2).run()
+    app.pagination(key="register_page").set_value(1).run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
     app.switch_page("screens/gallery.py").run()
     app.switch_page("screens/register.py").run()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_lightning.app.search.filters import Offered, offered
+from reid_lightning.app.search.form import Offered, offered
 from reid_lightning.app.search.found import MOST_BINS, Found
 from reid_lightning.app.search.results import MOST_VEHICLES, timeline_table
 from reid_lightning.app.search.score_chart import default_min_score, in_words, score_chart, score_table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -42,14 +43,14 @@ def model_and_repair(context: AppContext, overview: Overview) -> None:
     show_problems(overview.problems)
     if not overview.problems:
         st.write("Every sighting can be read.")
-    running = _ended(CHECK)
-    if running is None or not running.running:
+    running, found = _ended(CHECK)
+    if not running:
         if st.button("Check every picture", key="gallery_check_start", icon=":material/fact_check:"):
             st.session_state[CHECK] = Job("Checking the gallery", checking(context.gallery))
             st.rerun()
-        if running is not None and running.state == "done":
-            found = [problem for problem in running.result if problem not in overview.problems]
-            st.success("Nothing else is wrong.") if not found else show_problems(found, title="found by the check")
+        if found is not None:
+            new = [problem for problem in found if problem not in overview.problems]
+            st.success("Nothing else is wrong.") if not new else show_problems(new, title="found by the check")
 
 
 def show_problems(problems: Sequence[str], *, title: str = "with the gallery's files") -> None:
@@ -66,8 +67,8 @@ def show_problems(problems: Sequence[str], *, title: str = "with the gallery's f
 def _export(context: AppContext, overview: Overview) -> None:
     choice = current_choice()
     fitting = [] if choice.is_everything else [one.summary.id for one in chosen(overview.vehicles, choice)]
-    running = _ended(EXPORT)
-    if running is not None and running.running:
+    running, made = _ended(EXPORT)
+    if running:
         return
     everything = f"All {count(len(overview.vehicles), 'vehicle')}"
     filtered = f"Those that fit the list's filters: {count(len(fitting), 'vehicle')}"
@@ -78,14 +79,14 @@ def _export(context: AppContext, overview: Overview) -> None:
         key="gallery_export_start",
         icon=":material/archive:",
     ):
-        if running is not None and running.state == "done":
-            uploads(context).drop(running.result.file)  # the one of before
+        if made is not None:
+            uploads(context).drop(made.file)  # the one of before
         file = uploads(context).new_folder() / "gallery.zip"
         names = None if which == everything else fitting
         st.session_state[EXPORT] = Job("Exporting", exporting(context.gallery, file, names))
         st.rerun()
-    if running is not None and running.state == "done":
-        _exported(running.result)
+    if made is not None:
+        _exported(made)
 
 
 def _exported(made: Exported) -> None:
@@ -104,8 +105,8 @@ def _exported(made: Exported) -> None:
 
 
 def _import(context: AppContext) -> None:
-    running = _ended(IMPORT)
-    if running is not None and running.running:
+    running, made = _ended(IMPORT)
+    if running:
         return
     most = context.settings.max_upload_mib
     st.write("Add the vehicles of a zip that was exported here or with the CLI. Known sightings stay as they are.")
@@ -123,8 +124,8 @@ def _import(context: AppContext) -> None:
         st.session_state[IMPORT] = Job("Importing", importing(context, path, embedder))
         st.session_state.gallery_upload_number = number + 1  # an empty field
         st.rerun()
-    if running is not None and running.state == "done":
-        _imported(running.result)
+    if made is not None:
+        _imported(made)
 
 
 def _imported(made: Imported) -> None:
@@ -138,8 +139,8 @@ def _imported(made: Imported) -> None:
 
 
 def _model(context: AppContext, *, crops: int) -> None:
-    running = _ended(VECTORS)
-    if running is not None and running.running:
+    running, report = _ended(VECTORS)
+    if running:
         return
     try:
         state = model_state(context, crops=crops)
@@ -160,8 +161,8 @@ def _model(context: AppContext, *, crops: int) -> None:
     (st.success if state.advice == "nothing" else st.warning)(plain(advice_text(state)))
     if state.present is not None and crops:
         _embed_buttons(context, advice=state.advice)
-    if running is not None and running.state == "done":
-        _indexed(running.result)
+    if report is not None:
+        _indexed(report)
 
 
 def _embed_buttons(context: AppContext, *, advice: Advice) -> None:
@@ -190,15 +191,15 @@ def _indexed(report: IndexReport) -> None:
     show_problems(report.problems, title="with pictures that were not embedded")
 
 
-def _ended(key: str) -> Job | None:
-    """The job, whose progress or failure is shown."""
+def _ended(key: str) -> tuple[bool, Any]:
+    """Whether the job still runs, and what it has come to, if it has; its progress or failure is shown."""
     current = job(key)
     if current is None:
-        return None
+        return False, None
     if current.running:
         show_progress(key)
     elif current.state == "failed":
         show_error(current.error)
     elif current.state == "cancelled":
         st.info(f"{current.title} was cancelled; what was done until then stays.")
-    return current
+    return current.running, current.result

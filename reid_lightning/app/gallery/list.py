@@ -11,11 +11,10 @@ from reid_lightning.app.gallery.charts import bars
 from reid_lightning.app.gallery.choice import ORDERS, Choice, chosen
 from reid_lightning.app.gallery.dialogs import show_vehicle
 from reid_lightning.app.gallery.overview import Overview, VehicleEntry
-from reid_lightning.app.gallery.paging import paged
-from reid_lightning.app.gallery.pictures import thumbnail
 from reid_lightning.app.gallery.statistics import NO_CAMERA, statistics_of
+from reid_lightning.app.pictures import thumbnail
 from reid_lightning.app.text import count, date, plain
-from reid_lightning.app.widgets import keep_fields
+from reid_lightning.app.widgets import keep_fields, paged
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search.records import UNCONFIRMED
 

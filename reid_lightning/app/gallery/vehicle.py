@@ -10,10 +10,10 @@ import streamlit as st
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.gallery.charts import timeline
 from reid_lightning.app.gallery.dialogs import ask_delete, ask_delete_sighting, ask_merge, ask_rename, show_vehicle
-from reid_lightning.app.gallery.paging import paged
-from reid_lightning.app.gallery.pictures import thumbnail
 from reid_lightning.app.gallery.statistics import moment
+from reid_lightning.app.pictures import thumbnail
 from reid_lightning.app.text import count, date, plain
+from reid_lightning.app.widgets import paged
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, VehicleSummary
 from reid_lightning.search.gallery.summary import summary_of

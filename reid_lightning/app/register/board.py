@@ -8,7 +8,7 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.register.cards import Card, Cards
 from reid_lightning.app.register.job import Findings
 from reid_lightning.app.text import date, plain
-from reid_lightning.app.widgets import show_error
+from reid_lightning.app.widgets import paged, show_error
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import folder_name
 from reid_lightning.search.records import UNCONFIRMED, time_code
@@ -18,11 +18,7 @@ COLUMNS, PAGE = 4, 24
 
 def show_cards(context: AppContext, findings: Findings, cards: Cards) -> None:
     """Some at a time, beside each other; what is changed on one goes into it at once."""
-    shown = list(cards.cards.values())
-    if len(shown) > PAGE:
-        pages = -(-len(shown) // PAGE)
-        number = st.number_input(f"Page (of {pages})", 1, pages, key="register_page")
-        shown = shown[(number - 1) * PAGE : number * PAGE]
+    shown = paged(list(cards.cards.values()), key="register_page", per_page=PAGE)
     registered = set(context.gallery.vehicle_names(on_problem=lambda problem: None))
     for start in range(0, len(shown), COLUMNS):
         for column, card in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Cancelled, Job, counting
-from reid_lightning.app.jpeg import small_jpeg
+from reid_lightning.app.pictures import small_jpeg
 from reid_lightning.app.register.cards import Cards
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import Uploads, check_pictures

@@ -77,7 +77,7 @@ def _ask(context: AppContext) -> None:
         if not st.form_submit_button("Find vehicles", type="primary", icon=":material/search:"):
             return
     try:
-        camera = camera_of(camera.strip() or None)
+        camera = camera_of(camera.strip())
         began = seconds_since_1970(start.strip() or None, key="start")
         finder, space = context.finder(), uploads(context)
         if where != upload and not named.strip():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import streamlit as st
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.search.filters import Offered, offered
+from reid_lightning.app.gallery.statistics import moment
 from reid_lightning.app.search.score_chart import LEAST_SCORE, default_min_score, in_words, score_chart
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
@@ -19,7 +19,7 @@ from reid_lightning.search import Embedder
 from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.threshold import Threshold
-from reid_lightning.search.records import Filter
+from reid_lightning.search.records import Filter, VectorRecord
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
 _MIN_SCORE = "search_min_score"
@@ -28,6 +28,32 @@ _INPUTS = (
     *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
 )
 _FILTERS_LIVE = 60  # seconds that the filters' values may be old
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Cameras and types of registered pictures, and when the first and the last sighting began, in seconds since 1970;
+    None where nobody knows. Times that no calendar shows do not count."""
+
+    cameras: tuple[str, ...]
+    types: tuple[str, ...]
+    first: float | None
+    last: float | None
+
+
+def offered(parts: Iterable[list[VectorRecord]]) -> Offered:
+    """From what `VectorStore.records` gives."""
+    cameras: set[str] = set()
+    types: set[str] = set()
+    first = last = None
+    for record in (record for part in parts for record in part):
+        cameras.add(record.camera)
+        types.add(record.type)
+        time = record.time
+        if time is not None and moment(time) is not None:
+            first = time if first is None else min(first, time)
+            last = time if last is None else max(last, time)
+    return Offered(tuple(sorted(cameras - {""})), tuple(sorted(types)), first, last)
 
 
 @dataclass(frozen=True)

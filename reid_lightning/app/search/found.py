@@ -12,7 +12,7 @@ from threading import Lock
 
 from PIL import Image, ImageDraw
 
-from reid_lightning.app.jpeg import small_jpeg
+from reid_lightning.app.pictures import small_jpeg
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.matching.vehicle_search import SearchedFrame

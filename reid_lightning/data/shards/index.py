@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,22 +31,6 @@ ROWS = ("gt_index", "jk_index", "gallery_draws")
 
 _SHARD_NAME = re.compile(r"(train|query|gallery|validation)-\d{6,}\.tar")
 _MEMBER_NAME = re.compile(r"[A-Za-z0-9_-]+\.[a-z0-9]+")
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    RuntimeError,  # an encrypted member, or one packed in a way that zipfile does not know
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)  # all of these come out of zipfile, numpy and json on damaged bytes
 
 
 def save_index(dataset: VehicleDataset, folder: Path, *, sizes: Mapping[str, int]) -> Path:
@@ -106,9 +88,11 @@ def load_index(folder: Path) -> VehicleDataset:
             shards = _checked_shards(head["shards"], folder)
             pictures = _pictures(arrays, shards, folder)
             return _dataset(arrays, head["sets"], pictures)
+    except ReIDError:
+        raise
     except OSError as error:
         raise ReIDError(f"{path} cannot be read: {error.strerror or error}. Copy it again.") from error
-    except _DAMAGE as error:
+    except Exception as error:  # zipfile, numpy and json raise many kinds on damaged bytes
         raise ReIDError(
             f"{path} is not a whole index of shards: {_reason(error)}. Copy the folder again, or write "
             "it again with reid data shards."

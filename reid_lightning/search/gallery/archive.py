@@ -70,7 +70,10 @@ def export_gallery(
         ReIDError: a vehicle does not exist, or the file cannot be written.
     """
     problems: list[str] = []
-    names = gallery.vehicle_names(on_problem=problems.append) if vehicles is None else _folders(gallery, vehicles)
+    if vehicles is None:
+        names = gallery.vehicle_names(on_problem=problems.append)
+    else:
+        names = sorted({gallery.existing_folder(vehicle).name for vehicle in vehicles})
     vehicle_count = sighting_count = crop_count = 0
     seen: set[str] = set()
     try:
@@ -126,14 +129,6 @@ def import_gallery(
     if on_progress is not None:
         on_progress(len(folders), len(folders))
     return ImportReport(counts[True], counts[False], problems.count, tuple(problems.lines))
-
-
-def _folders(gallery: GalleryReader, vehicles: Collection[str]) -> list[str]:
-    found = {vehicle: gallery.folder_of(vehicle) for vehicle in vehicles}
-    missing = [vehicle for vehicle, folder in found.items() if folder is None]
-    if missing:
-        raise ReIDError(f"There is no vehicle {missing[0]!r} in {gallery.root}; `list` shows those that there are.")
-    return sorted({folder.name for folder in found.values() if folder is not None})
 
 
 def _write(archive: zipfile.ZipFile, gallery: GalleryReader, sighting: Sighting, problems: list[str]) -> bool:

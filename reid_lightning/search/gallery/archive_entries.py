@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -82,7 +81,7 @@ class Entries:
     def __enter__(self) -> Entries:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *error: object) -> None:
         self._zip.close()
         self._stream.close()
 

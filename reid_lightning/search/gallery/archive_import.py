@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +19,23 @@ from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, show
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
-from reid_lightning.search.gallery.vehicle_folder import holds_crop_mark, is_picture, sighting_of
+from reid_lightning.search.gallery.vehicle_folder import holds_crop_mark, is_picture, numbered, sighting_of
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
+from reid_lightning.untrusted.names import LONGEST_NAME
+from reid_lightning.user_messages import is_utf8
 
-_LONGEST_TEXT = 1024  # bytes of UTF-8, as the vector stores take them
 _LATEST = 253_370_764_800.0  # the year 9999 begins: a calendar ends with it, wherever it is shown
 _MOST_PIXELS = 1 << 27  # of one sighting's crops together, which are in memory at once
 _ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
 
 
+@dataclass
 class SightingImporter:
     """Adds from the entries of a zip; what does not fit is reported in `entries.problems`."""
 
-    def __init__(self, gallery: Gallery, entries: Entries) -> None:
-        self._gallery = gallery
-        self._entries = entries
+    gallery: Gallery
+    entries: Entries
 
     def add_vehicle(self, vehicle: str, names: Sequence[str]) -> Iterator[bool | None]:
         """For each sighting among the files of a vehicle: whether it was new; None: it was left out.
@@ -58,13 +60,13 @@ class SightingImporter:
                 yield self._add_picture(vehicle, name)
 
     def _add(self, sighting: Sighting, name: str) -> bool | None:
-        if self._gallery.locations.known(sighting.id) is not None:
+        if self.gallery.locations.known(sighting.id) is not None:
             return False
         with self._named(sighting.vehicle, name):
             folder_name(sighting.vehicle)
             pictures = self._crops(sighting)
             try:
-                return self._gallery.add(sighting, pictures)
+                return self.gallery.add(sighting, pictures)
             except ReIDError as error:
                 if isinstance(error.__cause__, OSError):
                     raise NotWritable(str(error)) from error
@@ -74,23 +76,23 @@ class SightingImporter:
     def _add_picture(self, vehicle: str, name: str) -> bool | None:
         """A user's own, under its name, or under a second one where that is taken by another picture."""
         with self._named(vehicle, name):
-            begins = self._entries.head(f"{vehicle}/{name}")
+            begins = self.entries.head(f"{vehicle}/{name}")
             if not name.lower().endswith(IMAGE_SUFFIXES) and format_of(begins) not in FORMATS:
                 raise ReIDError("it is no part of a gallery")
-            content, _ = self._entries.picture(f"{vehicle}/{name}")
+            content, _ = self.entries.picture(f"{vehicle}/{name}")
             if holds_crop_mark(content):
                 raise ReIDError("it is a crop of a sighting that is not in the zip")
             return self._keep_picture(vehicle, name, content)
         return None
 
     def _keep_picture(self, vehicle: str, name: str, content: bytes) -> bool:
-        root = self._gallery.root
-        if self._gallery.folder_of(vehicle) is None:
+        root = self.gallery.root
+        if self.gallery.folder_of(vehicle) is None:
             folder_name(vehicle)  # says what is wrong with a name, before anything is made
         try:
             root.mkdir(parents=True, exist_ok=True)
             with staged(root, [content]) as (file,), locked(root / LOCK):
-                folder = self._gallery.folder_of(vehicle) or root / folder_name(vehicle)
+                folder = self.gallery.folder_of(vehicle) or root / folder_name(vehicle)
                 if folder.is_symlink():
                     raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
                 path = _free_or_same(folder / name, content)
@@ -111,10 +113,10 @@ class SightingImporter:
         except (TooMuch, NotWritable):
             raise
         except ReIDError as error:
-            self._entries.problems.add(f"{shown(f'{vehicle}/{name}')}: {str(error).removesuffix('.')}.")
+            self.entries.problems.add(f"{shown(f'{vehicle}/{name}')}: {str(error).removesuffix('.')}.")
 
     def _sidecar(self, vehicle: str, name: str) -> Sighting:
-        content = self._entries.read(f"{vehicle}/{name}", at_most=LARGEST_SIDECAR)
+        content = self.entries.read(f"{vehicle}/{name}", at_most=LARGEST_SIDECAR)
         sighting = from_json(content, vehicle=vehicle, name=name)
         if is_picture(sighting):
             raise ReIDError("it names neither a source nor a detector")
@@ -132,10 +134,10 @@ class SightingImporter:
         pixels = 0
         for crop in sighting.crops:
             name = f"{sighting.vehicle}/{crop.file}"
-            if name not in self._entries:
+            if name not in self.entries:
                 raise ReIDError(f"its crop {shown(crop.file)} is missing")
             try:
-                pictures.append(self._entries.picture(name)[1])
+                pictures.append(self.entries.picture(name)[1])
             except TooMuch:
                 raise
             except ReIDError as error:
@@ -152,22 +154,19 @@ class NotWritable(ReIDError):
 
 def _free_or_same(path: Path, content: bytes) -> Path | None:
     """A name that no other picture has; None: this very picture is there."""
-    stem, suffix, number = path.stem, path.suffix, 1
-    while path.exists() or path.is_symlink():
-        if path.is_file() and not path.is_symlink() and path.read_bytes() == content:
-            return None
-        number += 1
-        path = path.with_name(f"{stem} ({number}){suffix}")
-    return path
+    for free in numbered(path):
+        if not os.path.lexists(free):
+            return free
+        if free.is_file() and not free.is_symlink() and free.read_bytes() == content:
+            break
+    return None
 
 
 def _check_text(text: str) -> None:
     """What a vector store would refuse later, with all that is embedded beside it."""
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise ReIDError(f"{shown(text)} in it is no valid text") from error
+    if not is_utf8(text):
+        raise ReIDError(f"{shown(text)} in it is no valid text")
     if any(unicodedata.category(sign) == "Cc" for sign in text):  # a terminal would obey them
         raise ReIDError(f"{shown(text)} in it holds control characters")
-    if size > _LONGEST_TEXT:
-        raise ReIDError(f"{shown(text)} in it has more than {_LONGEST_TEXT} bytes")
+    if len(text.encode()) > LONGEST_NAME:
+        raise ReIDError(f"{shown(text)} in it has more than {LONGEST_NAME} bytes")

@@ -19,7 +19,7 @@ from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.gallery.trash import NotRemovedError, Removed
-from reid_lightning.search.gallery.vehicle_folder import is_picture, picture_id, read_folder
+from reid_lightning.search.gallery.vehicle_folder import is_picture, numbered, picture_id, read_folder
 from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
@@ -39,7 +39,7 @@ def rename(gallery: GalleryReader, vehicle: str, new: str, *, undoable: bool = F
     """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
     change with the name. `undoable`: `restore` takes it back for `trash.KEPT_SECONDS`, here and below."""
     with changing(gallery):
-        source, target = _folder(gallery, vehicle), gallery.root / folder_name(new)
+        source, target = gallery.existing_folder(vehicle), gallery.root / folder_name(new)
         if target == source:
             return {}
         moved = _rename(gallery, source, target)
@@ -52,7 +52,7 @@ def merge(gallery: GalleryReader, vehicle: str, into: str, *, undoable: bool = F
     """Move all sightings of a vehicle to another one, one after the other; killed, it can be called again. Returns
     them, old id -> new id."""
     with changing(gallery):
-        source, target = _folder(gallery, vehicle), _folder(gallery, into)
+        source, target = gallery.existing_folder(vehicle), gallery.existing_folder(into)
         if source == target:
             raise ReIDError(f"{vehicle} and {into} are the same vehicle; there is nothing to merge.")
         sightings = read_folder(source).sightings
@@ -70,7 +70,7 @@ def merge(gallery: GalleryReader, vehicle: str, into: str, *, undoable: bool = F
 def delete(gallery: GalleryReader, vehicle: str, *, undoable: bool = False) -> Removed | None:
     """Remove a vehicle with all that lies in its folder, at once. Returns what is kept of it, if it is undoable."""
     with changing(gallery):
-        source = _folder(gallery, vehicle)
+        source = gallery.existing_folder(vehicle)
         if undoable:
             ids = tuple(one.id for one in read_folder(source).sightings)
             entry = trash.keep(gallery.root, "delete", source.name, sightings=ids)
@@ -182,7 +182,7 @@ def _unmerge(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
 
 
 def _unname(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
-    source = _folder(gallery, entry.into)
+    source = gallery.existing_folder(entry.into)
     return Restored(target.name, _rename(gallery, source, target), (source.name,))
 
 
@@ -241,19 +241,7 @@ def _digest(picture: Path) -> str:
 
 
 def _free_name(folder: Path, name: str) -> str:
-    stem, suffix = Path(name).stem, Path(name).suffix
-    number = 1
-    while (folder / name).exists():
-        number += 1
-        name = f"{stem} ({number}){suffix}"
-    return name
-
-
-def _folder(gallery: GalleryReader, vehicle: str) -> Path:
-    folder = gallery.folder_of(vehicle)
-    if folder is None:
-        raise ReIDError(f"There is no vehicle {vehicle!r} in {gallery.root}; `list` shows those that there are.")
-    return folder
+    return next(path.name for path in numbered(folder / name) if not path.exists())
 
 
 @contextmanager

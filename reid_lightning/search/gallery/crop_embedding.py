@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,17 +25,17 @@ BATCH = 256
 Item = TypeVar("Item")
 
 
+@dataclass
 class Crops:
     """Those of a gallery, and what embeds them; without it (None) crops without vectors are an error."""
 
-    def __init__(self, gallery: GalleryReader, embed: Embed | None) -> None:
-        self._gallery = gallery
-        self._embed = embed
+    gallery: GalleryReader
+    embed: Embed | None
 
     def all(self, problems: list[str]) -> Iterator[tuple[VectorRecord, Path]]:
         """Every crop of the gallery, with its file."""
-        for sighting in self._gallery.sightings(on_problem=problems.append):
-            yield from zip(records_of(sighting), self._gallery.crop_paths(sighting), strict=True)
+        for sighting in self.gallery.sightings(on_problem=problems.append):
+            yield from zip(records_of(sighting), self.gallery.crop_paths(sighting), strict=True)
 
     def embed_all(
         self,
@@ -67,9 +68,9 @@ class Crops:
         again = False
         while True:
             try:
-                return [load_image(path) for path in self._gallery.crop_paths(sighting)]
+                return [load_image(path) for path in self.gallery.crop_paths(sighting)]
             except ReIDError:
-                now = self._gallery.find(sighting.id)
+                now = self.gallery.find(sighting.id)
                 if now is None:
                     return None
                 if now == sighting and again:  # it has not moved, it is damaged
@@ -78,9 +79,9 @@ class Crops:
 
     def embedded(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """(N, dim) float32. ReIDError: there is no model."""
-        if self._embed is None:
+        if self.embed is None:
             raise ReIDError("Crops are without vectors, and there is no model to embed them with; give a bundle.")
-        return np.asarray(self._embed(pictures), dtype=np.float32)
+        return np.asarray(self.embed(pictures), dtype=np.float32)
 
 
 def records_of(sighting: Sighting) -> list[VectorRecord]:

@@ -149,15 +149,15 @@ class GalleryIndex:
 
     def rename(self, vehicle: str, new: str, *, undoable: bool = False) -> None:
         """`Gallery.rename`, here too."""
-        folder = self.gallery.folder_of(vehicle)
+        before = self._name(vehicle)
         moved = self.gallery.rename(vehicle, new, undoable=undoable)
-        self._follow([vehicle if folder is None else folder.name], moved, folder_name(new))
+        self._follow([before], moved, folder_name(new))
 
     def merge(self, vehicle: str, into: str, *, undoable: bool = False) -> None:
         """`Gallery.merge`, here too."""
-        folder, target = self.gallery.folder_of(vehicle), self.gallery.folder_of(into)
+        before, after = self._name(vehicle), self._name(into)
         moved = self.gallery.merge(vehicle, into, undoable=undoable)
-        self._follow([vehicle if folder is None else folder.name], moved, into if target is None else target.name)
+        self._follow([before], moved, after)
 
     def delete(self, vehicle: str, *, undoable: bool = False) -> Removed | None:
         """`Gallery.delete`, here too; what can be undone keeps its vectors beside it."""
@@ -197,6 +197,10 @@ class GalleryIndex:
         kept = [(record, row) for record, row in zip(records, rows, strict=True) if row is not None]
         if kept:
             self._settle([record for record, _ in kept], np.stack([row for _, row in kept]))
+
+    def _name(self, vehicle: str) -> str:
+        folder = self.gallery.folder_of(vehicle)
+        return vehicle if folder is None else folder.name
 
     def _keep_vectors(self, entry: Removed | None) -> None:
         if entry is not None:

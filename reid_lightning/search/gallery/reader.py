@@ -105,6 +105,13 @@ class GalleryReader:
         folders = (self.root / name for name in names)
         return next((folder for folder in folders if _is_folder(folder)), None)
 
+    def existing_folder(self, vehicle: str) -> Path:
+        """The same; ReIDError: there is none."""
+        folder = self.folder_of(vehicle)
+        if folder is None:
+            raise ReIDError(f"There is no vehicle {vehicle!r} in {self.root}; `list` shows those that there are.")
+        return folder
+
     def crop_paths(self, sighting: Sighting) -> list[Path]:
         """The files of its crops; raises `ReIDError` for one that lies elsewhere or is a link."""
         paths = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,7 +15,8 @@ import numpy as np
 
 from reid_lightning.errors import ReIDError, brief
 from reid_lightning.search.plates.names import given_name
-from reid_lightning.search.records import Crop, Sighting
+from reid_lightning.search.records import Crop, Sighting, box_of
+from reid_lightning.user_messages import is_utf8
 
 FORMAT = 1
 SUFFIX = ".json"
@@ -23,6 +24,11 @@ LARGEST_SIDECAR = 1 << 24
 """Bytes; a sighting of a thousand crops has 200,000."""
 
 _LARGEST_COUNT = 1 << 53
+_WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_TEXTS = ("id", "camera", "source", "source_name", "type", "detector")
+_ALWAYS = {**dict.fromkeys(_TEXTS, str), "track": int, "plate_confidence": float, "confirmed": bool}
+_OPTIONAL = {"start": float, "end": float, "plate": str}
+_OF_A_CROP = {"file": str, "frame": int, "seconds": float, "score": float, "quality": float}
 _STORED = ("id", "camera", "type")  # in the vector stores too, which take UTF-8 alone
 
 
@@ -94,32 +100,16 @@ def _sighting(values: Mapping[str, Any], *, vehicle: str) -> Sighting:
     crops = values.get("crops")
     if not isinstance(crops, list) or not crops:
         raise ReIDError("crops is not a list of one crop or more")
-    text = {name: _text(values, name) for name in ("id", "camera", "source", "source_name", "type", "detector")}
+    # sidecars of before this was kept say by which detector: only the one for motion confirmed nothing
+    values = {"confirmed": values.get("detector") != "motion", **values}
+    known = {name: kind for name, kind in _OPTIONAL.items() if values.get(name) is not None}
+    plain = _checked(values, _ALWAYS | known)
     for name in _STORED:
-        try:
-            text[name].encode()
-        except UnicodeEncodeError as error:  # half of a pair, which JSON can hold
-            raise ReIDError(f"{name} is {brief(text[name])}, which is no valid text") from error
-    plate = None if values.get("plate") is None else _text(values, "plate")
-    return Sighting(
-        **text,
-        vehicle=vehicle,
-        track=_count(values, "track"),
-        crops=tuple(_crop(crop) for crop in crops),
-        start=_number_or_none(values, "start"),
-        end=_number_or_none(values, "end"),
-        plate=plate,
-        plate_confidence=_number(values, "plate_confidence"),
-        confirmed=_confirmed(values) or vehicle != given_name(text["id"], plate),
-    )
-
-
-def _confirmed(values: Mapping[str, Any]) -> bool:
-    """Sidecars of before this was kept say by which detector: only the one for motion confirmed nothing."""
-    value = values.get("confirmed", values.get("detector") != "motion")
-    if not isinstance(value, bool):
-        raise ReIDError(f"confirmed is {brief(value)}, expected true or false")
-    return value
+        if not is_utf8(plain[name]):  # half of a pair, which JSON can hold
+            raise ReIDError(f"{name} is {brief(plain[name])}, which is no valid text")
+    sighting = Sighting(**plain, vehicle=vehicle, crops=tuple(_crop(crop) for crop in crops))
+    named = vehicle != given_name(sighting.id, sighting.plate)
+    return replace(sighting, confirmed=sighting.confirmed or named)
 
 
 def _crop(values: object) -> Crop:
@@ -128,42 +118,26 @@ def _crop(values: object) -> Crop:
     box = values.get("box")
     if not isinstance(box, list) or len(box) != 4 or not all(_is_number(side) for side in box):
         raise ReIDError(f"box is {brief(box)}, expected four numbers")
-    file = _text(values, "file")
-    if not is_plain_name(file):
-        raise ReIDError(f"file is {brief(file)}, expected a file's name without a folder")
-    return Crop(
-        file=file,
-        frame=_count(values, "frame"),
-        seconds=_number(values, "seconds"),
-        box=(float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-        score=_number(values, "score"),
-        quality=_number(values, "quality"),
-    )
+    plain = _checked(values, _OF_A_CROP)
+    if not is_plain_name(plain["file"]):
+        raise ReIDError(f"file is {brief(plain['file'])}, expected a file's name without a folder")
+    return Crop(**plain, box=box_of(box))
 
 
-def _text(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    if not isinstance(value, str):
-        raise ReIDError(f"{name} is {brief(value)}, expected a text")
-    return value
+def _checked(values: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The values of these names, each of its kind."""
+    for name, kind in kinds.items():
+        if not _is(values.get(name), kind):
+            raise ReIDError(f"{name} is {brief(values.get(name))}, expected {_WORDS[kind]}")
+    return {name: kind(values[name]) for name, kind in kinds.items()}
 
 
-def _count(values: Mapping[str, Any], name: str) -> int:
-    value = values.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST_COUNT:
-        raise ReIDError(f"{name} is {brief(value)}, expected a whole number")
-    return value
-
-
-def _number(values: Mapping[str, Any], name: str) -> float:
-    value = values.get(name)
-    if not _is_number(value):
-        raise ReIDError(f"{name} is {brief(value)}, expected a number")
-    return float(value)
-
-
-def _number_or_none(values: Mapping[str, Any], name: str) -> float | None:
-    return None if values.get(name) is None else _number(values, name)
+def _is(value: object, kind: type) -> bool:
+    if kind is float:
+        return _is_number(value)
+    if kind is int:
+        return type(value) is int and abs(value) <= _LARGEST_COUNT
+    return type(value) is kind
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

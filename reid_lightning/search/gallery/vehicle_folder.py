@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +130,13 @@ def encode_crop(picture: np.ndarray, sighting: str) -> bytes:
         buffer, "JPEG", quality=_JPEG_QUALITY, comment=_CROP_COMMENT + sighting.encode()
     )
     return buffer.getvalue()
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """A name, and `name (2)`, `name (3)`, ... for files that cannot have it."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.stem} ({number}){path.suffix}")
 
 
 def holds_crop_mark(content: bytes) -> bool:

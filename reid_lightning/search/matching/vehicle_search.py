@@ -6,7 +6,7 @@ Matches come while the source is read; decisions over whole tracks stand beside 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class _Track:
         self.seen += 1
 
 
+@dataclass
 class VehicleSearch:
     """A source's vehicles against the registered ones.
 
@@ -76,43 +77,36 @@ class VehicleSearch:
         ReIDError: the gallery is empty, nothing in it meets the filter, or another model embedded it.
     """
 
-    def __init__(
-        self,
-        store: VectorStore,
-        embedder: Embedder,
-        *,
-        detector: Detector,
-        build_tracker: Callable[..., VehicleTracker],
-        options: SearchOptions | None = None,
-    ) -> None:
-        options = options or SearchOptions()
-        if store.fingerprint != embedder.options.fingerprint:
+    store: VectorStore
+    embedder: Embedder
+    _: KW_ONLY
+    detector: Detector
+    build_tracker: Callable[..., VehicleTracker]
+    options: SearchOptions = field(default_factory=SearchOptions)
+    tracks: int = field(init=False, default=0)
+    """Tracks seen so far; those without a picture of `min_quality` are not compared and not decided about."""
+    candidates: int = field(init=False, default=0)
+    """Vehicles looked at so far, one for each frame that shows it."""
+
+    def __post_init__(self) -> None:
+        if self.store.fingerprint != self.embedder.options.fingerprint:
             raise ReIDError(
-                f"the gallery's vectors are of model {store.fingerprint}, the query's would be of "
-                f"{embedder.options.fingerprint}; vectors of two models say nothing of each other. Give bundle=<the "
-                "other one>, or rebuild the index: reid gallery rebuild."
+                f"the gallery's vectors are of model {self.store.fingerprint}, the query's would be of "
+                f"{self.embedder.options.fingerprint}; vectors of two models say nothing of each other. Give "
+                "bundle=<the other one>, or rebuild the index: reid gallery rebuild."
             )
-        self._hits = VehicleHits(store, top_k=options.top_k, where=options.where)
-        if self._hits.registered == 0:
+        self._hits = VehicleHits(self.store, top_k=self.options.top_k, where=self.options.where)
+        self.registered = self._hits.registered
+        """Pictures that each vehicle is compared with."""
+        if self.registered == 0:
             empty = "the gallery is empty; register vehicles first: reid register source=<clip> camera=<name>."
             filtered = "no registered picture meets the filter (plate, cameras, types, since, until); ask for less."
-            raise ReIDError(empty if options.where.is_empty or store.count() == 0 else filtered)
-        self._store = store
-        self._embedder = embedder
-        self._detector = detector
-        self._build_tracker = build_tracker
-        self._options = options
+            raise ReIDError(empty if self.options.where.is_empty or self.store.count() == 0 else filtered)
         self._tracks: dict[int, _Track] = {}
         self._decided: list[TrackDecision] = []
         self._whole: GalleryEmbeddings | None = None
         self._start: float | None = None
         self._in_video = False
-        self.registered = self._hits.registered
-        """Pictures that each vehicle is compared with."""
-        self.tracks = 0
-        """Tracks seen so far; those without a picture of `min_quality` are not compared and not decided about."""
-        self.candidates = 0
-        """Vehicles looked at so far, one for each frame that shows it."""
 
     def run(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[SearchedFrame]:
         """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected.
@@ -122,15 +116,15 @@ class VehicleSearch:
         """
         self._tracks, self._decided, self.tracks, self.candidates = {}, [], 0, 0
         self._in_video = source.in_video
-        self._start = source.start if self._options.start is None else self._options.start
-        if self._options.travel_times is not None and self._start is None:
+        self._start = source.start if self.options.start is None else self.options.start
+        if self.options.travel_times is not None and self._start is None:
             raise ReIDError(
                 f"travel_times needs the time at which {source.name} began, which it does not say itself: give "
                 "start=<time>, such as 2026-01-31T08:00:00+01:00."
             )
         steps: list[Step] = []
-        options = self._options
-        for step in follow(source, self._detector, self._build_tracker, pictures=options.pictures, whole_if_none=True):
+        options = self.options
+        for step in follow(source, self.detector, self.build_tracker, pictures=options.pictures, whole_if_none=True):
             if on_step is not None:
                 on_step(step)
             steps.append(step)
@@ -151,16 +145,16 @@ class VehicleSearch:
         rows = [row for track in tracks.values() for row in track.seen_as]
         candidates, embeddings = [candidate for candidate, _ in rows], torch.stack([vector for _, vector in rows])
         names = {hit.record.vehicle for found in self._hits(embeddings) for hit in found}
-        where = replace(self._options.where, vehicles=tuple(sorted(names)))
+        where = replace(self.options.where, vehicles=tuple(sorted(names)))
         sightings: dict[tuple[str, str], list[Tensor]] = {}
         taken: dict[tuple[str, str], VectorRecord] = {}
-        for records, vectors in read_whole(lambda: self._store.scan(where)):
+        for records, vectors in read_whole(lambda: self.store.scan(where)):
             for record, vector in zip(records, torch.from_numpy(np.asarray(vectors, np.float32)), strict=True):
                 key = record.vehicle, record.sighting
                 sightings.setdefault(key, []).append(vector)
                 taken[key] = record
         gallery = {key: torch.stack(vectors) for key, vectors in sightings.items()}
-        options, times, start, prior = self._options, self._options.travel_times, self._start, None
+        options, times, start, prior = self.options, self.options.travel_times, self._start, None
         if times is not None:
 
             def prior(key: tuple[str, str], seconds: float) -> float:
@@ -177,18 +171,18 @@ class VehicleSearch:
         matches: list[Match] = []
         if candidates:
             pictures = [candidate.picture for candidate in candidates]
-            embeddings = self._embedder.embed(pictures, batch_size=self._options.batch_size)
+            embeddings = self.embedder.embed(pictures, batch_size=self.options.batch_size)
             for candidate, embedding in zip(candidates, embeddings, strict=True):
-                number = ALL_PICTURES if self._options.one_vehicle or candidate.track is None else candidate.track
+                number = ALL_PICTURES if self.options.one_vehicle or candidate.track is None else candidate.track
                 kept = replace(candidate, track=number)
                 self._tracks.setdefault(number, _Track()).add(kept, embedding)
             matches = self._matches(candidates, embeddings)
-        if not self._options.one_vehicle:  # what is over need not be remembered
+        if not self.options.one_vehicle:  # what is over need not be remembered
             ended = {track: self._tracks[track] for step in steps for track in step.ended if track in self._tracks}
             self._decided += self._decide(ended)
             for track in (*ended, *(track for step in steps for track in step.left_out)):
                 self._tracks.pop(track, None)
-        passed = filter_matches(matches, min_score=self._options.min_score, top_k=self._options.top_k)
+        passed = filter_matches(matches, min_score=self.options.min_score, top_k=self.options.top_k)
         of_frame: dict[int, list[Match]] = {}
         for match in passed:
             of_frame.setdefault(match.frame, []).append(match)
@@ -202,23 +196,23 @@ class VehicleSearch:
             box
             for box in step.boxes
             if crop_quality(step.frame, box.box, [other.box for other in step.boxes if other is not box])
-            >= self._options.min_quality
+            >= self.options.min_quality
         ]
 
     def _matches(self, candidates: Sequence[Candidate], embeddings: Tensor) -> list[Match]:
-        if self._options.rerank is not None:
-            return score_embeddings(self._gallery(), candidates, embeddings, rerank=self._options.rerank)
+        if self.options.rerank is not None:
+            return score_embeddings(self._gallery(), candidates, embeddings, rerank=self.options.rerank)
         hits = self._hits(embeddings)
-        if self._options.travel_times is None:
+        if self.options.travel_times is None:
             return matches_of_hits(candidates, hits)
         found = matches_of_hits(candidates, hits, one_per_vehicle=False)
-        weighed = self._options.travel_times.reweigh(found, camera=self._options.camera, start=self._start)
+        weighed = self.options.travel_times.reweigh(found, camera=self.options.camera, start=self._start)
         return best_of_vehicles(sorted(weighed, key=lambda match: (match.frame, -match.score)))
 
     def _gallery(self) -> GalleryEmbeddings:
         """All that is compared, in memory."""
         if self._whole is None:
-            parts = read_whole(lambda: self._store.scan(self._options.where))
+            parts = read_whole(lambda: self.store.scan(self.options.where))
             records = [record for part, _ in parts for record in part]
             self._whole = GalleryEmbeddings(
                 torch.from_numpy(np.concatenate([np.asarray(vectors, np.float32) for _, vectors in parts])),
@@ -227,7 +221,7 @@ class VehicleSearch:
                 cameras=tuple(record.camera or None for record in records),
                 sightings=tuple(record.sighting for record in records),
                 times=tuple(record.time for record in records),
-                model=self._store.fingerprint,
+                model=self.store.fingerprint,
             )
         return self._whole
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -40,7 +39,7 @@ _ENCODERS: tuple[tuple[Literal["libx264", "mpeg4"], dict[str, str], int], ...] =
 bit for each second. H.264 plays in every browser; builds of FFmpeg without GPL parts have MPEG-4 only."""
 
 
-class AnnotatedVideo:
+class AnnotatedVideo(ExitStack):
     """Writes frames with their matches drawn in, each at its own time, as H.264 where FFmpeg has it, else MPEG-4.
 
     Whoever jumps to the `seconds` of a match sees its frame: pauses, changing rates and left-out frames keep their
@@ -62,33 +61,45 @@ class AnnotatedVideo:
             raise ReIDError(f"a video of {width} x {height} pixels was asked for; expected at least 2 x 2.")
         if not 0 < frames_per_second <= 1000:
             raise ReIDError(f"frames_per_second is {frames_per_second}; expected more than 0, at most 1000.")
+        super().__init__()
         self.path = Path(path)
         self._note = note
         self._size = width, height
         self._rate = Fraction(max(frames_per_second, _SLOWEST)).limit_denominator(1001)
         self._duration = max(1, round(1 / self._rate / _TICK))  # of the last frame, in ticks
-        self._stack = ExitStack()
-        self._unfinished: Path | None = None
-        self._container: av.container.OutputContainer | None = None
-        self._stream: av.VideoStream | None = None
         self._frames = 0
         self._last = 0  # ticks at which the newest frame is shown
         self._longest_pause = 0  # ticks
         self._left_out = 0  # ticks of pauses that were longer
 
-    def __enter__(self) -> AnnotatedVideo:
+    def __enter__(self) -> Self:
         if not self.path.parent.is_dir():
             raise ReIDError(f"the annotated video cannot be written: no folder {self.path.parent}.")
-        self._unfinished = self._stack.enter_context(replacing(self.path))
+        self.enter_context(suppress(_NothingToKeep))
+        unfinished = self.enter_context(replacing(self.path))
         try:
-            self._container = av.open(str(self._unfinished.absolute()), "w")
+            self._container = av.open(str(unfinished.absolute()), "w")
+            self.push(self._finish)
             self._stream = self._new_stream(self._container)
         except (av.FFmpegError, ValueError) as error:
-            self._leave(error)
+            self.__exit__(type(error), error, None)
             raise ReIDError(
                 f"the annotated video {self.path} cannot be written ({error}); expected a name such as annotated.mp4."
             ) from error
         return self
+
+    def _finish(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Write what the encoder still holds; after an error and without a frame nothing is kept."""
+        try:
+            if error is not None or not self._frames:
+                raise _NothingToKeep
+            self._encode(None)
+            self._container.close()
+        except BaseException:
+            with suppress(av.FFmpegError, ValueError):
+                self._container.close()
+            if error is None:
+                raise
 
     def add(self, frame: Frame, matches: Sequence[Match]) -> None:
         """Draw the matches of a frame, which are those of its number, and write it. Frames come in their order."""
@@ -115,29 +126,9 @@ class AnnotatedVideo:
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         """None: there are no more."""
-        if self._container is None or self._stream is None:
-            raise ReIDError("the annotated video is not open; write frames inside its `with` block.")
         for packet in self._stream.encode(picture):
             packet.duration = self._duration  # which counts for the last one alone
             self._container.mux(packet)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None and self._frames and self._container is not None:
-                self._encode(None)
-                self._container.close()
-        except BaseException as failure:
-            self._leave(failure)
-            raise
-        if error is None and self._frames == 0:
-            self._leave(EOFError("no frame was added"))
-        elif error is not None:
-            self._leave(error)
-        else:
-            self._stack.close()
-            self._container = None
 
     def _new_stream(self, container: av.container.OutputContainer) -> av.VideoStream:
         name, options, pause = next(entry for entry in _ENCODERS if entry[0] in av.codecs_available)
@@ -151,16 +142,9 @@ class AnnotatedVideo:
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1  # BT.709, narrow
         return stream
 
-    def _leave(self, error: BaseException) -> None:
-        """Close and keep nothing."""
-        container, self._container = self._container, None
-        try:
-            if container is not None:
-                container.close()
-        except (av.FFmpegError, ValueError):
-            pass  # it is thrown away
-        finally:
-            self._stack.__exit__(type(error), error, None)
+
+class _NothingToKeep(Exception):
+    """No frame was added."""
 
 
 def annotate(frame: Frame, matches: Sequence[Match], *, note: str = "") -> Image.Image:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import groupby, islice
 from pathlib import Path
 
 from PIL import Image
@@ -15,12 +16,12 @@ from rich.markup import escape
 from reid_lightning.atomic import write_atomically
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.drawing.progress import progress_bar
-from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written, titled
+from reid_lightning.drawing.tables import Name, middle_shortened, new_table, print_written, say, titled
 from reid_lightning.errors import count
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
 from reid_lightning.search.output.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
-from reid_lightning.search.records import UNCONFIRMED, Match, by_frame, time_code
+from reid_lightning.search.records import UNCONFIRMED, Match, time_code
 from reid_lightning.search.registration import Registered
 from reid_lightning.search.video.sources import Source
 from reid_lightning.search.video.track_source import Step
@@ -34,14 +35,9 @@ _NEXT = 3
 """Tracks without an answer that are shown where no track has one."""
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """One that shows texts as they are, and paths in one piece."""
-    return Console(stderr=stderr, highlight=False, markup=False)
-
-
-def say(text: str, *, stderr: bool = False, style: str = "") -> None:
-    """A line, in one piece."""
-    console(stderr=stderr).print(plain_text(text), style=style, soft_wrap=True)
+    return Console(highlight=False, markup=False)
 
 
 @contextmanager
@@ -251,7 +247,7 @@ def _frames(source: Source, matches: Sequence[Match], threshold: Threshold) -> R
     where = ("frame", "time") if video else ("picture",)
     title = "Single frames" if video else "Single pictures"
     table = new_table(*where, "vehicle", *scores, "registered by", names=("vehicle", "registered by"))
-    for _, found in list(by_frame(list(matches)))[:_ROWS]:
+    for _, found in islice(groupby(matches, key=lambda match: match.frame), _ROWS):  # there may be very many
         for match in found:
             time = (time_code(match.seconds),) if video else ()
             cosine = (f"{match.details.get('cosine', match.score):.3f}",) if compared else ()

@@ -20,22 +20,10 @@ FORMAT = 2
 """In 1 the `rank` of a track's vehicle was called `place`."""
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")  # by which spreadsheets tell a formula from a text
+_SIDES = ("x1", "y1", "x2", "y2")
 _MATCH_COLUMNS = (
-    "frame",
-    "time_code",
-    "seconds",
-    "track",
-    "type",
-    "x1",
-    "y1",
-    "x2",
-    "y2",
-    "vehicle",
-    "score",
-    "camera",
-    "time",
-    "picture",
-    "confirmed",
+    *("frame", "time_code", "seconds", "track", "type", *_SIDES),
+    *("vehicle", "score", "camera", "time", "picture", "confirmed"),
 )
 
 
@@ -109,7 +97,7 @@ def _match_cells(match: Match) -> dict[str, Any]:
     values = _match_values(match)
     sides = values.pop("box") or (None,) * 4
     del values["details"]
-    return {**values, **dict(zip(("x1", "y1", "x2", "y2"), sides, strict=True))}
+    return {**values, **dict(zip(_SIDES, sides, strict=True))}
 
 
 def _decision_values(decision: TrackDecision) -> dict[str, Any]:

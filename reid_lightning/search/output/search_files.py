@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,7 +30,7 @@ _Found = TypeVar("_Found", Match, TrackDecision)
 _STEM = 50  # characters of a picture's name: a file's name has room for 255 bytes
 
 
-class SearchFiles:
+class SearchFiles(ExitStack):
     """Collects what a search finds and writes it into a folder; a context manager.
 
     `matches.json`, `matches.csv`, `tracks.csv`; `annotated.mp4`, or a folder `annotated` of pictures; `matches.jpg`,
@@ -53,6 +52,7 @@ class SearchFiles:
     def __init__(
         self, folder: Path, source: Source, gallery: Gallery, *, draw: bool = True, threshold: Threshold | None = None
     ) -> None:
+        super().__init__()
         self.matches = MatchSpool(folder)
         """All so far."""
         self._folder = folder
@@ -63,19 +63,10 @@ class SearchFiles:
         self._note = "" if threshold is None else threshold.short()
         self._video: AnnotatedVideo | None = None
         self._size = (0, 0)  # of the video
-        self._stack = ExitStack()
         self.frames = 0
         """How many were added."""
         self._confirmed: dict[str, bool] = {}
         self._best: dict[tuple[int | None, str], tuple[Image.Image, Match]] = {}
-
-    def __enter__(self) -> SearchFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
     def add(self, searched: SearchedFrame) -> None:
         """A frame and its matches. A video's frames of another size than its first are drawn into the size of that."""
@@ -91,7 +82,7 @@ class SearchFiles:
             if self._video is None:
                 height, width = frame.picture.shape[:2]
                 rate = (self._source.frames_per_second or 25.0) / self._source.every
-                self._video = self._stack.enter_context(
+                self._video = self.enter_context(
                     AnnotatedVideo(self._folder / VIDEO, width, height, rate, note=self._note)
                 )
                 self._size = width, height

@@ -15,6 +15,8 @@ import numpy as np
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import Filter, Hit, VectorRecord
+from reid_lightning.untrusted.names import LONGEST_NAME
+from reid_lightning.user_messages import is_utf8
 
 INDEX_FOLDER = ".index"
 """The vectors of a gallery, unless they are kept elsewhere."""
@@ -31,7 +33,6 @@ SCAN_ROWS = 4096
 """Records in one piece of a scan."""
 
 _READS = 10  # of a store that is made again while it is read
-_LONGEST_TEXT = 1024  # bytes of UTF-8
 _LENGTH_TOLERANCE = 0.01
 
 
@@ -195,12 +196,10 @@ def check_filter(where: Filter) -> None:
 
 
 def _check_text(text: str) -> None:
-    try:
-        size = len(text.encode())
-    except (AttributeError, UnicodeEncodeError) as error:
-        raise ReIDError(f"{text!r} is no valid text; ids, vehicles, cameras and types must be.") from error
-    if size > _LONGEST_TEXT:
-        raise ReIDError(f"{text[:40]!r}... has {size} bytes; ids and names have at most {_LONGEST_TEXT}.")
+    if not isinstance(text, str) or not is_utf8(text):
+        raise ReIDError(f"{text!r} is no valid text; ids, vehicles, cameras and types must be.")
+    if (size := len(text.encode())) > LONGEST_NAME:
+        raise ReIDError(f"{text[:40]!r}... has {size} bytes; ids and names have at most {LONGEST_NAME}.")
 
 
 def again(action: Callable[[], T]) -> T:

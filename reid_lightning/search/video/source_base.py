@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from hashlib import blake2b
+from hashlib import blake2b, file_digest
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from reid_lightning.errors import ReIDError
@@ -54,18 +53,14 @@ class Source(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
 def file_fingerprint(path: Path) -> str:
-    digest = blake2b(digest_size=8)
+    """16 hex digits over its bytes. ReIDError: it cannot be read."""
     try:
         with open_regular(path) as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
     except OSError as error:
         raise ReIDError(f"{path} cannot be read: {error.strerror}.") from error
-    return digest.hexdigest()

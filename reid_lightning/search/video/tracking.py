@@ -101,9 +101,3 @@ class VehicleTracker:
         self._tracker.reset()
         self._numbers = {}
         return ended
-
-    def reset(self) -> None:
-        """Forget everything: the next track is number 1."""
-        self._tracker.reset()
-        self._numbers = {}
-        self._last = 0

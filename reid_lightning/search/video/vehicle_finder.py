@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.plates import PlateReader, PlateVote, vote
@@ -80,6 +80,7 @@ class _Growing:
     types: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
 
+@dataclass
 class VehicleFinder:
     """Detector, tracker and plate reader, put together.
 
@@ -95,43 +96,35 @@ class VehicleFinder:
         pictures: what a picture shows, see `follow`.
     """
 
-    def __init__(
-        self,
-        detector: Detector,
-        plate_reader: PlateReader,
-        *,
-        build_tracker: Callable[..., VehicleTracker],
-        min_plate_confidence: float = 0.6,
-        crops: int = 5,
-        min_frames: int = 3,
-        min_side: int = 24,
-        min_quality: float = 0.02,
-        pictures: Pictures = "auto",
-    ) -> None:
-        for name, value, least in (("crops", crops, 1), ("min_frames", min_frames, 1), ("min_side", min_side, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ReIDError(f"{name} is {value!r}; expected a whole number of {least} or more.")
-        for name, share in (("min_quality", min_quality), ("min_plate_confidence", min_plate_confidence)):
+    detector: Detector
+    plate_reader: PlateReader
+    _: KW_ONLY
+    build_tracker: Callable[..., VehicleTracker]
+    min_plate_confidence: float = 0.6
+    crops: int = 5
+    min_frames: int = 3
+    min_side: int = 24
+    min_quality: float = 0.02
+    pictures: Pictures = "auto"
+    counts: TrackCounts = field(init=False, default_factory=TrackCounts)
+    """Of the source that is looked through, or was last; of still pictures every vehicle counts as a track."""
+
+    def __post_init__(self) -> None:
+        for name in ("crops", "min_frames", "min_side"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ReIDError(f"{name} is {value!r}; expected a whole number of 1 or more.")
+        for name in ("min_quality", "min_plate_confidence"):
+            share = getattr(self, name)
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
                 raise ReIDError(f"{name} is {share!r}; expected a number from 0 to 1.")
-        self.detector = detector
-        self.counts = TrackCounts()
-        """Of the source that is looked through, or was last; of still pictures every vehicle counts as a track."""
-        self._plate_reader = plate_reader
-        self._build_tracker = build_tracker
-        self._min_plate_confidence = min_plate_confidence
-        self._crops = crops
-        self._min_frames = min_frames
-        self._min_side = min_side
-        self._min_quality = min_quality
-        self._pictures = pictures
 
     def find(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[FoundVehicle]:
         """Each vehicle as soon as its track has ended; `on_step` is called with every frame."""
         growing: dict[int, _Growing] = {}
         counts = self.counts = TrackCounts()
         still = not source.in_video
-        for step in follow(source, self.detector, self._build_tracker, pictures=self._pictures):
+        for step in follow(source, self.detector, self.build_tracker, pictures=self.pictures):
             for box in step.boxes:
                 self._grow(growing, step, box)
             if on_step is not None:
@@ -143,12 +136,12 @@ class VehicleFinder:
                 if ended is None:
                     counts.small += 1
                     continue
-                if not still and ended.frames < self._min_frames:
+                if not still and ended.frames < self.min_frames:
                     counts.short += 1
                     continue
                 crops = ended.crops.best()
                 best = max(crop.quality for crop in crops)
-                if not still and best < self._min_quality:
+                if not still and best < self.min_quality:
                     counts.poor += 1
                     continue
                 counts.found += 1
@@ -157,11 +150,11 @@ class VehicleFinder:
 
     def _grow(self, growing: dict[int, _Growing], step: Step, box: TrackedBox) -> None:
         x1, y1, x2, y2 = box.box
-        if min(x2 - x1, y2 - y1) < self._min_side:
+        if min(x2 - x1, y2 - y1) < self.min_side:
             return
         track = growing.get(box.track)
         if track is None:
-            track = growing[box.track] = _Growing(BestCrops(keep=self._crops), step.frame.seconds)
+            track = growing[box.track] = _Growing(BestCrops(keep=self.crops), step.frame.seconds)
         track.last = step.frame.seconds
         track.frames += 1
         track.types[box.type] += box.score
@@ -169,10 +162,10 @@ class VehicleFinder:
 
     def _finish(self, track: int, grown: _Growing, crops: Sequence[KeptCrop], frame: Frame | None) -> FoundVehicle:
         known = {name: weight for name, weight in grown.types.items() if name != UNKNOWN_TYPE} or grown.types
-        readings = [self._plate_reader.read(crop.picture) for crop in crops]
-        plate = vote(readings, patterns=self._plate_reader.patterns, min_confidence=self._min_plate_confidence)
+        readings = [self.plate_reader.read(crop.picture) for crop in crops]
+        plate = vote(readings, patterns=self.plate_reader.patterns, min_confidence=self.min_plate_confidence)
         kind = max(sorted(known), key=lambda name: known[name])
-        detected = frame is None or detects_in_pictures(self.detector, self._pictures)
+        detected = frame is None or detects_in_pictures(self.detector, self.pictures)
         return FoundVehicle(
             track,
             kind,
@@ -180,6 +173,6 @@ class VehicleFinder:
             *(grown.first, grown.last, grown.frames),
             plate,
             frame,
-            confirmed=self.detector.knows_vehicles or (frame is not None and self._pictures == "crops"),
+            confirmed=self.detector.knows_vehicles or (frame is not None and self.pictures == "crops"),
             detector=self.detector.name if detected else "none",
         )

@@ -191,8 +191,6 @@ def test_what_cannot_become_a_video_is_named(tmp_path):
             AnnotatedVideo(tmp_path / "v.mp4", 64, 64, rate)
     with pytest.raises(ReIDError, match="1 x 64"):
         AnnotatedVideo(tmp_path / "v.mp4", 1, 64, 10)
-    with pytest.raises(ReIDError, match="not open"):
-        AnnotatedVideo(tmp_path / "v.mp4", 64, 64, 10).add(frame(0, 64, 64), [])
 
 
 def test_a_contact_sheet_shows_query_and_registered_picture_side_by_side(tmp_path):

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections
 from reid_lightning.search.video.detectors import torchvision as torchvision_detector
-from reid_lightning.search.video.detectors.duplicates import clean, inside_frame, intersections, merge_duplicates
+from reid_lightning.search.video.detectors.duplicates import clean, inside_frame, merge_duplicates
 from reid_lightning.search.video.detectors.motion import MotionDetector
 from reid_lightning.search.video.detectors.onnx import YoloxDetector, decode_boxes
 from reid_lightning.search.video.detectors.torchvision import TorchvisionDetector
@@ -90,10 +90,6 @@ class TestDuplicates:
 
     def test_nothing_stays_nothing(self):
         assert len(clean(Detections.none(), 10, 10)) == 0
-
-    def test_intersections_by_hand(self):
-        boxes = np.array([[0, 0, 4, 4], [10, 10, 12, 12]], np.float32)
-        np.testing.assert_array_equal(intersections(boxes, boxes), [[16, 0], [0, 4]])
 
 
 def scene(left: int | None, number: int = 0, *, light: float = 0.0, size: tuple[int, int] = (320, 180)) -> np.ndarray:

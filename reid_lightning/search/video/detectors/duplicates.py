@@ -6,9 +6,12 @@ A van is a car and a truck at once to a detector that suppresses overlaps type b
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from reid_lightning.errors import extra
 from reid_lightning.search.records import Detections
+
+with extra("search"):
+    from supervision import OverlapMetric, box_iou_batch
 
 _CONTAINED = 0.85  # of the smaller box's area inside the other one: the same vehicle ...
 _COMPARABLE = 0.5  # ... unless it is smaller than this share of it: a car in front of a bus
@@ -36,25 +39,13 @@ def merge_duplicates(detections: Detections, *, overlap: float = 0.6) -> Detecti
     the other (intersection over the smaller area above .85) and is at least half as large.
     """
     order = np.argsort(-detections.scores, kind="stable")
-    shared, areas = intersections(detections.boxes, detections.boxes), box_areas(detections.boxes)
-    smaller, larger = np.minimum.outer(areas, areas), np.maximum.outer(areas, areas)
-    same = shared > overlap * (smaller + larger - shared)
-    same |= (shared > _CONTAINED * smaller) & (smaller > _COMPARABLE * larger)
+    boxes = detections.boxes
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    comparable = np.minimum.outer(areas, areas) > _COMPARABLE * np.maximum.outer(areas, areas)
+    contained = box_iou_batch(boxes, boxes, OverlapMetric.IOS) > _CONTAINED
+    same = (box_iou_batch(boxes, boxes) > overlap) | (contained & comparable)
     kept: list[int] = []
     for row in order:
         if not same[row, kept].any():
             kept.append(int(row))
     return detections[kept]
-
-
-def box_areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) square pixels of boxes (N, 4)."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def intersections(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, M) square pixels that boxes (N, 4) and others (M, 4) share."""
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    sides: NDArray[np.float32] = np.maximum(high - low, 0)
-    return sides[..., 0] * sides[..., 1]

@@ -53,16 +53,16 @@ def default_folder() -> Path:
     return cache_folder() / "detectors"
 
 
-def fetched(known: KnownFile, folder: Path | None = None) -> Path | None:
+def fetched(known: KnownFile, folder: str | Path | None = None) -> Path | None:
     """The file, if it was fetched before. ReIDError: what lies there is another one."""
-    path = (folder or default_folder()) / known.name
+    path = Path(folder or default_folder()) / known.name
     if not path.is_file():
         return None
     _check(known, path.read_bytes() if path.stat().st_size == known.size else b"", str(path), "Fetch it again.")
     return path
 
 
-def fetch(known: KnownFile, folder: Path | None = None, *, address: str | None = None) -> Path:
+def fetch(known: KnownFile, folder: str | Path | None = None, *, address: str | None = None) -> Path:
     """Fetch a file, check it, and put it into a folder, whole or not at all; one that is there already stays.
 
     Args:
@@ -73,7 +73,7 @@ def fetch(known: KnownFile, folder: Path | None = None, *, address: str | None =
     Raises:
         ReIDError: no network, an address of another kind or one that leads to one, another file, or no place for it.
     """
-    path = (folder or default_folder()) / known.name
+    path = Path(folder or default_folder()) / known.name
     try:
         if (there := fetched(known, path.parent)) is not None:
             return there

@@ -5,14 +5,18 @@ Background subtraction (Zivkovic, ICPR 2004; OpenCV's MOG2). People and shaking 
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY, dataclass
+from typing import ClassVar
+
 import numpy as np
 
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections
-from reid_lightning.search.video.detectors.duplicates import clean, intersections
+from reid_lightning.search.video.detectors.duplicates import clean
 
 with extra("search"):
     import cv2
+    from supervision import OverlapMetric, box_iou_batch
 
 
 _MOVING = 255  # MOG2's mark; shadows are 127
@@ -22,6 +26,7 @@ _STILL_FRAMES = 12  # what stands still for fewer is never background, however s
 _INSIDE = 0.6  # share of a region's box inside a larger one from which it is a part of the same vehicle
 
 
+@dataclass
 class MotionDetector:
     """Moving things of a vehicle's size and shape; their type is unknown. For fixed cameras only.
 
@@ -35,31 +40,29 @@ class MotionDetector:
             no background.
     """
 
-    works_on_pictures = False
-    knows_vehicles = False
+    name: ClassVar = "motion"
+    works_on_pictures: ClassVar = False
+    knows_vehicles: ClassVar = False
 
-    def __init__(
-        self,
-        *,
-        long_side: int = 480,
-        min_area: float = 0.002,
-        max_area: float = 0.6,
-        max_aspect: float = 4.0,
-        warm_up: int = 5,
-        sensitivity: float = 25.0,
-    ) -> None:
-        if long_side < 32 or warm_up < 1 or max_aspect < 1 or sensitivity <= 0:
+    _: KW_ONLY
+    long_side: int = 480
+    min_area: float = 0.002
+    max_area: float = 0.6
+    max_aspect: float = 4.0
+    warm_up: int = 5
+    sensitivity: float = 25.0
+
+    def __post_init__(self) -> None:
+        if self.long_side < 32 or self.warm_up < 1 or self.max_aspect < 1 or self.sensitivity <= 0:
             raise ReIDError(
-                f"long_side is {long_side}, warm_up {warm_up}, max_aspect {max_aspect}, sensitivity {sensitivity}; "
-                "expected at least 32, 1 and 1, and above 0."
+                f"long_side is {self.long_side}, warm_up {self.warm_up}, max_aspect {self.max_aspect}, sensitivity "
+                f"{self.sensitivity}; expected at least 32, 1 and 1, and above 0."
             )
-        if not 0 < min_area < max_area <= 1:
+        if not 0 < self.min_area < self.max_area <= 1:
             raise ReIDError(
-                f"min_area is {min_area} and max_area {max_area}; expected shares of the frame, the first one smaller."
+                f"min_area is {self.min_area} and max_area {self.max_area}; expected shares of the frame, the first "
+                "one smaller."
             )
-        self.name = "motion"
-        self.long_side, self.min_area, self.max_area = long_side, min_area, max_area
-        self.max_aspect, self.warm_up, self.sensitivity = max_aspect, warm_up, sensitivity
         self.start()
 
     def start(self) -> None:
@@ -96,7 +99,7 @@ class MotionDetector:
         kept = shape & (area >= self.min_area * mask.size) & (area <= self.max_area * mask.size)
         kept = np.flatnonzero(kept)[np.argsort(-area[kept], kind="stable")]
         boxes = np.stack([left, top, left + width, top + height], axis=1)[kept]
-        inside = np.triu(intersections(boxes, boxes), 1).max(axis=0, initial=0) > _INSIDE * area[kept]
+        inside = np.triu(box_iou_batch(boxes, boxes, OverlapMetric.IOS), 1).max(axis=0, initial=0) > _INSIDE
         return boxes[~inside], 0.5 + 0.5 * (moving / area)[kept][~inside]
 
 

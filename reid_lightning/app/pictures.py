@@ -1,13 +1,13 @@
-"""Small pictures of crops for cards, all of one size, made once."""
+"""Small pictures as the browser gets them; of registered crops all of one size, made once."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import streamlit as st
-from PIL import ImageFilter, ImageOps
+from PIL import Image, ImageFilter, ImageOps
 
-from reid_lightning.app.jpeg import small_jpeg
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 
@@ -35,3 +35,11 @@ def _thumbnail(path: str, changed: int) -> bytes:
     picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
     canvas.paste(picture, ((SIZE[0] - picture.width) // 2, (SIZE[1] - picture.height) // 2))
     return small_jpeg(canvas, max(SIZE))
+
+
+def small_jpeg(picture: Image.Image, side: int) -> bytes:
+    """JPEG, at most `side` pixels on the longer side; the picture itself is made smaller."""
+    picture.thumbnail((side, side))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
