@@ -52,7 +52,7 @@ def with_vectors(cfg: DictConfig, gallery: Gallery) -> tuple[OptionalIndex, str]
     target = OptionalIndex(gallery, (lambda: _store(cfg)) if not own or os.path.lexists(where) else None)
     if not target.has_vectors:
         return target, f"no vectors followed: there are none at {where}{others}"
-    tables = _tables(gallery.root / INDEX_FOLDER) - {cfg.stores.name}
+    tables = {path.stem for path in (gallery.root / INDEX_FOLDER).glob("*.lance")} - {cfg.stores.name}
     if tables and own:
         listed = ", ".join(sorted(tables))
         others = f"; not those of {listed}, which follow at their next `sync stores.name=<table>`{others}"
@@ -62,10 +62,3 @@ def with_vectors(cfg: DictConfig, gallery: Gallery) -> tuple[OptionalIndex, str]
 def _store(cfg: DictConfig) -> VectorStore:
     store: VectorStore = build(cfg, "stores")()
     return store
-
-
-def _tables(store: Path) -> set[str]:
-    try:
-        return {path.stem for path in store.glob("*.lance")}
-    except OSError:  # it cannot be read, which opening it reports
-        return set()

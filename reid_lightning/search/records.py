@@ -6,7 +6,7 @@ picture or video -> Frame -> Detections -> TrackedBox -> Sighting (on disk) -> M
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,9 @@ VEHICLE_TYPES = ("car", "motorcycle", "bus", "truck")
 UNKNOWN_TYPE = "vehicle"
 UNCONFIRMED = "unconfirmed"
 """The mark of what moved, and of which neither a vehicle model nor a person says that it is a vehicle."""
+
+OnProgress = Callable[[int, int], None]
+"""Is called with what is done, and all that there is; what it raises ends the work."""
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
@@ -195,6 +198,10 @@ class Match:
     details: dict[str, float] = field(default_factory=dict)
     time: float | None = None
     confirmed: bool = True
+
+
+def unseen(done: int, total: int) -> None:
+    """An `OnProgress` where nobody looks."""
 
 
 def box_of(sides: Iterable[float], *, digits: int | None = None) -> Box:

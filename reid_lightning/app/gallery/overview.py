@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,14 +54,12 @@ class GalleryOverview:
         self._lock = threading.Lock()
         self._read: dict[str, tuple[int, VehicleEntry | None, tuple[str, ...]]] = {}
 
-    def look(self, *, on_progress: Callable[[int, int], None] | None = None) -> Overview:
+    def look(self) -> Overview:
         """What there is now; one call to the file system for each vehicle that is as it was."""
         with self._lock:
             names, problems = vehicle_folders(self._root)
             read: dict[str, tuple[int, VehicleEntry | None, tuple[str, ...]]] = {}
-            for done, name in enumerate(names):
-                if on_progress is not None:
-                    on_progress(done, len(names))
+            for name in names:
                 try:
                     changed = (self._root / name).stat().st_mtime_ns
                 except FileNotFoundError:
@@ -89,9 +86,9 @@ def entry_of(root: Path, vehicle: str, sightings: tuple[Sighting, ...]) -> Vehic
     return VehicleEntry(summary_of(vehicle, sightings), tuple(entries), root / vehicle / best.file)
 
 
-def overview_of(gallery: Gallery, *, on_progress: Callable[[int, int], None] | None = None) -> Overview:
+def overview_of(gallery: Gallery) -> Overview:
     """Of a gallery that all browser tabs look at."""
-    return _shared(str(gallery.root.absolute()), str(gallery.root)).look(on_progress=on_progress)
+    return _shared(str(gallery.root.absolute()), str(gallery.root)).look()
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

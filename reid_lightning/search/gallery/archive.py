@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +19,8 @@ from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, to_json
 from reid_lightning.search.gallery.vehicle_folder import is_picture
-from reid_lightning.search.records import Sighting
+from reid_lightning.search.records import OnProgress, Sighting, unseen
 
-OnProgress = Callable[[int, int], None]
-"""Is called with the vehicles that are done, and all of them."""
 MAX_BYTES = 1 << 34
 """Unpacked, 16 GiB: as much as is read of a zip."""
 
@@ -56,7 +54,7 @@ def export_gallery(
     file: Path,
     *,
     vehicles: Collection[str] | None = None,
-    on_progress: OnProgress | None = None,
+    on_progress: OnProgress = unseen,
 ) -> ExportReport:
     """Write a zip, which appears when it is whole. Its vectors are not in it: they are made of the crops.
 
@@ -64,7 +62,7 @@ def export_gallery(
         gallery: what is exported; others may change it meanwhile.
         file: the zip; one that is there is replaced.
         vehicles: only these; None: all.
-        on_progress: see `OnProgress`.
+        on_progress: is called for each vehicle.
 
     Raises:
         ReIDError: a vehicle does not exist, or the file cannot be written.
@@ -79,8 +77,7 @@ def export_gallery(
     try:
         with replacing(file) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
             for done, name in enumerate(names):
-                if on_progress is not None:
-                    on_progress(done, len(names))
+                on_progress(done, len(names))
                 found = gallery.sightings_of(name, on_problem=problems.append)
                 new = [one for one in found if one.id not in seen]  # else it was moved since we were there
                 written = [one for one in new if _write(archive, gallery, one, problems)]
@@ -92,13 +89,12 @@ def export_gallery(
             archive.writestr(zipfile.ZipInfo(MANIFEST), json.dumps({**manifest, "crops": crop_count}, indent=1) + "\n")
     except OSError as error:
         raise ReIDError(f"{file} cannot be written: {error.strerror or error}. Nothing of it was kept.") from error
-    if on_progress is not None:
-        on_progress(len(names), len(names))
+    on_progress(len(names), len(names))
     return ExportReport(vehicle_count, sighting_count, crop_count, tuple(problems))
 
 
 def import_gallery(
-    gallery: Gallery, file: Path, *, max_bytes: int = MAX_BYTES, on_progress: OnProgress | None = None
+    gallery: Gallery, file: Path, *, max_bytes: int = MAX_BYTES, on_progress: OnProgress = unseen
 ) -> ImportReport:
     """Add what a zip of `export_gallery` holds, sighting by sighting; what is known already stays as it is.
 
@@ -110,7 +106,7 @@ def import_gallery(
         gallery: what is added to; it is made where there is none.
         file: the zip, from anywhere.
         max_bytes: that may come out of it, all together.
-        on_progress: see `OnProgress`.
+        on_progress: is called for each vehicle.
 
     Raises:
         ReIDError: it is no zip of a gallery, or unpacks to more than `max_bytes`; or the gallery cannot be written.
@@ -121,13 +117,11 @@ def import_gallery(
         folders = entries.folders()
         counts = {True: 0, False: 0, None: 0}
         for done, (vehicle, names) in enumerate(folders.items()):
-            if on_progress is not None:
-                on_progress(done, len(folders))
+            on_progress(done, len(folders))
             for is_new in importer.add_vehicle(vehicle, names):
                 counts[is_new] += 1
         problems = entries.problems
-    if on_progress is not None:
-        on_progress(len(folders), len(folders))
+    on_progress(len(folders), len(folders))
     return ImportReport(counts[True], counts[False], problems.count, tuple(problems.lines))
 
 

@@ -7,6 +7,7 @@ import stat
 import zipfile
 import zlib
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ class Problems:
             self.lines.append(line)
 
 
-class Entries:
+class Entries(ExitStack):
     """The files of a zip that lie in a folder of one level, `<vehicle>/<file>`; closes with a `with` block.
 
     Args:
@@ -58,32 +59,26 @@ class Entries:
     """
 
     def __init__(self, file: Path, *, max_bytes: int) -> None:
+        super().__init__()
         self._file = file
         self._left = max_bytes
         self._max_bytes = max_bytes
         self.problems = Problems()
         try:
-            self._stream = _Bounded(file)
+            stream = self.enter_context(_Bounded(file))
         except FileNotFoundError as error:
             raise ReIDError(f"There is no file {file}.") from error
         except OSError as error:
             raise ReIDError(f"{file} cannot be read: {error.strerror or error}.") from error
         try:
-            self._zip = zipfile.ZipFile(self._stream)
+            self._zip = self.enter_context(zipfile.ZipFile(stream))
             self._infos = self._plain_ones()
         except (*_UNREADABLE, ValueError) as error:
-            self._stream.close()
+            self.close()
             raise ReIDError(f"{file.name} is no zip, or not all of one ({error}). Copy or export it again.") from error
         except BaseException:
-            self._stream.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Entries:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._zip.close()
-        self._stream.close()
 
     def folders(self) -> dict[str, list[str]]:
         """The names of the files of each vehicle, both sorted."""

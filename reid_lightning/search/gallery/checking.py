@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
@@ -16,15 +16,16 @@ from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
+from reid_lightning.search.records import OnProgress, unseen
 
 _AT_ONCE = 1024  # pictures that all cores decode together
 
 
-def check(gallery: GalleryReader, *, on_progress: Callable[[int, int], None] | None = None) -> list[str]:
+def check(gallery: GalleryReader, *, on_progress: OnProgress = unseen) -> list[str]:
     """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.
 
     Args:
-        on_progress: is called for each vehicle with those that are done, and all; what it raises ends the check.
+        on_progress: is called for each vehicle.
     """
     problems: list[str] = []
     unreadable: list[str] = []
@@ -32,15 +33,13 @@ def check(gallery: GalleryReader, *, on_progress: Callable[[int, int], None] | N
     vehicles = len(vehicle_folders(gallery.root)[0])
     found = groupby(gallery.sightings(on_problem=problems.append), key=lambda sighting: sighting.vehicle)
     for done, (_, sightings) in enumerate(found):
-        if on_progress is not None:
-            on_progress(min(done, vehicles), vehicles)
+        on_progress(min(done, vehicles), vehicles)
         crops += [path for sighting in sightings for path in gallery.crop_paths(sighting)]
         if len(crops) >= _AT_ONCE:
             unreadable += _unreadable(crops)
             crops = []
     problems += unreadable + _unreadable(crops)
-    if on_progress is not None:
-        on_progress(vehicles, vehicles)
+    on_progress(vehicles, vehicles)
     problems += [f"{path} is left over from a process that was stopped." for path in _leftovers(gallery.root)]
     return problems
 

@@ -13,12 +13,10 @@ from PIL import Image
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.reader import GalleryReader
-from reid_lightning.search.records import Sighting, VectorRecord
+from reid_lightning.search.records import OnProgress, Sighting, VectorRecord
 
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]
 """Pictures to vectors (N, dim) of length 1."""
-OnProgress = Callable[[int, int], None]
-"""Is called with the crops that are done, and all of them."""
 BATCH = 256
 """Crops embedded and stored at a time."""
 
@@ -41,7 +39,7 @@ class Crops:
         self,
         crops: Sequence[tuple[VectorRecord, Path]],
         problems: list[str],
-        on_progress: OnProgress | None,
+        on_progress: OnProgress,
         overtaken: list[VectorRecord],
     ) -> Iterable[tuple[list[VectorRecord], np.ndarray]]:
         """Crops that cannot be read become problems, or `overtaken` where they were moved or deleted meanwhile."""
@@ -60,8 +58,7 @@ class Crops:
             if records:
                 yield records, self.embedded(pictures)
             done += len(part)
-            if on_progress is not None:
-                on_progress(done, len(crops))
+            on_progress(done, len(crops))
 
     def pictures_of(self, sighting: Sighting) -> list[Image.Image] | None:
         """The crops of a sighting, wherever they are by now; None: it was deleted meanwhile."""

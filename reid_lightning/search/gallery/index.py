@@ -12,11 +12,11 @@ import numpy as np
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
 from reid_lightning.search.gallery.changes import Restored
-from reid_lightning.search.gallery.crop_embedding import BATCH, Crops, Embed, OnProgress, parts, records_of
+from reid_lightning.search.gallery.crop_embedding import BATCH, Crops, Embed, parts, records_of
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.plates.names import folder_name
-from reid_lightning.search.records import Filter, Sighting, VectorRecord
+from reid_lightning.search.records import Filter, OnProgress, Sighting, VectorRecord, unseen
 from reid_lightning.search.stores.base import VectorStore, read_whole
 
 _logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class GalleryIndex:
             vectors = self._crops.embedded(pictures)
         return any(self._settle(records, vectors).values())
 
-    def sync(self, *, on_progress: OnProgress | None = None) -> IndexReport:
+    def sync(self, *, on_progress: OnProgress = unseen) -> IndexReport:
         """Make the store agree with the disk: embed what is missing, remove what is gone, follow what has moved."""
         report, is_done = self._sync(on_progress)
         for _ in range(_LOOKS_AGAIN):
@@ -105,7 +105,7 @@ class GalleryIndex:
         self.store.optimize()
         return report
 
-    def _sync(self, on_progress: OnProgress | None) -> tuple[IndexReport, bool]:
+    def _sync(self, on_progress: OnProgress) -> tuple[IndexReport, bool]:
         """Also whether nothing that it did was overtaken by others."""
         indexed = {record.id: record for part in read_whole(self.store.records) for record in part}
         problems: list[str] = []
@@ -131,7 +131,7 @@ class GalleryIndex:
         self.store.mark_complete()
         return IndexReport(embedded, removed, moved, self.store.count(), tuple(problems)), not overtaken
 
-    def rebuild(self, *, on_progress: OnProgress | None = None) -> IndexReport:
+    def rebuild(self, *, on_progress: OnProgress = unseen) -> IndexReport:
         """Embed everything again; searches see the old vectors until all are there. Works on a store of another model
         that was opened with `any_model=True`."""
         problems: list[str] = []
