@@ -138,7 +138,7 @@ def test_all_cards_left_out_cannot_be_saved_and_discarding_stores_nothing(app, c
         ("", "north", "", "no source was named"),
         ("nowhere.mp4", "north", "", "does not exist"),
         ("text.mp4", "north", "", "text\\.mp4"),
-        ("text.mp4", "", "", "camera is None; expected one name"),
+        ("text.mp4", "", "", "camera is ''; expected a name of 1,024 bytes at most"),
         ("text.mp4", "north", "soon", "start is \\'soon\\'"),
         ("still.mp4", "north", "", "no vehicle was found in still\\.mp4 by the motion detector"),
     ],
