@@ -6,7 +6,7 @@ Vectors are kept as float16, which moves a cosine similarity by less than 1e-3 a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -116,7 +116,7 @@ class LanceStore:
                     self._at.folder.make_store(make_way=True)
                     with self._at.folder.staging() as new:
                         self._at.write_new(new, reader)
-                        with self._at.whole(), self._at.locked():
+                        with self._at.whole(), self._locked():
                             self._at.put(new, complete=True)
         except BaseException as error:
             raise failed[0] if failed else error from None
@@ -181,7 +181,7 @@ class LanceStore:
                 table.create_scalar_index("id", replace=True)
                 partitions = max(1, table.count_rows() // PARTITION_ROWS)
                 table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
-                with self._at.locked():
+                with self._locked():
                     self._latest()
                     self._at.note()
 
@@ -192,7 +192,7 @@ class LanceStore:
             if self._at.folder is None:
                 self._at.overwrite(_rows(self._latest(), schema)).optimize(cleanup_older_than=timedelta(0))
             else:
-                with self._at.folder.staging() as new, self._at.whole(), self._at.locked():
+                with self._at.folder.staging() as new, self._at.whole(), self._locked():
                     self._at.write_new(new, _rows(self._latest(), schema))
                     self._at.put(new)
         self.optimize()  # the index went with the old rows
@@ -247,7 +247,7 @@ class LanceStore:
         """One writer at a time, at the newest version, with a note of what was written."""
         if not self._at.is_open:
             self._read(lambda table: None)  # it may have to be made, under the lock
-        with self._at.errors("written"), self._at.locked():
+        with self._at.errors("written"), self._locked():
             table = self._latest()
             yield table
             self._at.note()
@@ -258,11 +258,14 @@ class LanceStore:
                     table.optimize(cleanup_older_than=_KEEP_VERSIONS)
                     self._at.note()
 
+    def _locked(self) -> AbstractContextManager[None]:
+        return self._at.locked()
+
     def _take_over_empty(self, table: Table, schema: pa.Schema) -> Table:
         """Make an empty table of another model one of ours."""
         if model_of(table.schema) == model_of(schema) or table.count_rows():
             return table
-        with self._at.locked():  # somebody else may be filling it
+        with self._locked():  # somebody else may be filling it
             table = self._at.newest()
             if not table.count_rows():
                 table = self._at.overwrite(schema.empty_table().to_reader())
