@@ -77,7 +77,7 @@ def _train(words: list[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as place:
         own = [f"data.root={place}/fleet", f"hydra.run.dir={place}/run"]
         command = [sys.executable, "-m", "reid_lightning.commands", "train", *config_folders(), *words, *own]
-        status, message = run_command(command, environment=environment, quiet=True)
+        status, message = run_command(command, environment=environment, only="epoch ")
         if status != 0:
             raise ReIDError(f"model.pretrained=drawn: the training on the drawn fleet failed: {message or status}")
         (Path(place) / "run" / "bundle").rename(folder)

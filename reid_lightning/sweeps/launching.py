@@ -111,18 +111,22 @@ def _quoted(text: str) -> str:
 
 
 def run_command(
-    command: list[str], *, cwd: str | None = None, environment: Mapping[str, str] | None = None, quiet: bool = False
+    command: list[str],
+    *,
+    cwd: str | None = None,
+    environment: Mapping[str, str] | None = None,
+    only: str | None = None,
 ) -> tuple[int, str]:
     """The exit status of a command, and what it said of its error.
 
-    `quiet`: nothing of its stdout is shown. None of its processes is left, also not after Ctrl+C or SIGTERM, both of
-    which it gets as well.
+    `only`: of its stdout those lines are shown that begin so. None of its processes is left, also not after Ctrl+C or
+    SIGTERM, both of which it gets as well.
     """
     process = subprocess.Popen(
         command,
         cwd=cwd,
         env=environment,
-        stdout=subprocess.DEVNULL if quiet else None,
+        stdout=None if only is None else subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
@@ -130,7 +134,11 @@ def run_command(
     )
     assert process.stderr is not None, "it is a pipe"
     errors = _Errors(process.stderr)
-    errors.start()
+    readers: list[threading.Thread] = [errors]
+    if process.stdout is not None:
+        readers.append(threading.Thread(target=_pass_on, args=(process.stdout, only), daemon=True))
+    for reader in readers:
+        reader.start()
     try:
         with _sigterm_raises():
             process.wait()
@@ -146,9 +154,18 @@ def run_command(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # the ranks that a crash left behind
         process.wait()
-        errors.join()
+        for reader in readers:
+            reader.join()
         process.stderr.close()
     return process.returncode, errors.message
+
+
+def _pass_on(stream: IO[str], beginning: str) -> None:
+    with stream:
+        for line in stream:
+            if line.startswith(beginning):
+                sys.stdout.write(line)
+                sys.stdout.flush()
 
 
 class _Errors(threading.Thread):

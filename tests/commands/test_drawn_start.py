@@ -41,7 +41,7 @@ def trainings(monkeypatch, bundle):
     """The commands that were run, each of which leaves a bundle in its run folder."""
     commands = []
 
-    def run_command(command, *, environment, quiet):
+    def run_command(command, *, environment, only):
         commands.append((command, environment))
         run = next(word.removeprefix("hydra.run.dir=") for word in command if word.startswith("hydra.run.dir="))
         shutil.copytree(bundle, Path(run) / "bundle")

@@ -18,7 +18,13 @@ from pytorch_lightning.strategies.launchers import _SubprocessScriptLauncher
 from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
 from reid_lightning.sweeps.jobs import place_in_sweep
-from reid_lightning.sweeps.launching import job_command, needs_own_process, run_in_own_process, started_with
+from reid_lightning.sweeps.launching import (
+    job_command,
+    needs_own_process,
+    run_command,
+    run_in_own_process,
+    started_with,
+)
 from reid_lightning.training.lightning_internals import starts_its_ranks
 from reid_lightning.training.loggers import wandb_logger
 
@@ -115,6 +121,14 @@ def test_the_command_is_the_same_job_alone_with_its_number_and_folder(sweep_job)
 def test_a_command_is_repeated_by_the_words_that_started_it(monkeypatch, words, expected):
     monkeypatch.setattr(sys, "argv", words)
     assert started_with() == [word.format(here=os.getcwd()) for word in expected]
+
+
+def test_of_a_long_command_inside_another_its_progress_and_its_error_are_shown(capsys):
+    lines = "print('epoch 1/4'); print('wrote a'); sys.stderr.write('warning: b\\nerror: no room\\n'); sys.exit(3)"
+    status, message = run_command([sys.executable, "-c", f"import sys; {lines}"], only="epoch ")
+    said = capsys.readouterr()
+    assert (status, message) == (3, "no room")
+    assert (said.out, said.err) == ("epoch 1/4\n", "warning: b\n")
 
 
 def test_the_job_still_knows_its_place_in_the_sweep(sweep_job):
