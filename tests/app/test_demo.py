@@ -20,7 +20,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.synthetic.traffic import TrafficSpec
 
-LIMIT = 60
+LIMIT = 300  # seconds after which something hangs, however busy the machine is
 FAST = ("plate_reader=none", "detector.warm_up=3")
 TRAINS = """
     import pathlib, shutil, sys

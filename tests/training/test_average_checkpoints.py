@@ -111,6 +111,9 @@ def test_a_run_exports_the_average_of_the_checkpoints_it_kept(models, tmp_path):
         is_global_zero=True,
         datamodule=SimpleNamespace(divided=divide(dataset, "test", seed=0)),
         checkpoint_callback=SimpleNamespace(best_model_score=None),
+        check_val_every_n_epoch=1,
+        val_check_interval=1.0,
+        max_epochs=2,
     )
     callback.on_fit_end(trainer, module)
     assert not (tmp_path / "bundle").exists()  # nothing was kept
