@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -94,6 +94,27 @@ def check_writable(folder: Path, *, needed_bytes: int = 0) -> None:
 def cache_folder() -> Path:
     """`reid_lightning` in the user's cache ($XDG_CACHE_HOME, or ~/.cache)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reid_lightning"
+
+
+def made_once(path: Path, make: Callable[[], object], *, what: str, seconds: float = _LOCK_SECONDS) -> Path:
+    """`path`, the file by which a folder of the cache is complete; `make` makes the folder if there is none, in one
+    process at a time. `what` is it, for the ReIDError where it cannot be kept; who waits for it, waits for `seconds`.
+    """
+    folder = path.parent
+    if path.is_file():
+        return path
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(folder.parent)
+    except OSError as error:
+        raise ReIDError(
+            f"{what} cannot be kept in {folder.parent} ({error.strerror}); name another folder for caches by "
+            "XDG_CACHE_HOME=<folder>"
+        ) from error
+    with locked(folder.with_name(f"{folder.name}.lock"), seconds=seconds):
+        if not path.is_file():  # of two processes, the second takes what the first has made
+            make()
+    return path
 
 
 def write_atomically(path: Path, content: str | bytes) -> Path:

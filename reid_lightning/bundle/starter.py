@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from reid_lightning.atomic import cache_folder, check_writable, locked
+from reid_lightning.atomic import cache_folder, made_once
 from reid_lightning.bundle.bundle import OPTS_NAME, save_bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
-from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 
@@ -63,19 +62,12 @@ def starter_bundle(folder: Path | None = None) -> Path:
     Raises ReIDError: the package is not installed, or the folder cannot be written.
     """
     folder = folder or starter_folder()
-    if not (folder / OPTS_NAME).is_file():
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            check_writable(folder.parent)
-        except OSError as error:
-            raise ReIDError(
-                f"the starter cannot be kept in {folder.parent} ({error.strerror}); name another folder for caches by "
-                "XDG_CACHE_HOME=<folder>"
-            ) from error
-        with locked(folder.with_name(f"{folder.name}.lock")):
-            if not (folder / OPTS_NAME).is_file():  # of two processes, the second takes what the first has made
-                _logger.info("making the starter bundle in %s, once; it takes about half a minute", folder)
-                make_starter(folder)
+
+    def make() -> None:
+        _logger.info("making the starter bundle in %s, once; it takes about half a minute", folder)
+        make_starter(folder)
+
+    made_once(folder / OPTS_NAME, make, what="the starter")
     return folder
 
 

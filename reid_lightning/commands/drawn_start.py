@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from reid_lightning.atomic import cache_folder, check_writable, locked
+from reid_lightning.atomic import cache_folder, made_once
 from reid_lightning.bundle.bundle import WEIGHTS_NAME
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
+from reid_lightning.models import ReIDModel, warn_of_mismatch
 from reid_lightning.sweeps.launching import config_folders, run_command
 
 DRAWN = "drawn"
@@ -29,44 +32,43 @@ _WAIT = 3600.0  # seconds that a second process gives the first one
 _logger = logging.getLogger(__name__)
 
 
-def with_drawn_start(cfg: DictConfig) -> DictConfig:
-    """`cfg`, with the file of the weights in the place of `model.pretrained=drawn`.
-
-    They are the bundle of `reid train` with this network, two epochs and no other settings, made at first use, in about
-    four minutes on two cores, and kept in the user's cache; from four epochs nothing was gained. Raises ReIDError for
-    a training on the drawn fleet itself, and when they cannot be made or kept.
-    """
-    if OmegaConf.select(cfg, "model.pretrained") != DRAWN:
-        return cfg
-    if str(OmegaConf.select(cfg, "data._target_")).endswith(".read_synthetic"):
+def check_drawn_start(cfg: DictConfig) -> None:
+    """ReIDError for `model.pretrained=drawn` in a training on the drawn fleet itself."""
+    if _is_wanted(cfg) and str(OmegaConf.select(cfg, "data._target_")).endswith(".read_synthetic"):
         raise ReIDError(
             "model.pretrained=drawn with data=synthetic: these weights have learned from the drawn fleet already; "
             "leave model.pretrained out, or name the data that they are to learn from next."
         )
-    started: DictConfig = cfg.copy()
-    started.model.pretrained = str(drawn_weights(_words(cfg)))
-    return started
 
 
-def drawn_weights(words: list[str]) -> Path:
-    """The weights file of the network that `words` of `reid train` choose; trained first if there is none."""
+def built_without(cfg: DictConfig) -> ReIDModel:
+    """The network of `cfg`; where it starts from drawn vehicles with random weights, until `start_from_drawn`."""
+    return instantiate(cfg.model, pretrained=None) if _is_wanted(cfg) else instantiate(cfg.model)
+
+
+def start_from_drawn(cfg: DictConfig, model: ReIDModel, preprocessing: Preprocessing) -> None:
+    """Give `model` the weights that `model.pretrained=drawn` asks for; nothing without it.
+
+    They are the bundle of `reid train` with this network, two epochs and no other settings, made at first use, in about
+    four minutes on two cores, and kept in the user's cache; from four epochs nothing was gained. It is long work, so
+    all else has been checked before. Raises ReIDError when they cannot be made or kept.
+    """
+    if _is_wanted(cfg):
+        model.start_from(drawn_bundle(cfg))
+        warn_of_mismatch(model, preprocessing)
+
+
+def drawn_bundle(cfg: DictConfig) -> Path:
+    """The folder of the bundle of drawn vehicles for the network of `cfg`, trained first if there is none."""
+    words = _words(cfg)
     mark = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:12]
     folder = cache_folder() / f"drawn-{_VERSION}-{mark}"
-    weights = folder / WEIGHTS_NAME
-    if weights.is_file():
-        return weights
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        check_writable(folder.parent)
-    except OSError as error:
-        raise ReIDError(
-            f"weights of drawn vehicles cannot be kept in {folder.parent} ({error.strerror}); name another folder for "
-            "caches by XDG_CACHE_HOME=<folder>"
-        ) from error
-    with locked(folder.with_name(f"{folder.name}.lock"), seconds=_WAIT):
-        if not weights.is_file():  # of two processes, the second takes what the first has made
-            _train(words, folder)
-    return weights
+    what = "the bundle of drawn vehicles"
+    return made_once(folder / WEIGHTS_NAME, lambda: _train(words, folder), what=what, seconds=_WAIT).parent
+
+
+def _is_wanted(cfg: DictConfig) -> bool:
+    return bool(OmegaConf.select(cfg, "model.pretrained") == DRAWN)
 
 
 def _train(words: list[str], folder: Path) -> None:

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from reid_lightning.commands.drawn_start import built_without
 from reid_lightning.commands.entry_point import build
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.data.records import VehicleDataset
@@ -48,7 +49,7 @@ class Parts:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), total_steps=1000)  # a value that they refuse
         return cls(
             cfg,
-            use_fast_convolutions(instantiate(cfg.model)),
+            use_fast_convolutions(built_without(cfg)),
             preprocessing,
             trainer(callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())),
             instantiate(cfg.evaluation),

@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import check_writable
+from reid_lightning.commands.drawn_start import check_drawn_start
 from reid_lightning.commands.parts import Parts
 from reid_lightning.commands.run_folder import check_run_dir
 from reid_lightning.data.inspection.overlap import shared_identities, shared_pictures
@@ -57,6 +58,7 @@ class Preflight:
         check_seeds(self.cfg)
         check_length(trainer)
         check_loss(self.cfg)
+        check_drawn_start(self.cfg)
         check_run_dir()
         check_writable(self.run_dir)
         check_accelerator(trainer.accelerator, trainer.devices)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from reid_lightning.bundle.bundle import open_model, store_metrics
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.commands.drawn_start import with_drawn_start
+from reid_lightning.commands.drawn_start import start_from_drawn
 from reid_lightning.commands.entry_point import plain_config, read_dataset, save_config
 from reid_lightning.commands.logs import write_kept
 from reid_lightning.commands.parts import Parts, exported_bundle
@@ -30,7 +30,7 @@ def train(cfg: DictConfig) -> float | None:
     resume = preflight.of_config()
 
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    parts = Parts.of(with_drawn_start(cfg))
+    parts = Parts.of(cfg)
     trainer = parts.trainer
     if starts_its_ranks(trainer) and needs_own_process(trainer):  # a job of a sweep over several processes
         return run_in_own_process(run_dir)
@@ -40,6 +40,7 @@ def train(cfg: DictConfig) -> float | None:
     dataset = read_dataset(cfg)
     module, datamodule = parts.with_data(dataset)
     preflight.of_data(parts, dataset, module, datamodule, resume)
+    start_from_drawn(cfg, parts.model, parts.preprocessing)
     if is_rank_zero():
         save_config(cfg, run_dir)
         record_words(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from reid_lightning.models.levels import LevelPool, cut_after, maps_of_levels
 from reid_lightning.models.mixstyle import MixStyle
 from reid_lightning.models.neck import build_neck
 from reid_lightning.models.pooling import build_pooling
+from reid_lightning.models.pretrained import find_weights, load_matching
 from reid_lightning.models.side_information import SideInformation
 
 _Option = TypeVar("_Option", MixStyle, SideInformation)
@@ -90,7 +92,7 @@ class ReIDModel(nn.Module):
             "embedding_dim": embedding_dim,
         }
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
-        self._frozen_statistics = frozen_statistics and pretrained is not None
+        self._frozen_statistics = frozen_statistics
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
         self.levels: list[int] | None = None
         if levels is None:
@@ -121,11 +123,22 @@ class ReIDModel(nn.Module):
     def train(self, mode: bool = True) -> ReIDModel:
         """As for any module; batch norms whose statistics are frozen stay in evaluation mode."""
         super().train(mode)
-        if self._frozen_statistics:
+        if self._frozen_statistics and self.backbone.weights_report is not None:
             for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
         return self
+
+    def start_from(self, bundle: Path) -> None:
+        """Take the backbone's weights from a bundle of the same network; `weights_report` says what matched.
+
+        What is built upon them is left as it is. Raises ReIDError when they are another network's.
+        """
+        weights = find_weights(str(bundle), name=self.architecture["backbone"], ibn=self.architecture["ibn"])
+        assert weights is not None, "a source was named"
+        backbone: Any = self.backbone
+        backbone.weights_report = load_matching(backbone, weights.state, origin=weights.origin, source=weights.source)
+        self.train(self.training)
 
     def forward(self, images: Tensor, cameras: Tensor | None = None, viewpoints: Tensor | None = None) -> ReIDOutput:
         """Images (batch, 3, height, width), normalised as in training, to features and embeddings (batch, dim).

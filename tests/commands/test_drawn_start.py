@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from reid_lightning.commands import drawn_start
 from reid_lightning.commands.catalogue import CONFIG_DIR
-from reid_lightning.commands.drawn_start import with_drawn_start
+from reid_lightning.commands.drawn_start import built_without, drawn_bundle, start_from_drawn
+from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 
 CROPS = ("data=folder", "data.root=crops", "model.pretrained=drawn")
@@ -51,38 +52,41 @@ def trainings(monkeypatch, bundle):
     return commands
 
 
-def test_the_fleet_is_trained_on_once_with_this_network_alone(compose_run, trainings, bundle):
+def test_the_fleet_is_trained_on_once_with_this_network_alone(compose_run, trainings):
     cfg = compose_run(*CROPS, "model.embedding_dim=64", "loss=id_triplet", "input.height=128", "seed=3")
-    started = with_drawn_start(cfg)
-    weights = Path(started.model.pretrained)
-    assert cfg.model.pretrained == "drawn"  # what the run's config.yaml says, on any machine
-    assert all(
-        torch.equal(value, load_file(bundle / "model.safetensors")[key]) for key, value in load_file(weights).items()
-    )
-
+    folder = drawn_bundle(cfg)
     command, _ = trainings.pop()
     words = [word for word in command if "=" in word]
-    assert (
-        "model=efficientnet_lite0" in words
-        and "model.embedding_dim=64" in words
-        and "model.levels=[4, 5, 6, 7]" in words
-    )
+    assert {"model=efficientnet_lite0", "model.embedding_dim=64", "model.levels=[4, 5, 6, 7]"} <= set(words)
     assert not [word for word in words if word.startswith(("model.pretrained", "loss", "input", "seed", "data="))]
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         own = [word for word in words if not word.startswith("hydra.")]
         inner = compose("train", overrides=own)  # words that Hydra's grammar takes
     assert (inner.model.pretrained, inner.model.embedding_dim, inner.data.root) == ("wheel", 64, own[-1].split("=")[1])
 
-    assert with_drawn_start(cfg).model.pretrained == str(weights) and not trainings
-    assert [entry.name for entry in weights.parent.parent.iterdir() if entry.is_dir()] == [weights.parent.name]
-    with_drawn_start(compose_run(*CROPS, "model.ibn=a"))  # another network
+    assert drawn_bundle(cfg) == folder and not trainings
+    assert [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] == [folder.name]
+    assert drawn_bundle(compose_run(*CROPS, "model.ibn=a")) != folder  # another network
     assert len(trainings) == 1
+
+
+def test_a_network_begins_with_these_weights_and_keeps_their_statistics(compose_run, trainings, bundle):
+    small = ["model=timm", "model.backbone=test_resnet", "model.last_stride=2", "model.frozen_statistics=true"]
+    cfg = compose_run(*CROPS, *small, "model.embedding_dim=8")
+    model = built_without(cfg).train()
+    assert model.backbone.weights_report is None and not trainings
+    start_from_drawn(cfg, model, Preprocessing(32, 32))
+    wanted = {name: value for name, value in load_file(bundle / "model.safetensors").items() if "backbone" in name}
+    found = model.state_dict()
+    assert wanted and all(torch.equal(found[name], value) for name, value in wanted.items())
+    assert model.backbone.weights_report.missing == () and model.training and len(trainings) == 1
+    assert not any(module.training for module in model.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d))
 
 
 def test_two_runs_that_start_together_train_the_fleet_once(compose_run, trainings):
     cfg = compose_run(*CROPS)
     found = []
-    threads = [threading.Thread(target=lambda: found.append(with_drawn_start(cfg).model.pretrained)) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: found.append(drawn_bundle(cfg))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -93,7 +97,7 @@ def test_two_runs_that_start_together_train_the_fleet_once(compose_run, training
 def test_ranks_and_jobs_around_it_do_not_reach_the_training(compose_run, trainings, monkeypatch):
     for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_ADDR"):
         monkeypatch.setenv(name, "1")
-    with_drawn_start(compose_run(*CROPS))
+    drawn_bundle(compose_run(*CROPS))
     _, environment = trainings.pop()
     assert not {"LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_ADDR"} & set(environment)
     assert "PATH" in environment
@@ -102,12 +106,18 @@ def test_ranks_and_jobs_around_it_do_not_reach_the_training(compose_run, trainin
 def test_a_training_that_fails_is_one_message_and_leaves_nothing(compose_run, monkeypatch, tmp_path):
     monkeypatch.setattr(drawn_start, "run_command", lambda *_, **__: (1, "no space left on the disk"))
     with pytest.raises(ReIDError, match="training on the drawn fleet failed: no space left on the disk"):
-        with_drawn_start(compose_run(*CROPS))
+        drawn_bundle(compose_run(*CROPS))
     assert not [entry for entry in (tmp_path / "cache" / "reid_lightning").iterdir() if entry.is_dir()]
 
 
-def test_the_drawn_fleet_itself_cannot_start_there(compose_run, trainings):
-    with pytest.raises(ReIDError, match=r"have learned from the drawn fleet already; leave model\.pretrained out"):
-        with_drawn_start(compose_run("model.pretrained=drawn"))
-    cfg = compose_run("data=folder", "data.root=crops")
-    assert with_drawn_start(cfg) is cfg and not trainings
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data=folder", "data.root=nowhere"], "there is no folder nowhere"),
+        (["data=synthetic"], "have learned from the drawn fleet already; leave model.pretrained out"),
+    ],
+)
+def test_a_mistake_is_told_before_the_fleet_is_trained_on(run_command, trainings, tmp_path, words, message):
+    finished = run_command("train.py", *words, "model.pretrained=drawn", "hydra.run.dir=run")
+    assert finished.returncode == 1 and message in finished.stderr
+    assert not trainings and not (tmp_path / "run").exists()
