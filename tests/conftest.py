@@ -98,3 +98,23 @@ def run_process(tmp_path: Path):
 def run_command(tmp_path: Path):
     """The same inside this process, which saves ten seconds of imports a command."""
     return functools.partial(run_here, tmp_path)
+
+
+@pytest.fixture
+def composed_run():
+    """Gives a function of words: the configuration of `reid train` with them, as Hydra has it while a run goes on."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.hydra_config import HydraConfig
+
+    from reid_lightning.commands.catalogue import CONFIG_DIR
+
+    before = HydraConfig.instance().cfg
+
+    def start(*words):
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = compose("train", overrides=list(words), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        return cfg
+
+    yield start
+    HydraConfig.instance().cfg = before

@@ -39,6 +39,7 @@ from reid_lightning.user_messages import no_value
 
 _WORD = re.compile(r"(?s)(?P<before>\+{0,2}[^=+~][^=]*=)(?P<value>.*)")
 _PARSER = OverridesParser.create()
+_BEFORE_A_RUN = "HydraConfig was not set"  # what its resolver says when there is no run yet
 
 
 @dataclass(frozen=True)
@@ -303,8 +304,8 @@ def _resolves(cfg: DictConfig | None, key: str, text: str, takes: Takes) -> bool
         is_node = OmegaConf.is_config(OmegaConf.select(node, key))
     except InterpolationToMissingValueError:
         return True
-    except (InterpolationResolutionError, GrammarParseError):
-        return "${hydra:" in text  # what is known when the run begins
+    except (InterpolationResolutionError, GrammarParseError) as error:
+        return "${hydra:" in text or _BEFORE_A_RUN in str(error)  # what is known when the run begins, and what names it
     except Exception:
         return True
     return takes is Takes.ANYTHING or not is_node

@@ -233,6 +233,11 @@ def test_a_new_key_that_is_read_and_a_new_group_are_taken():
     assert "--config-name is foo: there is no such file" in explained(error.value, line)
 
 
+@pytest.mark.parametrize("value", ["${run_dir}/probe", "${hydra:runtime.cwd}"])
+def test_what_is_known_when_the_run_begins_may_be_named(value):
+    assert f"data.root={value}" in as_typed(read("train", f"data.root={value}"))
+
+
 def test_quotes_hold_any_text():
     assert quoted("a'b") == r"'a\'b'"
 

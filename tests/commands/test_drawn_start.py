@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from safetensors.torch import load_file
 
 from reid_lightning.commands import drawn_start
@@ -21,20 +20,10 @@ from reid_lightning.errors import ReIDError
 CROPS = ("data=folder", "data.root=crops", "model.pretrained=drawn")
 
 
-@pytest.fixture
-def compose_run(monkeypatch, tmp_path):
-    """Gives a function of overrides: the configuration of `reid train`, as Hydra has it while a run goes on."""
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    """A cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    before = HydraConfig.instance().cfg
-
-    def composed(*overrides):
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-        return cfg
-
-    yield composed
-    HydraConfig.instance().cfg = before
 
 
 @pytest.fixture
@@ -52,8 +41,8 @@ def trainings(monkeypatch, bundle):
     return commands
 
 
-def test_the_fleet_is_trained_on_once_with_this_network_alone(compose_run, trainings):
-    cfg = compose_run(*CROPS, "model.embedding_dim=64", "loss=id_triplet", "input.height=128", "seed=3")
+def test_the_fleet_is_trained_on_once_with_this_network_alone(composed_run, trainings):
+    cfg = composed_run(*CROPS, "model.embedding_dim=64", "loss=id_triplet", "input.height=128", "seed=3")
     folder = drawn_bundle(cfg)
     command, _ = trainings.pop()
     words = [word for word in command if "=" in word]
@@ -66,13 +55,13 @@ def test_the_fleet_is_trained_on_once_with_this_network_alone(compose_run, train
 
     assert drawn_bundle(cfg) == folder and not trainings
     assert [entry.name for entry in folder.parent.iterdir() if entry.is_dir()] == [folder.name]
-    assert drawn_bundle(compose_run(*CROPS, "model.ibn=a")) != folder  # another network
+    assert drawn_bundle(composed_run(*CROPS, "model.ibn=a")) != folder  # another network
     assert len(trainings) == 1
 
 
-def test_a_network_begins_with_these_weights_and_keeps_their_statistics(compose_run, trainings, bundle):
+def test_a_network_begins_with_these_weights_and_keeps_their_statistics(composed_run, trainings, bundle):
     small = ["model=timm", "model.backbone=test_resnet", "model.last_stride=2", "model.frozen_statistics=true"]
-    cfg = compose_run(*CROPS, *small, "model.embedding_dim=8")
+    cfg = composed_run(*CROPS, *small, "model.embedding_dim=8")
     model = built_without(cfg).train()
     assert model.backbone.weights_report is None and not trainings
     start_from_drawn(cfg, model, Preprocessing(32, 32))
@@ -83,8 +72,8 @@ def test_a_network_begins_with_these_weights_and_keeps_their_statistics(compose_
     assert not any(module.training for module in model.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d))
 
 
-def test_two_runs_that_start_together_train_the_fleet_once(compose_run, trainings):
-    cfg = compose_run(*CROPS)
+def test_two_runs_that_start_together_train_the_fleet_once(composed_run, trainings):
+    cfg = composed_run(*CROPS)
     found = []
     threads = [threading.Thread(target=lambda: found.append(drawn_bundle(cfg))) for _ in range(3)]
     for thread in threads:
@@ -94,19 +83,19 @@ def test_two_runs_that_start_together_train_the_fleet_once(compose_run, training
     assert len(found) == 3 and len(set(found)) == 1 and len(trainings) == 1
 
 
-def test_ranks_and_jobs_around_it_do_not_reach_the_training(compose_run, trainings, monkeypatch):
+def test_ranks_and_jobs_around_it_do_not_reach_the_training(composed_run, trainings, monkeypatch):
     for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_ADDR"):
         monkeypatch.setenv(name, "1")
-    drawn_bundle(compose_run(*CROPS))
+    drawn_bundle(composed_run(*CROPS))
     _, environment = trainings.pop()
     assert not {"LOCAL_RANK", "RANK", "WORLD_SIZE", "SLURM_NTASKS", "MASTER_ADDR"} & set(environment)
     assert "PATH" in environment
 
 
-def test_a_training_that_fails_is_one_message_and_leaves_nothing(compose_run, monkeypatch, tmp_path):
+def test_a_training_that_fails_is_one_message_and_leaves_nothing(composed_run, monkeypatch, tmp_path):
     monkeypatch.setattr(drawn_start, "run_command", lambda *_, **__: (1, "no space left on the disk"))
     with pytest.raises(ReIDError, match="training on the drawn fleet failed: no space left on the disk"):
-        drawn_bundle(compose_run(*CROPS))
+        drawn_bundle(composed_run(*CROPS))
     assert not [entry for entry in (tmp_path / "cache" / "reid_lightning").iterdir() if entry.is_dir()]
 
 

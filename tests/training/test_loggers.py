@@ -5,13 +5,10 @@ import io
 import json
 import re
 import subprocess
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import wandb
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger
 from running import reid_command, run_here
@@ -19,15 +16,9 @@ from wandb.errors import AuthenticationError, CommError
 from wandb.util import get_core_path
 
 from benchmarks.drills.wandb_server import WandbServer
-from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON
-from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.errors import ReIDError
-from reid_lightning.training.callbacks import retrieval_metrics
-from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
-from reid_lightning.training.callbacks.retrieval_metrics import choice_of, is_best_epoch
 from reid_lightning.training.logged_pictures import small_jpeg
 from reid_lightning.training.loggers import finishing_wandb, has_wandb_key, wandb_logger
-from reid_lightning.training.run_names import run_fields, run_name
 
 KEY = "0123456789012345678901234567890123456789"
 
@@ -292,67 +283,3 @@ def test_a_picture_of_noise_is_made_small_enough(tmp_path):
     Image.fromarray(noise).save(tmp_path / "noise.png")
     small = small_jpeg(tmp_path / "noise.png")
     assert len(small) <= 300_000 and max(Image.open(io.BytesIO(small)).size) <= 1200
-
-
-@pytest.mark.parametrize(
-    ("mode", "before", "now", "best"),
-    [("max", None, 0.1, True), ("max", 0.5, 0.6, True), ("max", 0.5, 0.5, False), ("min", 0.5, 0.4, True)],
-)
-def test_the_best_epoch_is_the_one_that_the_checkpoint_will_keep(tmp_path, mode, before, now, best):
-    checkpoint = BestCheckpoint(tmp_path, "best", "val/mAP", mode=mode)
-    checkpoint.best_model_score = before
-    trainer = SimpleNamespace(checkpoint_callback=checkpoint, callback_metrics={"val/mAP": now})
-    assert is_best_epoch(trainer) is best
-
-
-@pytest.mark.parametrize(
-    ("epochs", "every", "interval", "key"),
-    [
-        (1, 1, 1.0, MEASURED_ON),
-        (20, 20, 1.0, MEASURED_ON),
-        (39, 20, 1.0, MEASURED_ON),
-        (40, 20, 1.0, CHOSEN_ON),
-        (2, 1, 1.0, CHOSEN_ON),
-        (1, 1, 0.5, CHOSEN_ON),
-        (1, None, 100, CHOSEN_ON),
-        (-1, 1, 1.0, CHOSEN_ON),
-        (None, 1, 1.0, CHOSEN_ON),
-    ],
-)
-def test_of_the_only_validated_epoch_it_is_not_said_that_it_was_chosen(monkeypatch, epochs, every, interval, key):
-    module = SimpleNamespace(divided=SimpleNamespace(chosen_on="others"))
-    monkeypatch.setattr(retrieval_metrics, "datamodule_of", lambda trainer: module)
-    trainer = SimpleNamespace(max_epochs=epochs, check_val_every_n_epoch=every, val_check_interval=interval)
-    assert choice_of(trainer) == {key: "others"}
-
-
-@pytest.mark.parametrize(
-    ("words", "name", "choice"),
-    [
-        ([], "default", "default"),
-        (["seed=1"], "seed=1", "default"),
-        (["loss=circle", "seed=1", "data.root=x", "trainer=cpu", "logger=wandb"], "loss=circle seed=1", "loss=circle"),
-        (["+trainer.max_steps=9", "optimizer.lr=0.00034567891"], *2 * ["trainer.max_steps=9 optimizer.lr=0.000346"]),
-        (["experiment=twocam", "data.root=x", "~callbacks.progress_bar=null"], *2 * ["experiment=twocam"]),
-    ],
-)
-def test_a_run_is_named_by_what_was_typed(composed_run, words, name, choice):
-    composed_run(*words)
-    assert (run_name(), run_fields(0)["choice"]) == (name, choice)
-
-
-def test_a_long_command_line_makes_no_longer_name_than_wandb_takes(composed_run):
-    composed_run(*(f"+trainer.key_{number}=1" for number in range(20)))
-    assert len(run_name()) <= 128
-
-
-@pytest.fixture
-def composed_run():
-    """Let Hydra know of a run with these words, as it does when one is started."""
-
-    def start(*words):
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("train", overrides=list(words), return_hydra_config=True)
-        HydraConfig.instance().set_config(cfg)
-
-    return start
