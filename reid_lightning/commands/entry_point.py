@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from reid_lightning.atomic import write_atomically
 from reid_lightning.commands import run_folder
+from reid_lightning.commands.allocator import keep_freed_memory
 from reid_lightning.commands.catalogue import COMMANDS, CONFIG_DIR, Command
 from reid_lightning.commands.command_line import CommandLine, as_typed, read_words
 from reid_lightning.commands.config_checks import check_values
@@ -54,6 +55,7 @@ def run(command: Command, words: Sequence[str], *, before: Sequence[str] = ()) -
         before: the words that name the command, if this process was started with those in front of the others: whoever
             repeats the command line (Lightning, for other ranks) repeats them.
     """
+    keep_freed_memory()
     keep_traceback = os.environ.get(_FULL_ERROR, "0") == "1" and _REPORT not in os.environ
     notes: list[str] = []
 

@@ -21,6 +21,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.evaluator import Evaluation
 from reid_lightning.models import ReIDModel
 from reid_lightning.models.conv_as_matmul import use_conv_as_matmul
+from reid_lightning.models.depthwise_gradient import use_depthwise_gradient
+from reid_lightning.models.folded_norms import fold_frozen_norms
 from reid_lightning.sweeps.jobs import settings_of_words
 from reid_lightning.training.acceleration import compile_in_place, set_matmul_precision
 from reid_lightning.training.datamodule import ReIDDataModule
@@ -49,7 +51,7 @@ class Parts:
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), total_steps=1000)  # a value that they refuse
         return cls(
             cfg,
-            use_fast_convolutions(built_without(cfg)),
+            use_fast_convolutions(built_without(cfg), fold=not cfg.trainer.get("sync_batchnorm")),
             preprocessing,
             trainer(callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())),
             instantiate(cfg.evaluation),
@@ -79,12 +81,15 @@ class Parts:
         return self.make_module(self.model, loss), datamodule
 
 
-def use_fast_convolutions(model: ReIDModel) -> ReIDModel:
-    """Store convolution weights channels last, and on a CPU compute those on maps of a few positions as matrix
-    products: the same numbers but for rounding, in less time."""
+def use_fast_convolutions(model: ReIDModel, *, fold: bool = True) -> ReIDModel:
+    """Store convolution weights channels last, and on a CPU compute on maps of a few positions in other ways: the same
+    numbers but for rounding, in less time. `fold`: with each convolution the frozen norm behind it."""
     kept: nn.Module = model
     kept.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     use_conv_as_matmul(model)
+    use_depthwise_gradient(model)
+    if fold and model.frozen_statistics:
+        fold_frozen_norms(model)
     return model
 
 

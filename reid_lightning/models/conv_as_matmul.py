@@ -27,10 +27,15 @@ class SmallMapConv2d(nn.Conv2d):
     """nn.Conv2d without bias that uses `small_map_convolution` on the CPU in float32, for outputs of up to 2 x 2."""
 
     def forward(self, maps: Tensor) -> Tensor:
+        return self.convolved(maps, self.weight, None)
+
+    def convolved(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Maps (B, C_in, H, W) convolved as by this one with another weight (C_out, C_in, ...) and bias (C_out,)."""
         if torch.compiler.is_compiling() or not self._gains(maps):
-            return super().forward(maps)
+            return self._conv_forward(maps, weight, bias)
         stride, padding = _pair(self.stride), _pair(self.padding)
-        return small_map_convolution(maps, self.weight, stride=stride, padding=padding)
+        output = small_map_convolution(maps, weight, stride=stride, padding=padding)
+        return output if bias is None else output + bias[:, None, None]
 
     def _gains(self, maps: Tensor) -> bool:
         if maps.device.type != "cpu" or maps.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):

@@ -92,7 +92,7 @@ class ReIDModel(nn.Module):
             "embedding_dim": embedding_dim,
         }
         """The plain arguments that rebuild this network: ReIDModel(**architecture)."""
-        self._frozen_statistics = frozen_statistics
+        self.frozen_statistics = frozen_statistics
         self.backbone = build_backbone(backbone, ibn=ibn, last_stride=last_stride, pretrained=pretrained)
         self.levels: list[int] | None = None
         if levels is None:
@@ -123,7 +123,7 @@ class ReIDModel(nn.Module):
     def train(self, mode: bool = True) -> ReIDModel:
         """As for any module; batch norms whose statistics are frozen stay in evaluation mode."""
         super().train(mode)
-        if self._frozen_statistics and self.backbone.weights_report is not None:
+        if self.frozen_statistics and self.backbone.weights_report is not None:
             for module in self.backbone.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
