@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON
 from reid_lightning.training.callbacks import retrieval_metrics
@@ -12,13 +13,25 @@ from reid_lightning.training.callbacks.retrieval_metrics import choice_of, is_be
 
 @pytest.mark.parametrize(
     ("mode", "before", "now", "best"),
-    [("max", None, 0.1, True), ("max", 0.5, 0.6, True), ("max", 0.5, 0.5, False), ("min", 0.5, 0.4, True)],
+    [
+        ("max", None, 0.1, True),
+        ("max", 0.5, 0.6, True),
+        ("max", 0.5, 0.4, False),
+        ("max", 0.5, 0.5, True),
+        ("min", 0.5, 0.5, True),
+    ],
 )
 def test_the_best_epoch_is_the_one_that_the_checkpoint_will_keep(tmp_path, mode, before, now, best):
     checkpoint = BestCheckpoint(tmp_path, "best", "val/mAP", mode=mode)
-    checkpoint.best_model_score = before
-    trainer = SimpleNamespace(checkpoint_callback=checkpoint, callback_metrics={"val/mAP": now})
+    if before is not None:
+        before = torch.tensor(before)
+        checkpoint.best_model_score, checkpoint.kth_best_model_path = before, "before"
+        checkpoint.best_k_models = {"before": before}
+    now = torch.tensor(now)
+    agreeing = SimpleNamespace(reduce_boolean_decision=bool)
+    trainer = SimpleNamespace(checkpoint_callback=checkpoint, callback_metrics={"val/mAP": now}, strategy=agreeing)
     assert is_best_epoch(trainer) is best
+    assert checkpoint.check_monitor_top_k(trainer, now) is best
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_only
@@ -18,13 +19,19 @@ _log = logging.getLogger(__name__)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """`ModelCheckpoint` for one best file. Resumed in another folder, Lightning's own forgets the best score so far,
-    and the first validation there becomes the best, however bad.
+    """`ModelCheckpoint` for one best file: of equal epochs the later one, which has learned longer (few identities put
+    aside are soon all found). Resumed in another folder, Lightning's own forgets the best score so far, and the first
+    validation there becomes the best, however bad.
 
     Here the file is copied into the new folder and its score goes on to count; unless the other run has replaced the
     file since the checkpoint that is resumed was written: then the best of that moment exists no more, and this is
     said.
     """
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: torch.Tensor | None = None) -> bool:
+        """Whether the epoch that was just validated becomes the best."""
+        equal = current is not None and current == self.best_model_score
+        return super().check_monitor_top_k(trainer, current) or bool(equal)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the score, and the file where it is in another folder."""

@@ -101,11 +101,12 @@ def choice_of(trainer: pl.Trainer) -> dict[str, str]:
 
 
 def is_best_epoch(trainer: pl.Trainer) -> bool:
-    """Whether the epoch that was just validated will be the one to export."""
+    """Whether the epoch that was just validated will be the one to export, for all that is known by now: of equal ones
+    the later, which has learned longer."""
     checkpoint = trainer.checkpoint_callback
     if not isinstance(checkpoint, ModelCheckpoint) or checkpoint.monitor is None:
         return False
     before, now = checkpoint.best_model_score, trainer.callback_metrics.get(checkpoint.monitor)
     if now is None or before is None:
         return now is not None
-    return bool(now > before if checkpoint.mode == "max" else now < before)
+    return bool(now >= before if checkpoint.mode == "max" else now <= before)
