@@ -20,7 +20,8 @@ def augmentation_sheet(cfg: DictConfig) -> None:
     check_request(output, pictures=cfg.pictures, draws=cfg.draws)
     output.parent.mkdir(parents=True, exist_ok=True)
     check_writable(output.parent)
-    transform = build(cfg, "transforms")(instantiate(cfg.input))
+    preprocessing = instantiate(cfg.input).for_training()
+    transform = build(cfg, "transforms")(preprocessing)
     paths = spread(read_dataset(cfg).train, cfg.pictures)
     console = Console(stderr=True)
     columns = augmented_columns(
@@ -31,6 +32,6 @@ def augmentation_sheet(cfg: DictConfig) -> None:
         track=lambda draws: track(draws, "drawing", console=console, transient=True),
     )
     choice = HydraConfig.get().runtime.choices["transforms"]
-    title = f"transforms={choice}, {cfg.input.height} x {cfg.input.width} pixels; the plain picture first"
+    title = f"transforms={choice}, {preprocessing.height} x {preprocessing.width} pixels; the plain picture first"
     save_picture(draw_sheet(columns, title=title, lines=describe(transform)), output)
     Console().print(f"{count(len(paths), 'picture')}, {count(cfg.draws, 'draw')} each: {output}", soft_wrap=True)

@@ -23,7 +23,7 @@ from reid_lightning.models import ReIDModel, warn_of_mismatch
 from reid_lightning.sweeps.launching import config_folders, run_command
 
 DRAWN = "drawn"
-_VERSION = 1  # raise it when `reid train` would make other weights: the old ones are then left alone
+_VERSION = 2  # raise it when `reid train` would make other weights: the old ones are then left alone
 _EPOCHS = 2
 _OWN = ("_target_", "pretrained", "side_information", "mixstyle")  # of the model's keys, not handed on
 _OF_RANKS = ("SLURM_", "TORCHELASTIC_", "MASTER_", "GROUP_", "LOCAL_", "ROLE_", "NODE_", "RANK", "WORLD_SIZE", "PL_")

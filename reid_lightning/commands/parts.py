@@ -49,13 +49,14 @@ class Parts:
             build(cfg, group) for group in ("transforms", "optimizer", "scheduler", "module", "loader", "trainer")
         )
         scheduler(optimizer([nn.Parameter(torch.zeros(1))]), total_steps=1000)  # a value that they refuse
+        train_transform = transform(preprocessing.for_training())
         return cls(
             cfg,
             use_fast_convolutions(built_without(cfg), fold=not cfg.trainer.get("sync_batchnorm")),
             preprocessing,
             trainer(callbacks=list(instantiate(cfg.callbacks).values()), logger=list(instantiate(cfg.logger).values())),
             instantiate(cfg.evaluation),
-            lambda dataset, **given: loader(dataset, preprocessing, train_transform=transform(preprocessing), **given),
+            lambda dataset, **given: loader(dataset, preprocessing, train_transform=train_transform, **given),
             lambda model, loss: module(model, loss, preprocessing, optimizer=optimizer, scheduler=scheduler),
         )
 

@@ -68,7 +68,8 @@ class Preflight:
 
     def of_parts(self, parts: Parts) -> None:
         """Network, input size, and limits of the trainer that would fail, or lie, in the middle of the run."""
-        check_input_size(parts.model, height=parts.preprocessing.height, width=parts.preprocessing.width)
+        for size in {parts.preprocessing, parts.preprocessing.for_training()}:
+            check_input_size(parts.model, height=size.height, width=size.width)
         warn_of_mismatch(parts.model, parts.preprocessing)
         check_limits(parts.trainer)
         if self.cfg.trainer.sync_batchnorm:

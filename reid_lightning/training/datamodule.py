@@ -96,7 +96,7 @@ class ReIDDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         if cache_mib is not None:
-            size = {"height": preprocessing.height, "width": preprocessing.width}
+            size = {side: getattr(train_transform.preprocessing, side) for side in ("height", "width")}
             cache = PictureCache([image.path for image in dataset.train], **size, limit_mib=cache_mib)
             self.train_transform = replace(train_transform, cache=cache)
         self.numbering = numbering_of(dataset.train)

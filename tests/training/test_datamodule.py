@@ -50,6 +50,13 @@ def test_labels_number_the_sorted_identities_and_batches_hold_p_times_k(dataset)
     assert batch.labels.unique(return_counts=True)[1].tolist() == [2, 2]
 
 
+def test_training_pictures_may_be_of_another_size_than_those_that_are_evaluated(dataset):
+    module = build(dataset, train_transform=TrainTransform(Preprocessing(32, 40)), cache_mib=1)
+    for _ in range(2):  # read, and out of the cache
+        assert next(iter(module.train_dataloader())).images.shape == (4, 32, 40, 3)
+    assert next(iter(module.val_dataloader())).images.shape == (2, 32, 32, 3)
+
+
 def test_a_picture_keeps_its_label(dataset):
     for batch in build(dataset).train_dataloader():
         red = batch.images[:, 0, 0, 0].tolist()

@@ -34,6 +34,13 @@ def test_preprocessing_survives_its_dictionary():
     assert Preprocessing(**preprocessing.as_dict()) == preprocessing
 
 
+def test_training_pictures_are_smaller_and_a_bundle_does_not_say_so():
+    preprocessing = Preprocessing(128, 100, interpolation="bicubic", train_scale=0.75)
+    assert preprocessing.for_training() == Preprocessing(96, 75, interpolation="bicubic")
+    assert Preprocessing(40, 40, train_scale=0.5).for_training() == Preprocessing(32, 32)
+    assert preprocessing.as_dict() == Preprocessing(128, 100, interpolation="bicubic").as_dict()
+
+
 @pytest.mark.parametrize(
     ("values", "name"),
     [
@@ -41,6 +48,8 @@ def test_preprocessing_survives_its_dictionary():
         ({"width": "64"}, "width"),
         ({"interpolation": "cubic"}, "interpolation"),
         ({"resize": "reduced"}, "resize"),
+        ({"train_scale": 1.5}, "train_scale"),
+        ({"train_scale": "half"}, "train_scale"),
         ({"mean": [0.5]}, "mean"),
         ({"std": [0, 1, 1]}, "std"),
     ],
