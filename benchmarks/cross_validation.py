@@ -1,12 +1,12 @@
 """Claim: the README's command for crops of two cameras holds on every fifth of the vehicles, not on one lucky split.
 
 python benchmarks/cross_validation.py crops=<folder of the two-camera crops> [parts=[folds,vehicles,resolution]]
-    [folds=[1,2,3,4,5]] [seeds=[0,1,2]] [sizes=[50,100,200]] [sides=[128,160,224]] [runs=runs/cross_validation]
+    [folds=[1,2,3,4,5]] [seeds=[0,1,2]] [sizes=[50,100,200]] [sides=[[96,96],...]] [runs=runs/cross_validation]
     [output=benchmarks/results] [overrides=[...]]
 `folds`: five folds over the vehicles, three partitions (data.seed) of different training seeds. `vehicles`: the same
-command with fewer training vehicles, asked for the same fold. `resolution`: larger pictures and fewer epochs, about
-as many multiplications as 96 pixels and 12 epochs. Every run is evaluated once, after its last epoch: nothing is
-chosen. Runs that are there already are not repeated: this can be stopped and started again.
+command with fewer training vehicles, asked for the same fold. `resolution`: other sizes of training pictures and of
+those embedded; larger ones learn for fewer epochs, in about as many multiplications. Every run is evaluated once, after
+its last epoch: nothing is chosen. Runs that are there already are not repeated: this can be stopped and started again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -32,7 +32,7 @@ from reid_lightning.data.readers.folder import read_folder
 PROJECT = Path(__file__).resolve().parents[1]
 NAMES = r"(?P<identity>(?P<type>[a-z]+)_\d+)_cam(?P<camera>\d+)"
 PAIRS = ("data.query_cameras=[1]", "data.gallery_cameras=[2]")
-EPOCHS, SIDE = 12, 96
+EPOCHS, SIDE, EMBEDDED = 12, 96, 128
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Run:
     fold: int
     vehicles: int | None = None
     side: int = SIDE
+    embedded: int = EMBEDDED
 
     @property
     def epochs(self) -> int:
@@ -53,7 +54,7 @@ class Run:
     @property
     def name(self) -> str:
         """Of its folder: runs of the same terms are one, whichever row asks for them."""
-        return f"{self.side}px-{self.vehicles or 'all'}-seed{self.seed}-fold{self.fold}"
+        return f"{self.side}-{self.embedded}px-{self.vehicles or 'all'}-seed{self.seed}-fold{self.fold}"
 
 
 def main() -> None:
@@ -91,12 +92,12 @@ def vehicles(given: dict[str, list[int]]) -> Iterator[Run]:
         yield Run("all others (405 or 406)", seed, 1)
 
 
-def resolution(given: dict[str, list[int]]) -> Iterator[Run]:
-    """A row a size of pictures."""
+def resolution(given: dict[str, list[tuple[int, int]]]) -> Iterator[Run]:
+    """A row a pair of sizes."""
     for seed in given.get("seeds", [0, 1, 2]):
-        for side in (SIDE, *given.get("sides", [128, 160, 224])):
-            run = Run("", seed, 1, side=side)
-            yield Run(f"{side} px, {run.epochs} epochs", seed, 1, side=side)
+        for side, embedded in given.get("sides", [(96, 96), (SIDE, EMBEDDED), (96, 160), (128, 128), (128, 176)]):
+            run = Run("", seed, 1, side=side, embedded=embedded)  # type: ignore[arg-type]
+            yield replace(run, row=f"{side} px, {run.epochs} epochs; embedded at {embedded} px")
 
 
 PARTS = {"folds": folds, "vehicles": vehicles, "resolution": resolution}
@@ -119,8 +120,9 @@ def outcome(run: Run, crops: Path, folder: Path, overrides: Sequence[str]) -> di
             "model.pretrained=drawn",
             "loader.identities_per_batch=32",
             "loader.images_per_identity=2",
-            f"input.height={run.side}",
-            f"input.width={run.side}",
+            f"input.height={run.embedded}",
+            f"input.width={run.embedded}",
+            f"input.train_scale={run.side / run.embedded}",
             f"trainer.max_epochs={run.epochs}",
             f"trainer.check_val_every_n_epoch={run.epochs}",
             "data.validation=test",

@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
 from reid_lightning.commands.catalogue import CONFIG_DIR
+from reid_lightning.commands.parts import Parts
 from reid_lightning.commands.preflight import check_data, check_length, check_loss, check_seeds
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.errors import ReIDError
@@ -153,3 +154,14 @@ def test_a_table_with_every_picture_on_both_sides_is_not_trained_on(run_command,
         finished
     )
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_the_default_network_trains_on_smaller_pictures_than_it_embeds(composed_run, tmp_path) -> None:
+    words = ["model.pretrained=null", "trainer=cpu", "callbacks={}", "data.validation=test", f"run_dir={tmp_path}"]
+    parts = Parts.of(composed_run(*words))
+    dataset = VehicleDataset("cars", images("a_1", "a_2", "b_1"), query=images("c_1"), gallery=images("c_2"))
+    module, datamodule = parts.with_data(dataset)
+    trained = datamodule.train_transform.preprocessing
+    assert (trained.height, trained.width) == (96, 96)
+    for given in (datamodule.preprocessing, module.preprocessing):
+        assert (given.height, given.width) == (128, 128)
