@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 OPTS_NAME = "opts.yaml"
 WEIGHTS_NAME = "model.safetensors"
+ONNX_NAME = "model.onnx"
 CARD_NAME = "model_card.md"
 CHOSEN_ON = "best epoch chosen on"
 MEASURED_ON = "one epoch validated on"

@@ -23,7 +23,7 @@ from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 if TYPE_CHECKING:
     from reid_lightning.models.reid_model import ReIDOutput
 
-Backend = Literal["torch", "onnx"]
+Backend = Literal["auto", "torch", "onnx"]
 
 
 class Embedder(ABC):

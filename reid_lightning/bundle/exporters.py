@@ -18,13 +18,15 @@ from torch.nn import functional
 from reid_lightning.atomic import replacing
 from reid_lightning.bundle import bundle
 from reid_lightning.data.images.preprocessing import Preprocessing
-from reid_lightning.errors import ReIDError, extra
+from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.untrusted.checksums import write_checksum
 
 if TYPE_CHECKING:
     from reid_lightning.models import ReIDModel
 
-FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": "model.onnx", "pt2": "model.pt2"}
+_log = logging.getLogger(__name__)
+
+FILE_NAMES: Mapping[str, str] = {"safetensors": bundle.WEIGHTS_NAME, "onnx": bundle.ONNX_NAME, "pt2": "model.pt2"}
 BATCH_SIZES = (1, 2, 5)
 TOLERANCE = 1e-4  # largest difference allowed in one number of an L2-normalised embedding
 
@@ -95,6 +97,23 @@ def export_file(model: ReIDModel, preprocessing: Preprocessing, *, kind: str, fo
             )
     write_checksum(folder / FILE_NAMES[kind])
     return difference
+
+
+def add_onnx(folder: Path) -> bool:
+    """Write `model.onnx` into a bundle that is there, by `export_file`; returns whether it could be done.
+
+    If it cannot (the packages of the extra `export` are missing, a network that ONNX does not know), that is said, and
+    the bundle is what it was.
+    """
+    name = FILE_NAMES["onnx"]
+    try:
+        check_formats(["onnx"])
+        loaded = bundle.open_model(folder)
+        export_file(loaded.model, loaded.options.preprocessing, kind="onnx", folder=folder)
+    except Exception as error:  # of torch's exporter, whatever it is
+        _log.warning("no %s beside the weights, so searches embed with torch: %s", name, first_line(error))
+        return False
+    return True
 
 
 @torch.no_grad()

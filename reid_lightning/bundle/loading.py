@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from reid_lightning.bundle.bundle import OPTS_NAME, load
+from reid_lightning.bundle.bundle import ONNX_NAME, OPTS_NAME, load
 from reid_lightning.bundle.embedder import Backend, Embedder, ReIDEmbedder, usable_device
 from reid_lightning.bundle.starter import BETTER, STARTER, starter_bundle
 from reid_lightning.errors import ReIDError
@@ -36,7 +36,8 @@ def load_reid_model(
             `opts_path`.
         device: where to embed ("cpu", "cuda", "cuda:1", "mps").
         backend: "torch", or "onnx" for ONNX Runtime on the CPU, which runs the bundle's `model.onnx`: the same numbers
-            in about half of the time.
+            in about half of the time. "auto": "onnx" on a CPU where that file is there and sound; what it took is
+            logged.
         threads: processor threads of the "onnx" backend; None: as many as torch takes, which the "torch" backend
             always does.
 
@@ -45,12 +46,14 @@ def load_reid_model(
     """
     opts = None if opts_path is None else named_model(opts_path)
     checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
+    if backend == "auto":
+        return _fastest(opts, checkpoint, device)
     if backend == "torch":
         if threads is not None:
             raise ReIDError(f"threads is {threads}, for backend='torch'; set it with torch.set_num_threads instead.")
         return ReIDEmbedder(load(opts, checkpoint), device=device)
     if backend != "onnx":
-        raise ReIDError(f"backend is {backend!r}; expected 'torch' or 'onnx'.")
+        raise ReIDError(f"backend is {backend!r}; expected 'auto', 'torch' or 'onnx'.")
     if usable_device(device).type != "cpu":
         raise ReIDError(f"device is {str(device)!r}, but backend='onnx' runs on the CPU; take backend='torch'.")
     if opts is None or (checkpoint is not None and checkpoint.suffix != ".onnx"):
@@ -62,6 +65,25 @@ def load_reid_model(
     from reid_lightning.bundle.onnx_embedder import OnnxEmbedder  # here: ONNX Runtime is needed by it alone
 
     return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
+
+
+def _fastest(opts: Path | None, checkpoint: Path | None, device: str | torch.device) -> Embedder:
+    """By ONNX Runtime, where the bundle has a file for it that is its own; networks with side information need torch,
+    if they are to be told cameras."""
+    folder = opts if opts is None or opts.is_dir() else opts.parent
+    on_cpu = usable_device(device).type == "cpu"
+    if folder is not None and checkpoint is None and on_cpu and (folder / ONNX_NAME).is_file():
+        from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
+
+        try:
+            embedder = OnnxEmbedder(folder)
+        except ReIDError as error:
+            _logger.warning("backend=auto takes torch: %s", error)
+        else:
+            if "side_information" not in embedder.options.architecture:
+                _logger.info("backend=auto takes ONNX Runtime, by the bundle's model.onnx")
+                return embedder
+    return ReIDEmbedder(load(opts, checkpoint), device=device)
 
 
 def find_bundle(

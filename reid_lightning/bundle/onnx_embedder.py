@@ -16,7 +16,6 @@ from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.untrusted.checksums import onnx_damage
 
-FILE_NAME = "model.onnx"
 _ADVICE = "Write it with: reid export checkpoint=<bundle folder> formats=[safetensors,onnx]"
 
 
@@ -35,7 +34,7 @@ class OnnxEmbedder(Embedder):
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ReIDError(f"threads is {threads!r}; expected a whole number of 1 or more, or None.")
         path = Path(path)
-        file = path if path.suffix == ".onnx" else (path if path.is_dir() else path.parent) / FILE_NAME
+        file = path if path.suffix == ".onnx" else (path if path.is_dir() else path.parent) / bundle.ONNX_NAME
         options = bundle.read_options(file.parent if path == file else path)
         if not file.is_file():
             raise ReIDError(f"no {file.name} in the bundle {file.parent}. {_ADVICE}")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from reid_lightning.atomic import check_writable, write_atomically
+from reid_lightning.bundle import exporters
 from reid_lightning.bundle.bundle import VALIDATION_MAP, load, save_bundle
 from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.bundle.loading import best_device, find_bundle
@@ -84,6 +85,9 @@ def adapt(cfg: DictConfig) -> None:
         data={**history, "adaptation": adaptation, "before": options.fingerprint, **_said_of(calibration)},
         calibration={} if calibration is None else {f"{IMAGE_TO_IMAGE}, cosine": calibration.as_dict()},
     )
+    if cfg.onnx:
+        with console.status("writing model.onnx, for searches on a CPU"):
+            exporters.add_onnx(folder)
     left_out = f", {count(len(unreadable), 'unreadable one')} left out" if unreadable else ""
     console.print(f"{count(len(kept), 'picture')}{left_out}: a new model, {options.fingerprint} before.")
     groups = count(int(vehicles.max()) + 1, "track or single picture", "tracks or single pictures")

@@ -66,7 +66,7 @@ _FINDING: _Keys = {  # what register, search and the application share: `conf/sh
     "allow_redirects": bool,
     "pictures": Literal["scenes", "crops", "auto"],
     "device": Device,
-    "backend": Literal["torch", "onnx"],
+    "backend": Literal["auto", "torch", "onnx"],
 }
 _KEEPING: _Keys = {  # what register and the application share: `conf/shared/keeping.yaml`
     **_FINDING,
@@ -82,6 +82,7 @@ _TRAIN: _Keys = {
     "data": {**_TEST_DATA, "validation": HeldOut | Literal["test"]},
     "seed": Seed,
     "resume": File | None,
+    "onnx": bool,
     "compile": Literal["default", "reduce-overhead", "max-autotune"] | None,
     "float32_matmul_precision": Literal["high", "highest", "medium"],
 }
@@ -151,6 +152,7 @@ _DECLARED: Mapping[str, _Keys] = {
         "margin": Share | None,
         "share": Share,
         "most": Positive,
+        "onnx": bool,
         "device": Device,
     },
     "train": _TRAIN,

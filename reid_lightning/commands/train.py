@@ -1,10 +1,12 @@
 """Train a vehicle re-identification model: `reid train [loss=circle] [data=veri776 data.root=...] ...`."""
 
+import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 
+from reid_lightning.bundle import exporters
 from reid_lightning.bundle.bundle import open_model, store_metrics
 from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.commands.drawn_start import start_from_drawn
@@ -21,6 +23,8 @@ from reid_lightning.training.lightning_internals import settings_of, starts_its_
 from reid_lightning.training.logged_pictures import log_picture
 from reid_lightning.training.loggers import finishing_wandb, log_bundle, log_result
 from reid_lightning.training.run_names import run_fields
+
+_log = logging.getLogger(__name__)
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -61,6 +65,9 @@ def train(cfg: DictConfig) -> float | None:
         epoch = embedder.options.data.get("epoch")
         for name, picture in drawn_pictures(run_dir).items():
             log_picture(trainer, f"final/{name}", picture)
+        if cfg.onnx:
+            _log.info("writing model.onnx into the bundle, for searches on a CPU")
+            exporters.add_onnx(bundle)
         log_result(trainer.loggers, evaluated, epoch=epoch)
         log_bundle(trainer.loggers, bundle, metrics=metrics, epoch=epoch)
 

@@ -1,6 +1,7 @@
 """The ONNX Runtime backend: the numbers of torch, and no file that belongs to another bundle."""
 
 import hashlib
+import logging
 import shutil
 import sys
 from types import SimpleNamespace
@@ -11,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reid_lightning.bundle import bundle, exporters
+from reid_lightning.bundle import bundle, exporters, loading, onnx_embedder
+from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.bundle.loading import load_reid_model
 from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
 from reid_lightning.data.images.preprocessing import Preprocessing
@@ -208,3 +210,39 @@ def test_arguments_that_do_not_go_together_are_named(exported, arguments, words)
         load_reid_model(exported, **arguments)
     with pytest.raises(ReIDError, match="expected a bundle folder"):
         load_reid_model(None, exported / "model.onnx", backend="onnx")
+
+
+def test_auto_takes_the_file_for_onnx_runtime_where_there_is_one(copied, pictures, caplog):
+    caplog.set_level(logging.INFO)
+    for opts in (copied, copied / bundle.OPTS_NAME):
+        assert isinstance(load_reid_model(opts, backend="auto"), OnnxEmbedder)
+    assert "backend=auto takes ONNX Runtime" in caplog.text
+    assert isinstance(load_reid_model(copied, copied / bundle.WEIGHTS_NAME, backend="auto"), ReIDEmbedder)
+    (copied / bundle.ONNX_NAME).unlink()
+    assert isinstance(load_reid_model(copied, backend="auto"), ReIDEmbedder)
+
+
+def test_auto_takes_torch_where_the_file_is_damaged_and_says_so(copied, caplog):
+    file = copied / bundle.ONNX_NAME
+    file.write_bytes(file.read_bytes()[:-100])
+    assert isinstance(load_reid_model(copied, backend="auto"), ReIDEmbedder)
+    assert "backend=auto takes torch" in caplog.text and "is damaged" in caplog.text
+
+
+def test_auto_takes_torch_for_a_network_that_may_be_told_cameras(copied, monkeypatch):
+    monkeypatch.setattr(loading, "ONNX_NAME", bundle.OPTS_NAME)  # whatever is there
+    sides = SimpleNamespace(options=SimpleNamespace(architecture={"side_information": {}}))
+    monkeypatch.setattr(onnx_embedder, "OnnxEmbedder", lambda folder: sides)
+    assert isinstance(load_reid_model(copied, backend="auto"), ReIDEmbedder)
+
+
+def test_a_bundle_gets_the_file_or_a_reason_why_not(copied, pictures, monkeypatch, caplog):
+    expected = load_reid_model(copied, backend="onnx").embed(pictures)
+    (copied / bundle.ONNX_NAME).unlink()
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert exporters.add_onnx(copied) is False
+    assert "no model.onnx beside the weights" in caplog.text and "[export]" in caplog.text
+    assert not (copied / bundle.ONNX_NAME).exists()
+    monkeypatch.undo()
+    assert exporters.add_onnx(copied) is True
+    assert torch.equal(load_reid_model(copied, backend="onnx").embed(pictures), expected)

@@ -27,6 +27,8 @@ def run_here(folder: Path, script: str, *arguments: str) -> subprocess.Completed
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments] if script != "-m" else list(arguments))
+        if "onnx=true" not in arguments:  # seconds a training, for a file that few tests look at
+            patch.setattr("reid_lightning.bundle.exporters.add_onnx", lambda bundle: False)
         try:
             if script == "-m":
                 runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
