@@ -42,7 +42,11 @@ def main() -> None:
                 seconds[backend].append(time.process_time() - began)
         ours, theirs = (statistics.median(seconds[backend][1:]) for backend in ("onnx", "torch"))
         rows.append(
-            {"pictures a call": count, "torch, CPU ms": f"{1e3 * theirs:.1f}", "ONNX Runtime": f"{ours / theirs:.2f}"}
+            {
+                "pictures a call": str(count),
+                "torch, CPU ms": f"{1e3 * theirs:.1f}",
+                "ONNX Runtime": f"{ours / theirs:.2f}",
+            }
         )
     first, second = (embedder.embed(pictures) for embedder in embedders.values())
     size = embedders["torch"].options.preprocessing
