@@ -78,7 +78,7 @@ def _train(words: list[str], folder: Path) -> None:
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith(_OF_RANKS)}
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as place:
-        own = [f"trainer.max_epochs={_EPOCHS}", "evaluation.pictures=false"]
+        own = [f"trainer.max_epochs={_EPOCHS}", "evaluation.pictures=false", "onnx=false"]
         own += [f"data.root={place}/fleet", f"hydra.run.dir={place}/run"]
         command = [sys.executable, "-m", "reid_lightning.commands", "train", *config_folders(), *words, *own]
         status, message = run_command(command, environment=environment, only="epoch ")
