@@ -2,8 +2,8 @@
 
 python benchmarks/vector_stores.py [vectors=100000] [dim=512] [queries=200] [stores=[exact,lance,milvus]] [threads=1]
                                    [folder=<the system's temporary one>/vector_stores] [output=benchmarks/results]
-`exact` is our ranking engine over everything in memory, which the others' recall is measured against. `milvus` starts
-the server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
+`exact` compares all in memory, which the others' recall is measured against; `lance` leaves them in its files, as the
+store does with what does not fit into `stores.memory` (search_filters.py has both, in turns). `milvus` starts the server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
 whose figures lie in `folder` already is not run again, so that an interrupted run goes on. 1,000,000 vectors of 512
 numbers need about 9 GiB of memory (exact: 5, the server: 5 to 7) and 6 GiB of disk.
 """
@@ -136,9 +136,11 @@ def measure(plan: Plan, name: str, folder: Path, server: int | None, connection:
 
 
 def opened(plan: Plan, name: str, connection: str, *, table: str = "benchmark") -> VectorStore:
-    """`exact` is the embedded store that never stops comparing all."""
-    exact_up_to = 1 << 40 if name == "exact" else min(EXACT_UP_TO, plan.vectors // 2)
-    return open_store(connection, fingerprint="benchmark", dim=plan.dim, name=table, exact_up_to=exact_up_to)
+    """`exact` is the embedded store that compares all in memory, and `lance` the one that leaves them in files."""
+    memory = 1 << 20 if name == "exact" else 0
+    exact_up_to = None if name != "milvus" else min(EXACT_UP_TO, plan.vectors // 2)
+    place = {"fingerprint": "benchmark", "dim": plan.dim, "name": table}
+    return open_store(connection, **place, exact_up_to=exact_up_to, memory=memory)
 
 
 def _insert(plan: Plan, store: VectorStore) -> tuple[float, float]:

@@ -52,12 +52,6 @@ class EqualRows:
         """(n,) the rows that equal an earlier one."""
         return (self.first != torch.arange(len(self.first), device=self.first.device)).nonzero().squeeze(1)
 
-    def among(self, rows: Tensor) -> EqualRows:
-        """The same within the matrix of `rows` (ascending)."""
-        if not len(self.later):
-            return EqualRows(torch.arange(len(rows), device=rows.device))
-        return EqualRows(_lowest_of_equal(self.first[rows], torch.arange(len(rows), device=rows.device)))
-
     def copy_columns(self, scores: Tensor) -> Tensor:
         """Give columns of `scores` (any, rows), in place, the numbers of the first column whose row is equal."""
         if len(self.later):

@@ -27,7 +27,9 @@ FIELDS = [field.name for field in fields(VectorRecord)]
 T = TypeVar("T")
 
 EXACT_UP_TO = 50_000
-"""Vectors up to which every search compares with all of them."""
+"""Vectors up to which a server compares with all of them, and all files of a folder are checked at every opening."""
+MEMORY = 1536
+"""MiB for the copy of a folder's vectors: 1,250,000 of 512 numbers, 360,000 of 2,048."""
 EVERYTHING = Filter()
 SCAN_ROWS = 4096
 """Records in one piece of a scan."""

@@ -16,6 +16,7 @@ from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
+    EXACT_UP_TO,
     FIELDS,
     SCAN_ROWS,
     StoreError,
@@ -34,12 +35,11 @@ from reid_lightning.search.stores.lance_rows import (
     schema_of,
     to_table,
 )
-from reid_lightning.search.stores.lance_search import PARTITION_ROWS, LanceSearch, has_index
+from reid_lightning.search.stores.lance_search import LanceSearch, has_index, make_indexes
 from reid_lightning.search.stores.lance_table import LanceTable
 
 with extra("search"):
     import pyarrow as pa
-    from lancedb.index import IvfSq
     from lancedb.table import Table
 
 
@@ -58,13 +58,14 @@ class LanceStore:
         *,
         model: tuple[str, int] | None,
         name: str,
-        exact_up_to: int,
+        exact_up_to: int | None,
+        memory: int,
         any_model: bool,
         create: bool,
     ) -> None:
-        self._uri, self._exact_up_to, self._any_model = uri, exact_up_to, any_model
-        self._at = LanceTable(uri, name, checked_up_to=exact_up_to)
-        self._search = LanceSearch(uri, exact_up_to)
+        self._uri, self._any_model = uri, any_model
+        self._at = LanceTable(uri, name, checked_up_to=EXACT_UP_TO if exact_up_to is None else exact_up_to)
+        self._search = LanceSearch(uri, rows=exact_up_to, memory=memory)
         self._writes = 0
         self._make = schema_of(*model) if create and model is not None else None
         if model is not None:
@@ -127,7 +128,7 @@ class LanceStore:
 
         def find(table: Table) -> list[list[Hit]]:
             self._at.require_complete()
-            return self._search.find(table, self._at.version, vectors, top_k=top_k, where=where)
+            return self._search.find(table, self._at.identity, vectors, top_k=top_k, where=where)
 
         return self._read(find)
 
@@ -163,7 +164,7 @@ class LanceStore:
                     probe = vectors[0]
                 self.require_complete()
                 if self.count():
-                    self._read(lambda table: self._search.in_files(table, probe, 1, None))
+                    self._read(lambda table: self._search.in_files(table, probe, 1))
         except ReIDError as error:
             return [str(error)]
         return []
@@ -173,14 +174,11 @@ class LanceStore:
         with self._writing() as table:
             self._writes = 0
             table.optimize(cleanup_older_than=_KEEP_VERSIONS)
-            large = table.count_rows() > self._exact_up_to
+            large = table.count_rows() > self._search.rows_in_memory(self.dim)
             new = large and not has_index(table)
         if new:
             with self._at.errors("indexed"), self._at.whole():
-                table = self._latest()
-                table.create_scalar_index("id", replace=True)
-                partitions = max(1, table.count_rows() // PARTITION_ROWS)
-                table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))
+                make_indexes(self._latest())
                 with self._locked():
                     self._latest()
                     self._at.note()

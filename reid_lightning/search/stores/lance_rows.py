@@ -16,6 +16,9 @@ with extra("search"):
     import pyarrow as pa
 
 
+KEEPING_ROWS = {"new_table_enable_stable_row_ids": "true"}
+"""What a table is made with."""
+
 _FORMAT = "1"
 _LIMIT = 1e300
 _LENGTH_TOLERANCE = 0.02  # of what `check_vectors` lets in, and float16
@@ -37,8 +40,14 @@ def to_table(records: Sequence[VectorRecord], vectors: np.ndarray, schema: pa.Sc
 
 
 def of_new_lineage(schema: pa.Schema) -> pa.Schema:
-    """Of a table that is not a later version of another one."""
-    return schema.with_metadata({**(schema.metadata or {}), "lineage": uuid.uuid4().hex})
+    """Of a table that is not a later version of another one, to be made with `KEEPING_ROWS`."""
+    return schema.with_metadata({**(schema.metadata or {}), "lineage": uuid.uuid4().hex, "rows": "kept"})
+
+
+def keeps_rows(schema: pa.Schema) -> bool:
+    """Whether the numbers of rows are kept when files are joined, so that a later version tells what has changed. Not
+    in tables of earlier releases, and not in those that were overwritten in their place."""
+    return (schema.metadata or {}).get(b"rows") == b"kept"
 
 
 def lineage_of(schema: pa.Schema) -> str:

@@ -1,60 +1,114 @@
-"""Searching a table of LanceDB: a copy in memory that ranks every vector, or the engine's files and their index."""
+"""Searching a table of LanceDB: a copy in memory that follows the table's versions, or the engine's files and their
+indexes where memory does not hold it."""
 
 from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
 
 import numpy as np
 
 from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, Hit
-from reid_lightning.search.stores.base import FIELDS, best_first
-from reid_lightning.search.stores.exact import ExactVectors, to_records
+from reid_lightning.search.stores.base import EVERYTHING, FIELDS, SCAN_ROWS, ReplacedStoreError, best_first
+from reid_lightning.search.stores.exact import ROW_BYTES, ExactVectors, to_records
 from reid_lightning.search.stores.lance_errors import damaged
-from reid_lightning.search.stores.lance_rows import clause_of, have_length_1, vectors_of
+from reid_lightning.search.stores.lance_rows import clause_of, have_length_1, keeps_rows, lineage_of, vectors_of
 
 with extra("search"):
     import pyarrow as pa
+    from lancedb.index import Bitmap, BTree, IvfSq
     from lancedb.table import Table
 
-PARTITION_ROWS = 4096
-"""Of the index, which holds a byte a number: product codes take minutes to train on float16."""
+_PARTITION_ROWS = 4096  # of the index of vectors, a byte a number: product codes take minutes to train on float16
 _REFINE = 10  # times top_k candidates are compared again by their full vectors
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
+_UNUSED = 1024  # places of the copy, beside a quarter of it, before it is read again as a whole
+_LOOKS = 5  # at a table that another thread takes to newer versions meanwhile
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """Of which table, at which version."""
+
+    table: object
+    version: int
+    vectors: ExactVectors
 
 
 class LanceSearch:
-    """Remembers the copy of one version.
+    """Remembers a copy, and reads what has changed since.
 
     Args:
         uri: of the store, for messages.
-        exact_up_to: vectors up to which they are compared in memory.
+        rows: of the table up to which they are kept in memory; None: as many as `memory` holds.
+        memory: MiB that the copy may take.
     """
 
-    def __init__(self, uri: str, exact_up_to: int) -> None:
-        self._uri, self._exact_up_to = uri, exact_up_to
-        self._copy: tuple[object, ExactVectors] | None = None  # of a version
+    def __init__(self, uri: str, *, rows: int | None, memory: int) -> None:
+        self._uri, self._rows, self._memory = uri, rows, memory << 20
+        self._copy: _Copy | None = None
+        self._lock = threading.Lock()
 
-    def find(self, table: Table, version: object, vectors: np.ndarray, *, top_k: int, where: Filter) -> list[list[Hit]]:
-        """As `VectorStore.search`; `version` is the table's, another one after each change."""
-        if table.count_rows() <= self._exact_up_to:
-            return self._in_memory(table, version).search(vectors, top_k=top_k, where=where)
-        clause = clause_of(where)
-        if clause is not None and table.count_rows(clause) <= self._exact_up_to:
-            return self._load(table, clause).search(vectors, top_k=top_k, where=Filter())
-        return [self.in_files(table, vector, top_k, clause) for vector in vectors]
+    def rows_in_memory(self, dim: int) -> int:
+        """So many vectors (dim) are compared in memory, and with more all are searched in the files."""
+        fit = self._memory // (2 * dim + ROW_BYTES)
+        return fit if self._rows is None else min(fit, self._rows)
+
+    def find(
+        self, table: Table, identity: object, vectors: np.ndarray, *, top_k: int, where: Filter
+    ) -> list[list[Hit]]:
+        """As `VectorStore.search`; `identity` is another one after another table has taken the place of this one."""
+        if table.count_rows() <= self.rows_in_memory(vectors.shape[1]):
+            return self._in_memory(table, identity, vectors.shape[1]).search(vectors, top_k=top_k, where=where)
+        self.forget()
+        return [self.in_files(table, vector, top_k, where) for vector in vectors]
 
     def forget(self) -> None:
         """Let go of the copy."""
         self._copy = None
 
-    def _in_memory(self, table: Table, version: object) -> ExactVectors:
-        if self._copy is None or self._copy[0] != version:
-            self._copy = version, self._load(table, None)
-        return self._copy[1]
+    def _in_memory(self, table: Table, identity: object, dim: int) -> ExactVectors:
+        with self._lock:
+            for _ in range(_LOOKS):
+                version, which = table.version, (identity, lineage_of(table.schema))
+                before = self._copy
+                if before is not None and (before.table, before.version) == (which, version):
+                    return before.vectors
+                follows = before is not None and before.table == which and before.version < version
+                self._copy = None
+                if before is not None and follows and keeps_rows(table.schema):
+                    new = self._followed(table, before)
+                else:
+                    del before  # both would not fit into memory
+                    new = self._appended(table, ExactVectors(dim), since=0)[0]
+                if table.version == version:  # and no other thread took it to a newer one meanwhile
+                    self._copy = _Copy(which, version, new)
+                    return new
+        raise ReplacedStoreError(f"The vector store {self._uri} was written to all the time; start again.")
 
-    def _load(self, table: Table, clause: str | None) -> ExactVectors:
-        query = table.search().select([*FIELDS, "vector"])
-        rows = (query if clause is None else query.where(clause)).to_arrow()
-        return ExactVectors(rows.select(FIELDS), self.vectors(rows))
+    def _followed(self, table: Table, before: _Copy) -> ExactVectors:
+        """The copy of a later version: only what was written since is read."""
+        places = before.vectors.places
+        vectors, rows = self._appended(table, before.vectors, since=before.version)
+        vectors = vectors.without(rows, places=places)
+        if len(vectors) != table.count_rows():  # what is new is in, so something was deleted
+            rows = table.search().select(["time"]).with_row_id(True).to_arrow()["_rowid"].to_numpy()
+            vectors = vectors.only(rows)
+        if vectors.places > _UNUSED + len(vectors) * 5 // 4:
+            vectors = self._appended(table, ExactVectors(before.vectors.dim), since=0)[0]
+        return vectors
+
+    def _appended(self, table: Table, vectors: ExactVectors, *, since: int) -> tuple[ExactVectors, np.ndarray]:
+        """With what was written after the version `since`, and its rows."""
+        query = table.search().select([*FIELDS, "vector"]).with_row_id(True)
+        query = query.where(f"_row_last_updated_at_version > {since}") if since else query
+        rows = [np.empty(0, np.uint64)]
+        for batch in query.to_batches(SCAN_ROWS):
+            part = pa.Table.from_batches([batch])
+            rows.append(part["_rowid"].to_numpy())
+            vectors = vectors.appended(rows[-1], part, self.vectors(part))
+        return vectors, np.concatenate(rows)
 
     def vectors(self, rows: pa.Table) -> np.ndarray:
         """(N, dim) float16. DamagedStoreError: they are not of length 1."""
@@ -63,15 +117,15 @@ class LanceSearch:
             raise damaged(f"The vector store {self._uri} cannot be read: it holds vectors that are not of length 1.")
         return vectors
 
-    def in_files(self, table: Table, vector: np.ndarray, top_k: int, clause: str | None) -> list[Hit]:
+    def in_files(self, table: Table, vector: np.ndarray, top_k: int, where: Filter = EVERYTHING) -> list[Hit]:
         """By the engine, which reads the files."""
-        limit = top_k + _SPARE
+        limit, clause = top_k + _SPARE, clause_of(where)
         while True:
             query = table.search(vector, vector_column_name="vector").distance_type("cosine")  # type: ignore[attr-defined]
-            if clause is None and has_index(table):
+            if has_index(table):
                 # All partitions: a sixth of them held .8 of the answers, and reading the small codes takes little
                 # beside comparing the best again by their full vectors.
-                partitions = table.count_rows() // PARTITION_ROWS + 1
+                partitions = table.count_rows() // _PARTITION_ROWS + 1
                 query = query.nprobes(partitions).refine_factor(_REFINE)
             else:
                 query = query.bypass_vector_index()
@@ -87,3 +141,17 @@ class LanceSearch:
 def has_index(table: Table) -> bool:
     """Whether there is one of vectors."""
     return any("vector" in index.columns for index in table.list_indices())
+
+
+def make_indexes(table: Table) -> None:
+    """For searches in the files: of vectors, and of what a filter may ask for."""
+    for column, config in (
+        ("id", BTree()),
+        ("vehicle", BTree()),
+        ("time", BTree()),
+        ("camera", Bitmap()),
+        ("type", Bitmap()),
+    ):
+        table.create_index(column, config=config)
+    partitions = max(1, table.count_rows() // _PARTITION_ROWS)
+    table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))

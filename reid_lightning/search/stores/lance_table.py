@@ -19,7 +19,7 @@ from reid_lightning.search.stores.lance_errors import (
     without_panics_shown,
 )
 from reid_lightning.search.stores.lance_folder import Identity, TableFolder
-from reid_lightning.search.stores.lance_rows import foreign, is_ours, lineage_of, of_new_lineage
+from reid_lightning.search.stores.lance_rows import KEEPING_ROWS, foreign, is_ours, lineage_of, of_new_lineage
 from reid_lightning.search.stores.lance_state import UNREADABLE, StateFile, TableState
 
 with extra("search"):
@@ -91,9 +91,9 @@ class LanceTable:
         return self._state is None or self._state.read() not in (None, UNREADABLE)
 
     @property
-    def version(self) -> tuple[Identity | None, int]:
+    def identity(self) -> Identity | None:
         """Of the table that was opened last."""
-        return self._opened, 0 if self._table is None else self._table.version
+        return self._opened
 
     def require_complete(self) -> None:
         """Raises `StoreError` if `newest` has found that something is missing."""
@@ -128,7 +128,7 @@ class LanceTable:
         schema = of_new_lineage(rows.schema)
         batches = (batch.replace_schema_metadata(schema.metadata) for batch in rows)
         new = pa.RecordBatchReader.from_batches(schema, batches)
-        lancedb.connect(str(folder)).create_table(self.name, data=new, schema=schema)
+        lancedb.connect(str(folder)).create_table(self.name, data=new, schema=schema, storage_options=KEEPING_ROWS)
 
     def put(self, folder: Path, *, complete: bool | None = None) -> None:
         """The new table in `folder` takes the place of the old one, which is there then, in whatever state it is. Under
@@ -229,7 +229,8 @@ class LanceTable:
         if make is None:
             raise no_vectors(self.uri, self.name)
         with self.locked():  # somebody else may be making it
-            return connection.create_table(self.name, schema=of_new_lineage(make), exist_ok=True)
+            schema = of_new_lineage(make)
+            return connection.create_table(self.name, schema=schema, exist_ok=True, storage_options=KEEPING_ROWS)
 
     def _exists(self, connection: lancedb.DBConnection | None) -> bool:
         if self.folder is not None:
