@@ -3,7 +3,8 @@
 python benchmarks/vector_stores.py [vectors=100000] [dim=512] [queries=200] [stores=[exact,lance,milvus]] [threads=1]
                                    [folder=<the system's temporary one>/vector_stores] [output=benchmarks/results]
 `exact` compares all in memory, which the others' recall is measured against; `lance` leaves them in its files, as the
-store does with what does not fit into `stores.memory` (search_filters.py has both, in turns). `milvus` starts the server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
+store does with what does not fit into `stores.memory` (search_filters.py has both, in turns). `milvus` starts the
+server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
 whose figures lie in `folder` already is not run again, so that an interrupted run goes on. 1,000,000 vectors of 512
 numbers need about 9 GiB of memory (exact: 5, the server: 5 to 7) and 6 GiB of disk.
 """
