@@ -59,7 +59,7 @@ class LanceTable:
             state = None if self._state is None else self._state.read()
             identity = None if self.folder is None else self.folder.identity()
             known = 0 if self.folder is None else self.folder.newest_version()
-            table = self._newest(make)
+            table = self._newest(make, state)
             if table.version < known and self._opened == identity:
                 self._table = None  # opened again: a commit, or another table, may have come between
                 behind += 1
@@ -181,9 +181,11 @@ class LanceTable:
         if self.folder is None or self._opened is None:
             return False
         try:
-            return self.folder.identity() not in (None, self._opened)
+            identity = self.folder.identity()
         except OSError:
             return False
+        noted = None if self._state is None else self._state.read()
+        return identity is not None and (identity != self._opened or not self._is_as_noted(noted))
 
     @contextmanager
     def errors(self, done: str) -> Iterator[None]:
@@ -201,9 +203,9 @@ class LanceTable:
                 ) from error
             raise reported(error, self.uri, done=done) from error
 
-    def _newest(self, make: pa.Schema | None) -> Table:
+    def _newest(self, make: pa.Schema | None, state: TableState | None) -> Table:
         identity = None if self.folder is None else self.folder.identity()
-        if self._table is not None and identity == self._opened:
+        if self._table is not None and identity == self._opened and self._is_as_noted(state):
             self._table.checkout_latest()
             return self._table
         if os.path.lexists(self.uri) and not os.path.isdir(self.uri):
@@ -217,6 +219,13 @@ class LanceTable:
             self._table = self._first(make)
         self._opened = None if self.folder is None else self.folder.identity()
         return self._table
+
+    def _is_as_noted(self, state: TableState | None) -> bool:
+        """Of two new tables in a row the second one may get the inodes that the first one has freed, but never its
+        lineage."""
+        if self._table is None or state is None or state == UNREADABLE:
+            return True  # nothing says otherwise
+        return state.lineage == lineage_of(self._table.schema)
 
     def _first(self, make: pa.Schema | None) -> Table:
         if make is None and self.folder is not None:

@@ -21,6 +21,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import VectorRecord
 from reid_lightning.search.stores import lance
 from reid_lightning.search.stores.base import read_whole
+from reid_lightning.search.stores.lance_folder import TableFolder
 from reid_lightning.search.stores.opening import open_store
 
 
@@ -151,3 +152,31 @@ def test_what_is_replaced_under_a_writer_without_locks_is_written_again(
     getattr(camera, change)(*given)
     kept = {one.id for one in records(3)}
     assert set(everything(keeper)) == (kept | {"n0000-0"} if change == "upsert" else kept - {records(2)[1].id})
+
+
+@pytest.mark.parametrize("use", ["search", "upsert", "delete", "count"])
+@pytest.mark.parametrize("versions", [1, 4])
+def test_a_table_that_took_the_place_with_the_same_inodes_is_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: str, versions: int
+) -> None:
+    """Of two rebuilds in a row the second one gets the inodes that the first one has freed."""
+    monkeypatch.setattr(TableFolder, "identity", lambda place: (1, 2) if place.exists() else None)
+    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
+    for number in range(3):
+        camera.upsert(records(1, prefix=f"old{number}"), vectors(1))
+    assert camera.search(vectors(1), top_k=9)
+    keeper.replace([(records(3), vectors(3))])
+    for number in range(versions - 1):
+        keeper.upsert(records(1, prefix=f"new{number}"), vectors(1))
+    left = set(everything(open_store(tmp_path / "store", **MODEL)))
+    match use:
+        case "search":
+            assert {hit.record.id for hit in camera.search(vectors(1), top_k=9)[0]} == left
+        case "upsert":
+            camera.upsert(records(1, prefix="camera"), vectors(1))
+            assert set(everything(keeper)) == {*left, "camera0000-0"}
+        case "delete":
+            camera.delete([records(1)[0].id])
+            assert set(everything(keeper)) == left - {records(1)[0].id}
+        case "count":
+            assert camera.count() == len(left)
