@@ -25,6 +25,7 @@ from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.settings import seconds_since_1970, words
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
+_LONG = 1000  # folders, which are read for the first time
 _Work = Callable[[DictConfig, Gallery], bool]
 
 
@@ -58,7 +59,9 @@ def _left_out(problems: Sequence[str]) -> None:
 def list_(cfg: DictConfig, gallery: Gallery) -> bool:
     """The vehicles."""
     problems: list[str] = []
-    print_vehicles(gallery.vehicles(on_problem=problems.append))
+    with counted("reading sidecars", least=_LONG) as on_progress:
+        vehicles = gallery.vehicles(on_problem=problems.append, on_progress=on_progress)
+    print_vehicles(vehicles)
     _left_out(problems)
     return True
 

@@ -15,6 +15,7 @@ from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex
 from reid_lightning.search.gallery.index_check import check_index
 from reid_lightning.search.gallery.optional_index import OptionalIndex
+from reid_lightning.search.gallery.sighting_index import PREFIX
 from reid_lightning.search.stores.base import INDEX_FOLDER, NoVectorsError, StoreError, VectorStore
 from reid_lightning.search.stores.lance_state import note_of
 
@@ -35,7 +36,7 @@ def index_of(cfg: DictConfig, gallery: Gallery, *, any_model: bool) -> GalleryIn
 def index_problems(cfg: DictConfig, gallery: Gallery) -> list[str]:
     """Of the vectors, where there are or were any."""
     where = gallery.root / INDEX_FOLDER
-    if is_own(cfg) and not os.path.lexists(where) and not note_of(str(where), cfg.stores.name).exists():
+    if is_own(cfg) and not _holds_vectors(where) and not note_of(str(where), cfg.stores.name).exists():
         return []
     fingerprint = None if cfg.bundle is None else read_options(find_bundle(cfg.bundle) / OPTS_NAME).fingerprint
     try:
@@ -49,7 +50,9 @@ def with_vectors(cfg: DictConfig, gallery: Gallery) -> tuple[OptionalIndex, str]
     own = is_own(cfg)
     others = "; a store elsewhere follows with stores.uri, or at its next `sync`" if own else ""
     where = gallery.root / INDEX_FOLDER if own else without_password(str(cfg.stores.uri))
-    target = OptionalIndex(gallery, (lambda: _store(cfg)) if not own or os.path.lexists(where) else None)
+    target = OptionalIndex(
+        gallery, (lambda: _store(cfg)) if not own or _holds_vectors(gallery.root / INDEX_FOLDER) else None
+    )
     if not target.has_vectors:
         return target, f"no vectors followed: there are none at {where}{others}"
     tables = {path.stem for path in (gallery.root / INDEX_FOLDER).glob("*.lance")} - {cfg.stores.name}
@@ -57,6 +60,14 @@ def with_vectors(cfg: DictConfig, gallery: Gallery) -> tuple[OptionalIndex, str]
         listed = ", ".join(sorted(tables))
         others = f"; not those of {listed}, which follow at their next `sync stores.name=<table>`{others}"
     return target, f"the vectors at {where} followed{others}"
+
+
+def _holds_vectors(where: Path) -> bool:
+    """Whether there is more in a gallery's own index folder than the index of sidecars."""
+    try:
+        return os.path.lexists(where) and any(not name.startswith(PREFIX) for name in os.listdir(where))
+    except OSError:
+        return os.path.lexists(where)
 
 
 def _store(cfg: DictConfig) -> VectorStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -16,8 +16,21 @@ def progress_bar(*, transient: bool = False, shown: bool = True) -> Progress:
 
 
 @contextmanager
-def counted(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar; gives what to call with what is done and how much there is."""
-    with progress_bar() as bar:
+def counted(what: str, *, least: int = 0) -> Iterator[Callable[[int, int], None]]:
+    """A bar; gives what to call with what is done and how much there is. Nothing is drawn for less than `least`, which
+    is short."""
+    with ExitStack() as stack:
+        bar = progress_bar()
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        drawn = least == 0
+        if drawn:
+            stack.enter_context(bar)
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal drawn
+            if not drawn and total >= least:
+                stack.enter_context(bar)
+                drawn = True
+            bar.update(task, completed=done, total=total)
+
+        yield on_progress

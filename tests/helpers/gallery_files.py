@@ -26,4 +26,4 @@ def ids(gallery: Gallery) -> dict[str, str]:
 
 def all_files(root: Path) -> set[str]:
     found = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-    return {name for name in found if not name.endswith(".lock")}
+    return {name for name in found if not name.endswith(".lock") and not name.startswith(".index/.sightings.")}

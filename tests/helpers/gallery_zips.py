@@ -50,7 +50,9 @@ def zipped(
 
 
 def files_of(root: Path) -> dict[str, bytes]:
-    found = (path for path in root.rglob("*") if path.is_file() and path.name != ".lock")
+    found = (
+        path for path in root.rglob("*") if path.is_file() and path.name != ".lock" and path.parent.name != ".index"
+    )
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.atomic import flush_folder, locked, staged
+from reid_lightning.atomic import flush_folder, staged
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
 from reid_lightning.search.gallery.vehicle_folder import encode_crop
@@ -46,10 +45,11 @@ def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarra
     names = [*(crop.file for crop in sighting.crops), f"{sighting.id}{SUFFIX}"]
     try:
         gallery.root.mkdir(parents=True, exist_ok=True)
-        with staged(gallery.root, [*crops, sidecar]) as files, locked(gallery.root / LOCK):
+        with staged(gallery.root, [*crops, sidecar]) as files, gallery.locations.index.changing():
             gallery.locations.look()
             if gallery.locations.known(sighting.id) is not None:
                 return False
+            gallery.locations.index.note(sighting.vehicle)
             _put(dict(zip(names, files, strict=True)), gallery.root / sighting.vehicle)
             gallery.crop_files.forget_missing()
             return True

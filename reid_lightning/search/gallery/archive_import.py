@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.atomic import flush_folder, locked, staged
+from reid_lightning.atomic import flush_folder, staged
 from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.folder import Gallery
-from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
 from reid_lightning.search.gallery.vehicle_folder import holds_crop_mark, is_picture, numbered, sighting_of
 from reid_lightning.search.plates.names import folder_name
@@ -91,13 +90,14 @@ class SightingImporter:
             folder_name(vehicle)  # says what is wrong with a name, before anything is made
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with staged(root, [content]) as (file,), locked(root / LOCK):
+            with staged(root, [content]) as (file,), self.gallery.locations.index.changing():
                 folder = self.gallery.folder_of(vehicle) or root / folder_name(vehicle)
                 if folder.is_symlink():
                     raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
                 path = _free_or_same(folder / name, content)
                 if path is None:
                     return False
+                self.gallery.locations.index.note(folder.name)
                 folder.mkdir(exist_ok=True)
                 file.replace(path)
                 flush_folder(folder)

@@ -12,10 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reid_lightning.atomic import flush_folder, link, locked
+from reid_lightning.atomic import flush_folder, link
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.gallery.trash import NotRemovedError, Removed
@@ -60,6 +59,7 @@ def merge(gallery: GalleryReader, vehicle: str, into: str, *, undoable: bool = F
             pictures = {_digest(source / one.crops[0].file): one.crops[0].file for one in sightings if is_picture(one)}
             ids = tuple(one.id for one in sightings if not is_picture(one))
             trash.keep(gallery.root, "merge", source.name, into=target.name, sightings=ids, pictures=pictures)
+        gallery.locations.index.note(source.name, target.name)
         moved = {sighting.id: _move(sighting, source, target) for sighting in sightings}
         with suppress(OSError):
             source.rmdir()  # stays if something else lies in it
@@ -71,6 +71,7 @@ def delete(gallery: GalleryReader, vehicle: str, *, undoable: bool = False) -> R
     """Remove a vehicle with all that lies in its folder, at once. Returns what is kept of it, if it is undoable."""
     with changing(gallery):
         source = gallery.existing_folder(vehicle)
+        gallery.locations.index.note(source.name)
         if undoable:
             ids = tuple(one.id for one in read_folder(source).sightings)
             entry = trash.keep(gallery.root, "delete", source.name, sightings=ids)
@@ -81,6 +82,7 @@ def delete(gallery: GalleryReader, vehicle: str, *, undoable: bool = False) -> R
         away.parent.mkdir(exist_ok=True)
         source.rename(away)
         flush_folder(gallery.root)
+    gallery.locations.look(folders=0)  # which takes it out of the index of sidecars
     trash.remove_folder(away, vehicle)
     return None
 
@@ -93,6 +95,7 @@ def delete_sighting(gallery: GalleryReader, sighting: Sighting, *, undoable: boo
         if here is None:
             return None
         folder, paths, entry = gallery.root / here.vehicle, gallery.crop_paths(here), None
+        gallery.locations.index.note(folder.name)
         if undoable:
             entry = trash.keep(gallery.root, "delete", here.vehicle, sightings=(here.id,))
             away = trash.folder_of(gallery.root, entry) / here.vehicle
@@ -105,6 +108,8 @@ def delete_sighting(gallery: GalleryReader, sighting: Sighting, *, undoable: boo
         with suppress(OSError):
             folder.rmdir()  # only if it is empty
         flush_folder(gallery.root)
+    if not undoable:
+        gallery.locations.look(folders=0)
     return entry
 
 
@@ -150,6 +155,7 @@ def _undelete(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
     source = trash.folder_of(gallery.root, entry) / entry.vehicle
     found = read_folder(source).sightings
     new = [one for one in found if is_picture(one) or gallery.locations.known(one.id) is None]
+    gallery.locations.index.note(target.name)
     if len(new) == len(found) and not target.exists():
         source.rename(target)  # with all that lies in it
         return Restored(target.name, {one.id: _id_in(target, one) for one in found})
@@ -167,6 +173,7 @@ def _unmerge(gallery: GalleryReader, entry: Removed, target: Path) -> Restored:
     moved, origins = {}, set[str]()
     for vehicle in {entry.into, *(vehicle for vehicle in here.values() if vehicle is not None)} - {target.name}:
         folder = gallery.root / vehicle
+        gallery.locations.index.note(folder.name, target.name)
         for one in read_folder(folder).sightings:
             name = entry.pictures.get(_digest(folder / one.crops[0].file)) if is_picture(one) else None
             if here.get(one.id) == vehicle or name is not None:
@@ -190,6 +197,7 @@ def _rename(gallery: GalleryReader, source: Path, target: Path) -> dict[str, str
     if target.exists() or target.is_symlink():
         raise ReIDError(f"{source.name} cannot become {target.name}, which exists. Merge the two instead.")
     sightings = read_folder(source).sightings
+    gallery.locations.index.note(source.name, target.name)
     source.rename(target)
     flush_folder(gallery.root)
     return {sighting.id: _id_in(target, sighting) for sighting in sightings}
@@ -250,7 +258,7 @@ def changing(gallery: GalleryReader) -> Iterator[None]:
     if not gallery.root.is_dir():
         raise ReIDError(f"There is no gallery at {gallery.root}.")
     try:
-        with locked(gallery.root / LOCK):
+        with gallery.locations.index.changing():
             yield
         with suppress(NotRemovedError):  # `check` names what is left
             trash.remove(gallery.root, trash.expired(gallery.root))

@@ -10,10 +10,9 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-from reid_lightning.atomic import UNFINISHED, locked
+from reid_lightning.atomic import UNFINISHED
 from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.locations import LOCK
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
 from reid_lightning.search.records import OnProgress, unseen
@@ -49,12 +48,15 @@ def repair(gallery: GalleryReader, *, older_than: float = 3600.0) -> list[Path]:
     younger than `older_than` seconds may belong to a process that is at work, and stay. Returns what it removed."""
     if not gallery.root.is_dir():
         return []
-    with locked(gallery.root / LOCK):  # nobody is merging
+    with gallery.locations.index.changing():  # nobody is merging
         over = trash.expired(gallery.root)
         trash.remove(gallery.root, over)
         removed = [trash.folder_of(gallery.root, entry) for entry in over]
-        removed += _remove(_leftovers(gallery.root), until=time.time() - older_than)
-        for name in vehicle_folders(gallery.root)[0]:
+        left = _leftovers(gallery.root)
+        names = vehicle_folders(gallery.root)[0]
+        gallery.locations.index.note(*{path.parent.name for path in left} & set(names))
+        removed += _remove(left, until=time.time() - older_than)
+        for name in names:
             with suppress(OSError):
                 (gallery.root / name).rmdir()  # only if it is empty
     return removed

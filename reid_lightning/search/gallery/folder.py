@@ -32,6 +32,7 @@ class Gallery(GalleryReader):
 
     def purge(self, some: Iterable[Removed]) -> None:
         """Remove entries of the trash for good. NotRemovedError: files of them could not be removed."""
+        self.locations.look(folders=0)  # so that the index of sidecars knows nothing more of them
         trash.remove(self.root, some)
 
     def begin_source(self, fingerprint: str, camera: str, *, name: str, settings: str) -> SourceMark | None:

@@ -90,6 +90,7 @@ class GalleryIndex:
 
     def sync(self, *, on_progress: OnProgress = unseen) -> IndexReport:
         """Make the store agree with the disk: embed what is missing, remove what is gone, follow what has moved."""
+        self.gallery.locations.index.look(everything=True)
         report, is_done = self._sync(on_progress)
         for _ in range(_LOOKS_AGAIN):
             if is_done:
@@ -135,6 +136,7 @@ class GalleryIndex:
         """Embed everything again; searches see the old vectors until all are there. Works on a store of another model
         that was opened with `any_model=True`."""
         problems: list[str] = []
+        self.gallery.locations.index.forget()  # which is made again as well
         crops = list(self._crops.all(problems))
         self.store.replace(self._crops.embed_all(crops, problems, on_progress, []))
         later = self.sync()  # what others registered meanwhile

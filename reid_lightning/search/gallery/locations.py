@@ -2,79 +2,53 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from errno import EACCES, EPERM, EROFS
+from collections.abc import Mapping
 from pathlib import Path
 
-from reid_lightning.atomic import locked
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
-from reid_lightning.search.gallery.vehicle_folder import (
-    files_of,
-    own_pictures,
-    sighting_of_picture,
-    vehicle_folders,
-)
+from reid_lightning.search.gallery.sighting_index import FEW, SightingIndex
+from reid_lightning.search.gallery.sighting_rows import PICTURE, text
+from reid_lightning.search.gallery.vehicle_folder import own_pictures, sighting_of_picture
 from reid_lightning.search.records import Sighting
-
-LOCK = ".lock"
-"""Who holds it in a gallery's folder is the only one to add, rename, move or remove sightings."""
-
-_SETTLED = 3_000_000_000  # ns: file systems count the times of changes in steps of up to two seconds
 
 
 class Locations:
-    """The folders of a gallery's sightings, as they were when last looked at.
-
-    A look lists the folders of vehicles and reads those that have changed since. What was seen and is still there is
-    believed without another look. At 10,000 vehicles a look takes 0.08 s of a core.
-    """
+    """The folders of a gallery's sightings, as its index of sidecars knows them: what it says and is still there is
+    believed without another look."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folders: dict[str, tuple[tuple[int, int] | None, list[str]]] = {}  # vehicle -> state, sightings
-        self._where: dict[str, str] = {}  # sighting -> vehicle
+        self.index = SightingIndex(root)
         self._pictures: dict[str, dict[str, str]] = {}  # vehicle -> sighting -> a user's picture
-        self._looked = False
+        self._looked = self._looked_well = False
 
     def known(self, sighting: str) -> str | None:
         """The folder of a sighting with a sidecar, if it was there at the last look and still is."""
         if not self._looked:
-            self.look()
-        vehicle = self._where.get(sighting)
-        return vehicle if vehicle is not None and self._sidecar(sighting, vehicle).exists() else None
+            self.look(folders=0)
+        return next((one for one in self._said(sighting) if self._sidecar(sighting, one).exists()), None)
 
     def vehicle_of(self, sighting: str) -> str | None:
         """`known` after another look, where it has gone from where it was; one that was nowhere is still nowhere."""
         vehicle = self.known(sighting)
-        if vehicle is None and sighting in self._where:
+        if vehicle is None and (self._said(sighting) or not self._looked_well):
             self.look()
             vehicle = self.known(sighting)
         return vehicle
 
-    def look(self) -> None:
-        """See what has changed. While `LOCK` is held, nothing is missed."""
-        changed = not self._looked
-        vehicles = vehicle_folders(self._root)[0]
-        for gone in self._folders.keys() - set(vehicles):
-            del self._folders[gone]
-            changed = True
-        root = f"{self._root}{os.sep}"
-        for vehicle in vehicles:
-            state = _state(root + vehicle)
-            if state is None or self._folders.get(vehicle, (None, []))[0] != state:
-                names = (name for name in files_of(self._root / vehicle) if name.endswith(SUFFIX))
-                self._folders[vehicle] = state, [name.removesuffix(SUFFIX) for name in names]
-                changed = True
-        if changed:
-            self._where = {}
-            for vehicle in vehicles:
-                for sighting in self._folders[vehicle][1]:
-                    self._where.setdefault(sighting, vehicle)
+    def look(self, folders: int = FEW) -> None:
+        """See what has changed; while nobody is `changing` anything, nothing is missed of what anybody does with this
+        program, nor of folders that were put in, taken out or renamed by hand. Of files that were, only in so many
+        `folders`."""
+        self.index.look(folders)
         self._looked = True
+        self._looked_well |= folders > 0
+
+    def _said(self, sighting: str) -> list[str]:
+        what = "SELECT name FROM rows JOIN folders ON id = folder WHERE sighting = ? AND kind != ? ORDER BY name"
+        given = text(sighting), PICTURE
+        return self.index.read(lambda db: [name for (name,) in db.execute(what, given)])
 
     def find(self, sighting: str) -> Sighting | None:
         """The sighting with a sidecar of this id, wherever it is now. ReIDError: its sidecar is damaged."""
@@ -113,7 +87,7 @@ class Locations:
         """The files of those that are there. That one is nowhere is said only after a look while nobody moves any."""
         found = self._seen(wanted)
         if len(found) < len(wanted):
-            with _still(self._root):
+            with self.index.still():
                 self.look()
                 found |= self._seen({one: vehicle for one, vehicle in wanted.items() if one not in found})
             missing = {one: vehicle for one, vehicle in wanted.items() if vehicle is not None and one not in found}
@@ -144,26 +118,3 @@ class Locations:
 
 def _read(path: Path) -> Sighting:
     return read_sidecar(path) if path.name.endswith(SUFFIX) else sighting_of_picture(path, path.read_bytes())
-
-
-def _state(folder: str) -> tuple[int, int] | None:
-    """Changes with what lies in a folder; None where it has changed so lately that the next change may not show."""
-    now = time.time_ns()
-    try:
-        found = os.stat(folder)
-    except OSError:
-        return None
-    return (found.st_ino, found.st_mtime_ns) if abs(now - found.st_mtime_ns) > _SETTLED else None
-
-
-@contextmanager
-def _still(root: Path) -> Iterator[None]:
-    """Nobody moves anything meanwhile; nobody is asked where there is nothing, or where it cannot be written."""
-    with ExitStack() as stack:
-        if root.is_dir():
-            try:
-                stack.enter_context(locked(root / LOCK))
-            except ReIDError as error:
-                if not isinstance(error.__cause__, OSError) or error.__cause__.errno not in (EACCES, EPERM, EROFS):
-                    raise
-        yield

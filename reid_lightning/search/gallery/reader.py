@@ -15,14 +15,25 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.regular_files import kind_of
 from reid_lightning.search.gallery import source_marks, trash
 from reid_lightning.search.gallery.crop_files import CropFiles
+from reid_lightning.search.gallery.listing import (
+    EVERYTHING,
+    Choice,
+    Page,
+    Statistics,
+    of_source,
+    page_of,
+    problems_of,
+    statistics_of,
+)
 from reid_lightning.search.gallery.locations import Locations
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name
+from reid_lightning.search.gallery.sighting_index import MANY
 from reid_lightning.search.gallery.source_marks import SourceMark, read_mark
-from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
+from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
 from reid_lightning.search.plates.names import folder_name, plate_name
-from reid_lightning.search.records import Sighting
+from reid_lightning.search.records import OnProgress, Sighting, unseen
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
 OnProblem = Callable[[str], None]
@@ -80,10 +91,31 @@ class GalleryReader:
         _report(content.problems, on_problem)
         return list(content.sightings)
 
-    def vehicles(self, *, on_problem: OnProblem | None = None) -> list[VehicleSummary]:
-        """What is registered, by name."""
-        found = ((name, self.sightings_of(name, on_problem=on_problem)) for name in self.vehicle_names())
-        return [summary_of(name, sightings) for name, sightings in found if sightings]
+    def vehicles(
+        self, *, on_problem: OnProblem | None = None, on_progress: OnProgress = unseen
+    ) -> list[VehicleSummary]:
+        """What is registered, by name. `on_progress` is called where many sidecars have to be read for it."""
+        return [one.summary for one in self.page(on_problem=on_problem, on_progress=on_progress).vehicles]
+
+    def page(
+        self,
+        choice: Choice = EVERYTHING,
+        *,
+        start: int = 0,
+        most: int | None = None,
+        on_problem: OnProblem | None = None,
+        on_progress: OnProgress = unseen,
+    ) -> Page:
+        """Some of the vehicles that fit a choice, in its order: `most` of them (None: all) from number `start` on."""
+        index = self.locations.index
+        index.look(MANY, on_progress=on_progress)
+        _report(problems_of(index, self.root), on_problem)
+        return page_of(index, choice, start=start, most=most)
+
+    def statistics(self) -> Statistics:
+        """Of all that is registered."""
+        self.locations.index.look(MANY)
+        return statistics_of(self.locations.index)
 
     def vehicle_names(self, *, on_problem: OnProblem | None = None) -> list[str]:
         """The folders of vehicles, sorted."""
@@ -151,9 +183,10 @@ class GalleryReader:
         return read_mark(self.root, fingerprint, camera)
 
     def sightings_of_source(self, fingerprint: str, camera: str) -> list[Sighting]:
-        """Those of one source; reads all the gallery. Damaged ones are left out."""
-        found = self.sightings(on_problem=lambda problem: None)
-        return [one for one in found if (one.source, one.camera) == (fingerprint, camera)]
+        """Those of one source. Damaged ones are left out."""
+        self.locations.index.look(MANY)
+        found = self.locations.find_all(dict.fromkeys(of_source(self.locations.index, fingerprint, camera))).values()
+        return [one for one in found if one is not None and (one.source, one.camera) == (fingerprint, camera)]
 
 
 def _is_folder(path: Path) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +26,25 @@ _HEAD_BYTES = 4096
 @dataclass(frozen=True)
 class FolderContent:
     """`leftovers` are crops to which no sidecar belongs, none where a sidecar cannot be read: they may be its own.
-    `problems` say in a line each what was left out, and why."""
+    `problems` say in a line each what was left out, and why; `damaged` are the ids of sidecars among it."""
 
     sightings: tuple[Sighting, ...]
     leftovers: tuple[Path, ...]
     problems: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
 
-def read_folder(folder: Path) -> FolderContent:
-    """Hidden files and links are not looked at; files that go away meanwhile are no problem."""
+def read_folder(
+    folder: Path, *, known: Mapping[str, Sighting] | None = None, on_read: Callable[[Path], None] = lambda path: None
+) -> FolderContent:
+    """Hidden files and links are not looked at; files that go away meanwhile are no problem.
+
+    Args:
+        folder: of a vehicle.
+        known: what is in some sidecars and pictures of a user's, by their names, which need not be read for it.
+        on_read: is called with any other one before it is read.
+    """
+    known = {} if known is None else known
     try:
         names = files_of(folder)
     except ReIDError as error:
@@ -43,7 +53,10 @@ def read_folder(folder: Path) -> FolderContent:
     present, claimed, damaged = set(names), set[str](), set[str]()
     for name in (name for name in names if name.endswith(SUFFIX)):
         try:
-            sighting = read_sidecar(folder / name)
+            sighting = known.get(name)
+            if sighting is None:
+                on_read(folder / name)
+                sighting = read_sidecar(folder / name)
             claimed.update(crop.file for crop in sighting.crops)
             missing = next((crop.file for crop in sighting.crops if crop.file not in present), None)
             if missing is not None:
@@ -56,7 +69,11 @@ def read_folder(folder: Path) -> FolderContent:
     for name in names:
         if name.endswith(SUFFIX) or name in claimed or sighting_of(name) in damaged:
             continue
+        if name in known:
+            sightings.append(known[name])
+            continue
         try:
+            on_read(folder / name)
             if not name.lower().endswith(IMAGE_SUFFIXES):
                 kind = format_of(head_of(folder / name))
                 if kind is not None and kind not in FORMATS:
@@ -73,7 +90,8 @@ def read_folder(folder: Path) -> FolderContent:
             leftovers.append(folder / name)
         else:
             sightings.append(sighting_of_picture(folder / name, content))
-    return FolderContent(tuple(sightings), () if damaged else tuple(leftovers), tuple(problems))
+    crops = () if damaged else tuple(leftovers)
+    return FolderContent(tuple(sightings), crops, tuple(problems), tuple(sorted(damaged)))
 
 
 def own_pictures(folder: Path) -> dict[str, str]:
