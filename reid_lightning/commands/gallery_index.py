@@ -14,8 +14,8 @@ from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex
 from reid_lightning.search.gallery.index_check import check_index
+from reid_lightning.search.gallery.index_file import PREFIX
 from reid_lightning.search.gallery.optional_index import OptionalIndex
-from reid_lightning.search.gallery.sighting_index import PREFIX
 from reid_lightning.search.stores.base import INDEX_FOLDER, NoVectorsError, StoreError, VectorStore
 from reid_lightning.search.stores.lance_state import note_of
 

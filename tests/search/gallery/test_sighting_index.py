@@ -18,8 +18,8 @@ from PIL import Image
 from toy_run import child
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import Gallery, changes, reader, sighting_index, vehicle_folder
-from reid_lightning.search.gallery.sighting_index import NAME, NOTES
+from reid_lightning.search.gallery import Gallery, changes, index_file, reader, sighting_index, vehicle_folder
+from reid_lightning.search.gallery.index_file import NAME, NOTES
 from reid_lightning.search.gallery.summary import summary_of
 from reid_lightning.search.gallery.vehicle_folder import is_picture
 from reid_lightning.search.stores.base import INDEX_FOLDER
@@ -47,7 +47,7 @@ def grow_old(root: Path) -> None:
         os.utime(path, (OLD, OLD))
 
 
-def index_file(root: Path) -> Path:
+def database(root: Path) -> Path:
     return root / INDEX_FOLDER / NAME
 
 
@@ -123,13 +123,13 @@ ODD: dict[str, Callable[[Path], object]] = {
 def test_an_index_in_any_state_is_made_again_and_nothing_is_lost(tmp_path: Path, damage: str) -> None:
     gallery = filled(tmp_path)
     assert len(gallery.vehicles()) == 3
-    ODD[damage](index_file(tmp_path))
+    ODD[damage](database(tmp_path))
     assert len(gallery.vehicles()) == 3  # who has it open
     check_agrees(gallery)
     gallery.rename("V1", "W")
-    ODD[damage](index_file(tmp_path))
+    ODD[damage](database(tmp_path))
     check_agrees(gallery)
-    assert index_file(tmp_path).is_file() and not index_file(tmp_path).is_symlink()
+    assert database(tmp_path).is_file() and not database(tmp_path).is_symlink()
     assert gallery.find("a2").vehicle == "W"
     assert gallery.add(sighting("a2", "elsewhere"), pictures()) is False
 
@@ -137,7 +137,7 @@ def test_an_index_in_any_state_is_made_again_and_nothing_is_lost(tmp_path: Path,
 def test_an_index_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
     gallery = filled(tmp_path, vehicles=40)
     gallery.vehicles()
-    path = index_file(tmp_path)
+    path = database(tmp_path)
     for number in range(8):
         content = bytearray(path.read_bytes())
         place = random.Random(number).randrange(100, len(content) - 5000)
@@ -152,7 +152,7 @@ def test_an_index_that_is_damaged_while_it_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["connect", "write"])
 def test_where_none_can_be_kept_there_is_one_in_memory(tmp_path: Path, monkeypatch, what: str) -> None:
     gallery = filled(tmp_path)
-    real = sighting_index._connected
+    real = index_file._connected
 
     def refused(path: str) -> sqlite3.Connection:
         if path != ":memory:" and what == "connect":
@@ -162,7 +162,7 @@ def test_where_none_can_be_kept_there_is_one_in_memory(tmp_path: Path, monkeypat
             db.execute("PRAGMA query_only = 1")
         return db
 
-    monkeypatch.setattr(sighting_index, "_connected", refused)
+    monkeypatch.setattr(index_file, "_connected", refused)
     (tmp_path / "V1/a2.json").rename(tmp_path / "V0/a2.json")
     for crop in (tmp_path / "V1").glob("a2-*"):
         crop.rename(tmp_path / "V0" / crop.name)
@@ -179,7 +179,7 @@ def test_a_gallery_that_is_not_there_yet(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
     gallery.add(sighting(), pictures())
     check_agrees(gallery)
-    assert index_file(gallery.root).is_file()
+    assert database(gallery.root).is_file()
 
 
 CHANGES: dict[str, Callable[[Gallery], object]] = {
@@ -393,11 +393,11 @@ def test_what_is_removed_for_good_is_in_the_index_no_more(tmp_path: Path) -> Non
     gallery.add(sighting("b1", "SECRET1", plate="SECRET-1", camera="hidden"), pictures())
     gallery.add(sighting("b2", "V0", plate="SECRET-2", camera="hidden"), pictures())
     gallery.add(sighting("b3", "SECRET3", plate="SECRET-3", camera="hidden"), pictures())
-    assert len(gallery.vehicles()) == 5 and b"SECRET" in index_file(tmp_path).read_bytes()
+    assert len(gallery.vehicles()) == 5 and b"SECRET" in database(tmp_path).read_bytes()
     gallery.delete("SECRET1")
     gallery.delete_sighting(gallery.find("b2"))
     gallery.delete("SECRET3", undoable=True)
     gallery.purge(gallery.trash())
-    for path in index_file(tmp_path).parent.iterdir():
+    for path in database(tmp_path).parent.iterdir():
         assert b"SECRET" not in path.read_bytes() and b"secret" not in path.read_bytes()
     check_agrees(gallery)
