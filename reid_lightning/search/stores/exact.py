@@ -65,14 +65,15 @@ class ExactVectors:
         end = start + len(rows)
         new._there = np.concatenate([self._there, np.ones(len(rows), bool)])
         new._columns = {name: _with_room(column, end) for name, column in self._columns.items()}
-        columns = {name: records[name].to_pylist() for name in FIELDS}
         for name in _NAMES:
-            new._columns[name][start:end] = [self._code(name, text) for text in columns[name]]
+            encoded = records[name].combine_chunks().dictionary_encode()
+            codes = [self._code(name, text) for text in encoded.dictionary.to_pylist()]
+            new._columns[name][start:end] = np.array(codes, np.int32)[encoded.indices.to_numpy()]
         new._columns["row"][start:end] = rows
-        new._columns["time"][start:end] = np.array(columns["time"], dtype=np.float64)  # None: NaN
+        new._columns["time"][start:end] = records["time"].to_numpy()  # NaN where unknown
         new._columns["scale"][start:end] = 1 / np.linalg.norm(vectors.astype(np.float32), axis=1).clip(1e-12)
         for name in ("id", "sighting"):
-            self._texts[name].extend(columns[name])
+            self._texts[name].extend(records[name].to_pylist())
         for place in [start, *range((start // _BLOCK + 1) * _BLOCK, end, _BLOCK)]:
             block, inside = divmod(place, _BLOCK)
             if block == len(self._blocks):

@@ -82,7 +82,7 @@ def model_of(schema: pa.Schema) -> tuple[str, int]:
 
 def have_length_1(vectors: np.ndarray) -> bool:
     """Whether all of (N, dim) float16 are of the length that they were stored with."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float32))
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=1)
     return bool((np.abs(lengths - 1) <= _LENGTH_TOLERANCE).all())
 
 
