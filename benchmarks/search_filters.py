@@ -6,8 +6,8 @@ python benchmarks/search_filters.py [vectors=100000] [dim=512] [queries=60] [out
 The vectors are those of vector_stores.py. `memory`: the embedded store as it comes. `files`: the same with `memory=0`:
 LanceDB answers by its own indexes (IVF with a byte a number, all partitions, ten times top_k compared again; BTREE and
 BITMAP for the filter). `faiss`, if faiss-cpu can be imported: IndexIVFScalarQuantizer of 8 bits, the fewest partitions
-of 1,024 whose recall unfiltered is .99, or all, and a bitmap for the filter. All are asked in turns, query by query, in one process
-and thread. 1,000,000 vectors need about 4 GiB of memory and 3 GiB of disk.
+of 1,024 whose recall unfiltered is .99, or all, and a bitmap for the filter. All are asked in turns, query by query, in
+one process and thread. 1,000,000 vectors need about 4 GiB of memory and 3 GiB of disk.
 """
 
 from __future__ import annotations
