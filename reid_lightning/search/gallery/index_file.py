@@ -209,7 +209,8 @@ class IndexFile:
             if path.is_dir() and not path.is_symlink():
                 path.rename(path.with_name(f"{PREFIX}{time.time_ns()}.odd"))
             else:
-                path.unlink(missing_ok=True)
+                with suppress(NotADirectoryError):  # a file lies where the index folder should: `rebuild` removes it
+                    path.unlink(missing_ok=True)
 
     def __del__(self) -> None:
         with suppress(Exception):  # at the end of the interpreter nothing is sure
