@@ -99,7 +99,7 @@ def test_reid_alone_is_one_screen_with_each_command_and_an_example():
         (["train", "los=circle"], "there is no key 'los'; did you mean loss?"),
         (["train", "trainer.max_epoch=3"], "trainer=auto has no key 'max_epoch'. Did you mean max_epochs?"),
         (["train", "loss.terms.cirle.weight=1"], "loss.terms has no key 'cirle'. Did you mean circle?"),
-        (["train", "input.height.x=1"], "nothing is below input.height, which is 96; write input.height=<value>"),
+        (["train", "input.height.x=1"], "nothing is below input.height, which is 128; write input.height=<value>"),
         (["train", "evaluation.protocol.metric=x"], "is what protocol is; set protocol.metric instead"),
         (["train", "loss=circel"], "loss=circel: there is no such choice. Did you mean circle"),
         (["train", "loss=id,circle"], "Several are the jobs of a sweep: -m."),

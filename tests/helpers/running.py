@@ -17,6 +17,7 @@ import pytest
 from reid_lightning.commands.main import main
 
 PROJECT = Path(__file__).resolve().parents[2]
+_ALLOCATOR = "reid_lightning.commands.entry_point.keep_freed_memory"  # would change the process of all other tests
 
 
 def run_here(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,6 +28,7 @@ def run_here(folder: Path, script: str, *arguments: str) -> subprocess.Completed
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         patch.chdir(folder)
         patch.setattr(sys, "argv", [script, *arguments] if script != "-m" else list(arguments))
+        patch.setattr(_ALLOCATOR, lambda: False)
         if "onnx=true" not in arguments:  # seconds a training, for a file that few tests look at
             patch.setattr("reid_lightning.bundle.exporters.add_onnx", lambda bundle: False)
         try:
@@ -58,6 +60,7 @@ def reid_command(*words: str) -> int:
     """`reid <words>` inside this process, with the output left where it goes; returns the exit status."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["reid", *words])
+        patch.setattr(_ALLOCATOR, lambda: False)
         try:
             main()
         except SystemExit as stop:
