@@ -3,35 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 from reid_lightning.app.gallery.overview import SightingEntry, VehicleEntry
-
-Order = Literal["name", "last seen", "sightings"]
-ORDERS: tuple[Order, ...] = ("name", "last seen", "sightings")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a user looks for: a vehicle is shown when one and the same sighting of it fits camera, type and time.
-
-    `text` is a part of the vehicle's name or of a plate that was read of it, in any case, whatever signs are between
-    letters. `cameras` and `types`: any of them; none: all. The sighting was between `since` and `until` at least for a
-    moment, in seconds since 1970; one without a time fits neither.
-    """
-
-    text: str = ""
-    cameras: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
-    since: float | None = None
-    until: float | None = None
-    order: Order = "name"
-
-    @property
-    def is_everything(self) -> bool:
-        """Nothing is left out."""
-        return not (self.text.strip() or self.cameras or self.types) and self.since is None and self.until is None
+from reid_lightning.search.gallery.listing import ORDERS as ORDERS
+from reid_lightning.search.gallery.listing import Choice as Choice
+from reid_lightning.search.gallery.listing import Order
 
 
 def chosen(vehicles: Sequence[VehicleEntry], choice: Choice) -> list[VehicleEntry]:

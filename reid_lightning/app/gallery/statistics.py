@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from reid_lightning.app.gallery.overview import VehicleEntry
+from reid_lightning.search.gallery.listing import moment as moment
 
 NO_CAMERA = "(none)"
-_YEARS = (1971, 2200)  # what a chart can show
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,3 @@ def statistics_of(vehicles: Sequence[VehicleEntry]) -> Statistics:
         per_day=dict(sorted(days.items())),
         undated=sum(when is None for when in moments),
     )
-
-
-def moment(seconds: float | None) -> datetime | None:
-    """Seconds since 1970 as local time; None where nobody knows it, or where no calendar reaches."""
-    try:
-        when = None if seconds is None else datetime.fromtimestamp(seconds)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return when if when is not None and _YEARS[0] <= when.year <= _YEARS[1] else None
