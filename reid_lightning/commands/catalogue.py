@@ -76,7 +76,7 @@ _ALL = (
         "evaluate",
         "Evaluate a model, files of embeddings or a ranking: mAP, CMC, ROC, pictures.",
         "checkpoint query_embeddings gallery_embeddings ranking data.root evaluation.flip evaluation.batch_size "
-        "evaluation.save_embeddings device store_threshold",
+        "evaluation.save_embeddings device backend providers store_threshold",
         "checkpoint=runs/train/<run>/bundle",
         "checkpoint=<bundle> data=veri776 data.root=/data/VeRi",
         "query_embeddings=q.json gallery_embeddings=g.json",
@@ -99,6 +99,15 @@ _ALL = (
         sweeps=True,
     ),
     _command(
+        "embed",
+        "Embed very many pictures into files, in parts that processes share.",
+        "output bundle source gallery part ray ray_workers pictures_per_file batch_size num_workers threads flip "
+        "device backend providers data.root",
+        "bundle=<bundle> data=veri776 data.root=/VeRi output=embeddings",
+        "data=shards data.root=/data/crops output=embeddings part=2/8",
+        "gallery=data/gallery output=embeddings ray=auto",
+    ),
+    _command(
         "adapt",
         "Move a model to your own pictures, without labels.",
         "source gallery bundle share most device",
@@ -108,7 +117,7 @@ _ALL = (
     _command(
         "register",
         "Find the vehicles of pictures or a video, and keep them in a gallery.",
-        "source camera gallery bundle start every pictures min_quality device backend stores.uri",
+        "source camera gallery bundle start every pictures min_quality device backend providers stores.uri",
         "source=clip.mp4 camera=north",
         "source=rtsp://user:password@10.0.0.8/stream camera=gate",
         "source=my_crops camera=north pictures=crops",
@@ -116,7 +125,7 @@ _ALL = (
     _command(
         "search",
         "Find registered vehicles in pictures or a video.",
-        "query gallery bundle plate min_score top_k cameras since until device backend stores.uri",
+        "query gallery bundle plate min_score top_k cameras since until device backend providers stores.uri",
         "query=car.jpg",
         "query=clip.mp4 plate=51G12345",
         "query=clip.mp4 cameras=[north,south] since=2026-01-31",
@@ -143,11 +152,17 @@ _ALL = (
         "before=2026-01-31T00:00:00Z",
     ),
     _gallery("check", "Name what is damaged, in the gallery and in its vectors.", "bundle", "", "bundle=latest"),
-    _gallery("sync", "Embed crops without a vector, forget those that are gone.", "bundle device", "bundle=latest"),
+    _gallery(
+        "sync",
+        "Embed crops without a vector, forget those that are gone.",
+        "bundle device backend providers embeddings",
+        "bundle=latest",
+        "bundle=latest embeddings=embeddings/gallery",
+    ),
     _gallery(
         "rebuild",
         "Embed every crop again, also after a change of the model.",
-        "bundle device",
+        "bundle device backend providers",
         "bundle=latest",
         "bundle=<bundle> stores.uri=http://localhost:19530",
     ),
@@ -158,11 +173,16 @@ _ALL = (
         "file=gallery.zip",
         "file=a.zip vehicle=A",
     ),
-    _gallery("import", "Add what a zip of `export` holds.", "file bundle device", "file=gallery.zip bundle=latest"),
+    _gallery(
+        "import",
+        "Add what a zip of `export` holds.",
+        "file bundle device backend providers",
+        "file=gallery.zip bundle=latest",
+    ),
     _command(
         "app",
         "Serve the application: register, search and look after a gallery in the browser.",
-        "gallery bundle detector.path device backend stores.uri max_upload_mib max_pictures",
+        "gallery bundle detector.path device backend providers stores.uri max_upload_mib max_pictures",
         "",
         "gallery=data/gallery bundle=runs/train/<run>/bundle",
         "detector=yolox plates=eu",

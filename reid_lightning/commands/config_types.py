@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from reid_lightning.bundle.onnx_sessions import AUTO, PROVIDERS
 from reid_lightning.untrusted.names import NAME, is_name
 from reid_lightning.user_messages import Expected, NotNegative, Positive, is_path, is_utf8
 
@@ -38,11 +39,20 @@ Device = Annotated[
         lambda text: re.fullmatch(r"auto|(cpu|cuda|mps|xpu|hpu)(:\d+)?", str(text)) is not None,
     ),
 ]
+Provider = Annotated[
+    str, Expected(f"auto, {', '.join(PROVIDERS)}", lambda text: str(text).lower() in (AUTO, *PROVIDERS))
+]
 Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda value: 0 <= value < 1 << 32)]
 Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]
 HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
+Part = Annotated[str, Expected("a part such as 2/8, the second of eight", lambda text: _is_part(str(text)))]
 Size = Annotated[float, Expected("a number above 0", lambda value: 0 < value < float("inf"))]
+
+
+def _is_part(text: str) -> bool:
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text)
+    return found is not None and 1 <= int(found[1]) <= int(found[2])
 
 
 def _is_time(text: str) -> bool:
@@ -59,14 +69,18 @@ _Keys = Mapping[str, Any]
 """Types by key; those of keys below one are a mapping of their own."""
 
 _RUNNING: _Keys = {"run_dir": Folder}
+_MODEL: _Keys = {  # what runs a model
+    "device": Device,
+    "backend": Literal["auto", "torch", "onnx"],
+    "providers": Provider | list[Provider],
+}
 _FINDING: _Keys = {  # what register, search and the application share: `conf/shared/finding.yaml`
+    **_MODEL,
     "gallery": GalleryFolder,
     "bundle": Folder | None,
     "every": Positive,
     "allow_redirects": bool,
     "pictures": Literal["scenes", "crops", "auto"],
-    "device": Device,
-    "backend": Literal["auto", "torch", "onnx"],
 }
 _KEEPING: _Keys = {  # what register and the application share: `conf/shared/keeping.yaml`
     **_FINDING,
@@ -89,7 +103,7 @@ _TRAIN: _Keys = {
 _GALLERY: _Keys = {"gallery": GalleryFolder}
 _VEHICLE: _Keys = {**_GALLERY, "vehicle": Word}
 _SOME: _Keys = {**_GALLERY, "vehicle": Word | list[Word] | None}
-_EMBED: _Keys = {**_GALLERY, "bundle": Folder, "device": Device}
+_EMBED: _Keys = {**_GALLERY, **_MODEL, "bundle": Folder}
 _DETECTORS: _Keys = {"folder": Folder | None}
 _DECLARED: Mapping[str, _Keys] = {
     "register": {
@@ -135,13 +149,30 @@ _DECLARED: Mapping[str, _Keys] = {
         "query_embeddings": File | None,
         "gallery_embeddings": File | None,
         "ranking": File | None,
-        "device": Device,
+        **_MODEL,
         "store_threshold": bool,
     },
     "export": {
         **_RUNNING,
         "checkpoint": File | list[File],
         "formats": list[Literal["safetensors", "onnx", "pt2"]],
+    },
+    "embed": {
+        "data": _TEST_DATA,
+        "output": Folder,
+        "bundle": Folder,
+        "source": Folder | None,
+        "gallery": GalleryFolder | None,
+        "splits": list[Literal["train", "query", "gallery", "validation"]],
+        "part": Part,
+        "pictures_per_file": Positive,
+        "batch_size": Positive,
+        "num_workers": NotNegative,
+        "threads": Positive,
+        "flip": bool,
+        **_MODEL,
+        "ray": Word | None,
+        "ray_workers": Positive | None,
     },
     "adapt": {
         **_RUNNING,
@@ -187,7 +218,7 @@ _DECLARED: Mapping[str, _Keys] = {
     "gallery purge": _SOME,
     "gallery forget": {**_GALLERY, "before": Time},
     "gallery check": {**_GALLERY, "bundle": Folder | None},
-    "gallery sync": _EMBED,
+    "gallery sync": {**_EMBED, "embeddings": Folder | None},
     "gallery rebuild": _EMBED,
     "gallery export": {**_SOME, "file": File},
     "gallery import": {**_EMBED, "file": File, "bundle": Folder | None},

@@ -7,11 +7,12 @@ from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
 from reid_lightning.bundle.bundle import open_model
-from reid_lightning.bundle.loading import best_device, named_model
+from reid_lightning.bundle.embedder import Embedder, ReIDEmbedder
+from reid_lightning.bundle.loading import best_device, load_by_keys, named_model
+from reid_lightning.bundle.onnx_sessions import named_providers
 from reid_lightning.commands.entry_point import read_dataset, save_config
 from reid_lightning.errors import ReIDError
 from reid_lightning.evaluation.evaluator import print_evaluation, title_of
-from reid_lightning.search import ReIDEmbedder
 
 
 def evaluate(cfg: DictConfig) -> float:
@@ -26,7 +27,7 @@ def evaluate(cfg: DictConfig) -> float:
         )
     save_config(cfg, run_dir)
     if cfg.checkpoint is not None:
-        embedder = ReIDEmbedder(open_model(named_model(cfg.checkpoint)), device=best_device(cfg.device))
+        embedder = _model(cfg)
         dataset = read_dataset(cfg)
         title = title_of(dataset)
         bundle = Path(cfg.checkpoint) if cfg.store_threshold else None
@@ -41,6 +42,16 @@ def evaluate(cfg: DictConfig) -> float:
     if cfg.store_threshold and evaluated.calibration is None:
         raise ReIDError("store_threshold=true: no pairs of different vehicles, so there is no threshold to store.")
     return evaluated.result.mAP
+
+
+def _model(cfg: DictConfig) -> Embedder:
+    path = named_model(cfg.checkpoint)
+    named = named_providers(cfg.providers)
+    if cfg.backend == "torch" and named:
+        raise ReIDError(f"providers is {', '.join(named)}, which takes backend=onnx or auto; backend is torch.")
+    if cfg.backend == "torch" or (cfg.backend == "auto" and not path.is_dir()):
+        return ReIDEmbedder(open_model(path), device=best_device(cfg.device))
+    return load_by_keys(path, device=cfg.device, backend=cfg.backend, providers=cfg.providers)
 
 
 def check_sources(cfg: DictConfig) -> None:

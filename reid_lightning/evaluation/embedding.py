@@ -9,7 +9,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from reid_lightning.bundle.embedder import ReIDEmbedder
+from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.data.batches.dataset import PictureDataset, whole_batch
 from reid_lightning.data.records import Split, VehicleImage
 from reid_lightning.errors import ReIDError
@@ -17,21 +17,22 @@ from reid_lightning.ranking.table import EmbeddingTable
 
 
 def embed_pictures(
-    embedder: ReIDEmbedder,
+    embedder: Embedder,
     images: Split,
     *,
     batch_size: int = 64,
     num_workers: int = 0,
     flip: bool = False,
-    title: str = "embedding",
+    title: str | None = "embedding",
 ) -> Tensor:
     """Embed the pictures of records, in order: (len(images), dim) float32 on the CPU, as the network gives them, not
-    normalised: lengths matter to Euclidean distances and to RSCR. `flip` as in `ReIDEmbedder.embed`. Shows progress."""
+    normalised: lengths matter to Euclidean distances and to RSCR. `flip` as in `ReIDEmbedder.embed`. Shows progress
+    under `title`, if there is one."""
     preprocessing = embedder.preprocessing
     pictures = PictureDataset(images, preprocessing.load, numbering={})
     loader = DataLoader(pictures, batch_size=batch_size, num_workers=num_workers, collate_fn=whole_batch)
     parts = []
-    for batch in track(loader, title, transient=True):
+    for batch in track(loader, title or "", transient=True, disable=title is None):
         shown = [images[row] for row in batch.rows.tolist()]
         parts.append(
             embedder.embed(

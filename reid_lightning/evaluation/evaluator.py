@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -11,8 +13,9 @@ from typing import Literal
 import torch
 
 from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP, store_calibration
-from reid_lightning.bundle.embedder import ReIDEmbedder, with_flip
+from reid_lightning.bundle.embedder import Embedder, with_flip
 from reid_lightning.data.records import VehicleDataset, VehicleImage
+from reid_lightning.drawing.progress import counted
 from reid_lightning.errors import ReIDError, count
 from reid_lightning.evaluation.embedding import embed_pictures, table_of
 from reid_lightning.evaluation.report import draw_pictures, draw_plots, print_table, result_table
@@ -21,10 +24,11 @@ from reid_lightning.evaluation.sets_table import sets_table, write_sets_table
 from reid_lightning.evaluation.track_table import write_track_table
 from reid_lightning.ranking.average_precision import evaluate_problem
 from reid_lightning.ranking.curves import camera_pair_map
-from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
+from reid_lightning.ranking.files import read_embeddings, write_embeddings
 from reid_lightning.ranking.open_set import open_set_of
 from reid_lightning.ranking.open_set_result import calibrate_threshold
 from reid_lightning.ranking.protocols import EvaluationProtocol, ImageToTrack, Ranking
+from reid_lightning.ranking.ranking_files import read_ranking, write_ranking
 from reid_lightning.ranking.repeats import evaluate_rankings, rank_draws
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.user_messages import NotNegative, Positive
@@ -32,6 +36,7 @@ from reid_lightning.user_messages import NotNegative, Positive
 _log = logging.getLogger(__name__)
 
 _RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+_LONG = 500_000_000  # pairs of a query and a gallery picture, from which on progress is shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +95,7 @@ class Evaluation:
             ImageToTrack().check(*tables)
 
     def evaluate_model(
-        self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None = None
+        self, embedder: Embedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None = None
     ) -> EvaluationResult:
         """Embed the data set's query and gallery pictures and judge the ranking. The calibrated threshold, if there is
         one, goes into `bundle` as well.
@@ -136,7 +141,7 @@ class Evaluation:
         return evaluated
 
     def _of_parts(
-        self, embedder: ReIDEmbedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None, model: str
+        self, embedder: Embedder, dataset: VehicleDataset, run_dir: Path, *, bundle: Path | None, model: str
     ) -> EvaluationResult:
         sets: dict[str, EvaluationResult] = {}
         for part in _evaluated_parts(dataset):
@@ -192,7 +197,8 @@ class Evaluation:
         if self.save_embeddings is not None:
             for side, table in zip(("query", "gallery"), tables, strict=True):
                 write_embeddings(run_dir / f"{side}_embeddings.{self.save_embeddings}", table)
-        write_ranking(run_dir / "ranking.json", ranking, top_k=self.protocol.top_k)
+        with _counted(ranking, "listing the best matches"):
+            write_ranking(run_dir / "ranking.json", ranking, top_k=self.protocol.top_k)
         if self.track_table:
             query, gallery = tables
             write_track_table(query, gallery, run_dir, model=model, protocol=self.protocol)
@@ -200,11 +206,16 @@ class Evaluation:
             folder = run_dir / "pictures"
             folder.mkdir(exist_ok=True)
             found = {name: getattr(evaluated, name) for name in ("result", "camera_pairs", "open_set", "calibration")}
-            draw_plots(ranking, folder, **found)
+            with _counted(ranking, "drawing"):
+                draw_plots(ranking, folder, **found)
             if images is not None:
                 draw_pictures(ranking, evaluated.result, folder, name=data, images=images, columns=self.columns)
 
     def _measure(self, ranking: Ranking) -> EvaluationResult:
+        with _counted(ranking, "scoring the rankings"):
+            return self._measured(ranking)
+
+    def _measured(self, ranking: Ranking) -> EvaluationResult:
         result = evaluate_problem(ranking.problem, ap=self.protocol.ap, ranks=self.protocol.ranks)
         open_set = calibration = camera_pairs = None
         try:
@@ -221,12 +232,22 @@ class Evaluation:
         return EvaluationResult(result, open_set, calibration, camera_pairs)
 
 
+@contextmanager
+def _counted(ranking: Ranking, what: str) -> Iterator[None]:
+    """A bar for each time that all queries are gone through, where that takes minutes."""
+    problem = ranking.problem
+    before, pairs = problem.on_progress, math.prod(problem.sizes)
+    with counted(what) if pairs >= _LONG else nullcontext(before) as problem.on_progress:
+        yield
+    problem.on_progress = before
+
+
 def _evaluated_parts(dataset: VehicleDataset) -> list[VehicleDataset]:
     """Of the sets that a joined one holds, those that can be evaluated, the first the one that it validates on."""
     return [part for part in dataset.parts if part.query and part.gallery]
 
 
-def _best_epoch(embedder: ReIDEmbedder) -> dict[str, str | float]:
+def _best_epoch(embedder: Embedder) -> dict[str, str | float]:
     """What the model says of the choice of its epoch."""
     data = embedder.options.data
     names = {"chosen_on": CHOSEN_ON, "measured_on": MEASURED_ON}

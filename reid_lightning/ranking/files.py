@@ -1,45 +1,51 @@
-"""Embeddings and rankings as files: the JSON of arXiv 1910.09458's authors, and fast binary forms.
+"""Embeddings as files: the JSON of arXiv 1910.09458's authors, fast binary forms, and folders of many of these.
 
-Features are `{track: [[...], ...]}`; a track's name begins with its vehicle and camera, as in "0002_c002". A ranking is
-`{"metric", "aggregation", "tracks": {id: {"class", "ranking": {"1": {"id", "class", "distance"}, ...}}}}`.
+Features are `{track: [[...], ...]}`; a track's name begins with its vehicle and camera, as in "0002_c002".
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from reid_lightning.atomic import replacing
 from reid_lightning.errors import ReIDError, shortened
 from reid_lightning.ranking.checks import check_embeddings
-from reid_lightning.ranking.problem import TRACK_TO_TRACK, RankingProblem
-from reid_lightning.ranking.protocols import Ranking
-from reid_lightning.ranking.scores import DistanceScores
+from reid_lightning.ranking.mapped import stacked
 from reid_lightning.ranking.table import EmbeddingTable
-from reid_lightning.ranking.top_matches import matches_by_chunk
 from reid_lightning.untrusted.names import composed
 
 SUFFIXES = (".json", ".safetensors", ".npz")
+PIECES = "pieces.json"
+"""In a folder of embeddings in several files (`reid embed`): how many there are, and of what."""
 
 _UNPACKED_AT_LEAST, _UNPACKED_TIMES = 1 << 26, 50  # an .npz may be compressed, and numbers pack little
+_CRC32 = "crc32"
 _COLUMNS = ("identities", "cameras", "tracks", "names")
 _CAMERA = re.compile(r"c?\d+")
 _FEATURES = '{"0002_c002": [[0.1, ...], ...], ...}: a list of embeddings for each track <vehicle>_<camera>'
 
 
 def read_embeddings(path: str | Path) -> EmbeddingTable:
-    """Read a .json, .safetensors or .npz file of embeddings.
+    """Read a .json, .safetensors or .npz file of embeddings, or a folder of several that `reid embed` has filled.
+
+    The numbers of .safetensors stay on the disk (memory-mapped) and are read where they are used: they may be more than
+    memory holds. Of .json and .npz all are read.
 
     Binary files hold `embeddings` (pictures, dim) and, as arrays of text (npz) or JSON lists in the metadata
     (safetensors), `identities` and where known `cameras`, `tracks`, `names` and `model`.
@@ -49,6 +55,8 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
             numbers that are not finite; it names the file and the track.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_pieces(path)
     readers = {".json": _read_json, ".safetensors": _read_safetensors, ".npz": _read_npz}
     if path.suffix not in readers:
         raise ReIDError(f"{path} ends in {path.suffix!r}; expected a file of embeddings: {', '.join(SUFFIXES)}.")
@@ -67,6 +75,64 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     return replace(table, identities=identities, cameras=compose(table.cameras), tracks=compose(table.tracks))
 
 
+def piece_file(number: int) -> str:
+    """The name of the file of this number, from 0, in a folder of embeddings."""
+    return f"{number:06d}.safetensors"
+
+
+def embedding_files(folder: Path) -> list[Path]:
+    """Those that are there already of a folder of embeddings."""
+    return sorted(folder.glob("[0-9]" * 6 + "*.safetensors"))
+
+
+def names_in(path: Path) -> tuple[str, tuple[str, ...]] | None:
+    """The model and the names in a file of embeddings; None: it is not there, not whole, or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            columns, rows = dict(file.metadata() or {}), file.get_slice("embeddings").get_shape()[0]
+        names = _text("names", json.loads(columns["names"]))
+        is_whole = rows == len(names) and columns.get(_CRC32) in (None, _crc32_of(path))
+        return (columns.get("model", ""), names) if is_whole else None
+    except (SafetensorError, ReIDError, KeyError, ValueError, OSError):
+        return None
+
+
+def _read_pieces(folder: Path) -> EmbeddingTable:
+    content = load_json(folder / PIECES) if (folder / PIECES).is_file() else None
+    files = content.get("files") if isinstance(content, Mapping) else None
+    if not isinstance(files, int) or files < 1:
+        raise ReIDError(f"{folder} is no folder of embeddings: there is no {PIECES} of `reid embed` in it.")
+    missing = [number for number in range(files) if not (folder / piece_file(number)).is_file()]
+    if missing:
+        raise ReIDError(
+            f"{folder}: {len(missing):,} of {files:,} files are not there yet, such as {piece_file(missing[0])}. Call "
+            "`reid embed` for the other parts, or again for those that were interrupted."
+        )
+    tables = [read_embeddings(folder / piece_file(number)) for number in range(files)]
+    first = tables[0]
+    if any(one.embeddings.shape[1] != first.embeddings.shape[1] or one.model != first.model for one in tables):
+        raise ReIDError(f"{folder}: its files are of different models. Remove the folder, and embed again.")
+    joined: dict[str, tuple[str, ...] | None] = {}
+    for name in _COLUMNS:
+        parts = [getattr(one, name) for one in tables]
+        joined[name] = None if None in parts else tuple(chain.from_iterable(parts))
+    try:
+        embeddings = stacked([one.embeddings for one in tables], folder)
+    except OSError as error:
+        raise ReIDError(
+            f"{folder}: its files cannot be joined, for which the disk needs their size once more: "
+            f"{error.strerror or error}. Free some of it, or set TMPDIR to a folder on another disk."
+        ) from error
+    return EmbeddingTable(
+        embeddings,
+        joined["identities"] or (),
+        joined["cameras"],
+        joined["tracks"],
+        joined["names"],
+        first.model,
+    )
+
+
 def write_embeddings(path: str | Path, table: EmbeddingTable) -> Path:
     """Write embeddings in the form that the path's ending says; the file appears whole or not at all.
 
@@ -82,94 +148,8 @@ def write_embeddings(path: str | Path, table: EmbeddingTable) -> Path:
     return path
 
 
-def write_ranking(path: str | Path, ranking: Ranking, *, top_k: int | None = None) -> Path:
-    """Write a ranking as JSON, junk left out, the `top_k` nearest of each query (None: all of them).
-
-    "metric" is in capitals as the authors have it; "described", "protocol", "junk" and "top_k" say the rest. Distances
-    are 1 - cosine for cosine similarities. Items of equal names get a number.
-    """
-    problem = ranking.problem
-    head = {
-        "metric": ranking.metric.upper(),
-        "aggregation": ranking.aggregation,
-        "described": problem.scores.metric,
-        "protocol": problem.protocol,
-        "junk": problem.junk_rule,
-        "top_k": top_k,
-    }
-    queries, gallery = _unique(ranking.query.names), _unique(ranking.gallery.names)
-    with replacing(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head)[:-1] + ', "tracks": {')
-        for start, rows, scores in matches_by_chunk(problem, top_k or problem.sizes[1]):
-            distances = 1 - scores if problem.scores.similarity else -scores
-            for query, listed in enumerate(zip(rows.tolist(), distances.tolist(), strict=True), start=start):
-                places = {
-                    str(place): {"id": gallery[row], "class": ranking.gallery.identities[row], "distance": distance}
-                    for place, (row, distance) in enumerate(zip(*listed, strict=True), start=1)
-                    if row >= 0
-                }
-                entry = json.dumps({"class": ranking.query.identities[query], "ranking": places})
-                file.write(f"{',' if query else ''}\n{json.dumps(queries[query])}: {entry}")
-        file.write("}}\n")
-    return Path(path)
-
-
-def read_ranking(path: str | Path) -> RankingProblem:
-    """Read a whole ranking for evaluation. What a query's list leaves out counts as junk to it.
-
-    Raises:
-        ReIDError: the file is missing or damaged, was shortened to its `top_k`, places do not count from 1 upwards, or
-            items repeat or change their class; it names the query.
-    """
-    path = Path(path)
-    content = _load_json(path)
-    tracks = content.get("tracks") if isinstance(content, Mapping) else None
-    if not isinstance(tracks, Mapping) or not tracks:
-        raise ReIDError(f'{path} is no ranking; expected {{"metric", "aggregation", "tracks": {{id: ...}}}}.')
-    if content.get("top_k") is not None:
-        raise ReIDError(
-            f"{path} keeps the first {content['top_k']} of each ranking only, so what it scores would be too high. "
-            "Write it whole with protocol.top_k=null."
-        )
-    listed: dict[str, list[str]] = {}
-    class_of: dict[str, str] = {}
-    for query, entry in tracks.items():
-        try:
-            items = [entry["ranking"][str(place)] for place in range(1, len(entry["ranking"]) + 1)]
-            named = [(str(item["id"]), str(item["class"])) for item in items]
-            entry["class"]
-        except (KeyError, TypeError) as error:
-            raise ReIDError(
-                f"{path}, query {query!r}: expected "
-                '{"class", "ranking": {"1": {"id", "class", "distance"}, ...}} '
-                f"with places from 1 upwards; {error} is missing or of another kind."
-            ) from error
-        listed[query] = [name for name, _ in named]
-        wrong = next((name for name, identity in named if class_of.setdefault(name, identity) != identity), None)
-        if wrong is not None or len(set(listed[query])) < len(named):
-            what = f"{wrong!r} is of two classes" if wrong is not None else "an item is listed twice"
-            raise ReIDError(f"{path}, query {query!r}: {what}; every gallery item needs a name of its own.")
-    if not class_of:
-        raise ReIDError(f"{path} ranks nothing: every list is empty.")
-    row_of = {name: row for row, name in enumerate(class_of)}
-    places = torch.full((len(listed), len(row_of)), float(len(row_of) + 1))
-    for query, names in enumerate(listed.values()):
-        places[query, [row_of[name] for name in names]] = torch.arange(1.0, len(names) + 1)
-    left_out = [(row > len(row_of)).nonzero().flatten().tolist() for row in places]
-    said = [content[key] for key in ("metric", "aggregation") if isinstance(content.get(key), str)]
-    words = content.get("described") or " ".join(filter(None, said)).lower()
-    return RankingProblem(
-        DistanceScores(places, metric=str(words or "unknown metric")),
-        query_ids=[str(entry["class"]) for entry in tracks.values()],
-        gallery_ids=list(class_of.values()),
-        jk_index=left_out if any(left_out) else None,
-        jk_name=str(content.get("junk", "what the ranking leaves out")),
-        protocol=str(content.get("protocol", TRACK_TO_TRACK)),
-    )
-
-
 def _read_json(path: Path) -> EmbeddingTable:
-    content = _load_json(path)
+    content = load_json(path)
     if not isinstance(content, Mapping) or not content:
         raise ReIDError(f"no tracks in it; expected {_FEATURES}.")
     parts, width = [], None
@@ -217,18 +197,40 @@ def _write_json(path: Path, table: EmbeddingTable) -> None:
 
 def _write_safetensors(path: Path, table: EmbeddingTable) -> None:
     columns = {name: json.dumps(getattr(table, name)) for name in _COLUMNS if getattr(table, name) is not None}
-    embeddings = table.embeddings.detach().cpu().contiguous()
-    save_file({"embeddings": embeddings}, path, metadata={**columns, "model": table.model})
+    content = save({"embeddings": table.embeddings.detach().cpu().contiguous()})
+    size = int.from_bytes(content[:8], "little")
+    numbers = memoryview(content)[8 + size :]
+    said = {**columns, "model": table.model, _CRC32: f"{zlib.crc32(numbers):08x}"}
+    # entries in their order, in which the library writes them is chance: equal tables shall be equal files
+    header = json.dumps(
+        {**json.loads(content[8 : 8 + size]), "__metadata__": said}, sort_keys=True, separators=(",", ":")
+    ).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(numbers)
 
 
 def _read_safetensors(path: Path) -> EmbeddingTable:
     try:
         with safe_open(path, framework="pt") as file:
             embeddings, columns = file.get_tensor("embeddings"), dict(file.metadata() or {})
+        if columns.get(_CRC32) not in (None, _crc32_of(path)):
+            raise ReIDError("its numbers are not those that were written (their checksum differs).")
         names = {name: _text(name, json.loads(columns[name])) for name in _COLUMNS if name in columns}
         return EmbeddingTable(embeddings, **names, model=columns.get("model", ""))
     except (SafetensorError, TypeError, ValueError, OSError) as error:
         raise ReIDError(f"not a file of embeddings as write_embeddings writes it: {shortened(error, 300)}.") from error
+
+
+def _crc32_of(path: Path) -> str:
+    """Of what follows the header of a .safetensors file."""
+    checksum = 0
+    with path.open("rb") as file:
+        file.seek(int.from_bytes(file.read(8), "little"), os.SEEK_CUR)
+        while part := file.read(1 << 20):
+            checksum = zlib.crc32(part, checksum)
+    return f"{checksum:08x}"
 
 
 def _write_npz(path: Path, table: EmbeddingTable) -> None:
@@ -260,20 +262,12 @@ def _text(name: str, values: Any) -> tuple[str, ...]:
     """A column of names; whole numbers are taken as text."""
     if not isinstance(values, list) or not all(type(value) in (str, int) for value in values):
         raise ReIDError(f"{name} is {str(values)[:60]}; expected a list of texts, one for each embedding.")
-    return tuple(map(str, values))
+    return tuple(sys.intern(str(value)) for value in values)  # of a million names of cameras twenty are different
 
 
-def _unique(names: Sequence[str]) -> list[str]:
-    """The names, with a number behind those that were there before."""
-    times: Counter[str] = Counter()
-    found = []
-    for name in names:
-        times[name] += 1
-        found.append(name if times[name] == 1 else f"{name}#{times[name]}")
-    return found
+def load_json(path: Path) -> Any:
+    """What a JSON file holds. ReIDError: it cannot be read, is no JSON, or names something twice."""
 
-
-def _load_json(path: Path) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         content = dict(pairs)
         if len(content) < len(pairs):

@@ -58,18 +58,19 @@ class PairScores:
         best_same = torch.empty(queries, dtype=dtype, device=device)
         best_different = torch.empty_like(best_same)
         same_is_first = torch.empty(queries, dtype=torch.bool, device=device)
-        parts: list[Tensor] = []
+        # made once: small tensors kept between the large ones of each block would leave memory that nothing fits into
+        same, found = torch.empty(problem.right_answers, dtype=dtype, device=device), 0
         for block in _blocks(problem):
-            if not parts:
+            if block.start == 0:
                 self.centre = _centre(block.different, similarity=problem.scores.similarity)
             counts += torch.bincount(_cells(block.different, self.centre), minlength=len(counts))
-            parts.append(block.same)
+            same[found : found + len(block.same)] = block.same
+            found += len(block.same)
             rows = slice(block.start, block.start + len(block.different))
             best_same[rows], best_different[rows], same_is_first[rows] = block.best()
             if self._kept is not None:
                 self._kept[rows] = block.different
-        same = torch.cat(parts).cpu()
-        self.same = np.sort(same.numpy())
+        self.same = np.sort(same[:found].cpu().numpy())
         self.same_counts = np.bincount(self.cells(self.same), minlength=len(counts))
         self.different_counts = counts.cpu().numpy()
         self.different_counts[self.cells(np.full(1, -np.inf, dtype=self.same.dtype))] = 0

@@ -5,7 +5,7 @@ Everything that judges or lists a ranking starts here, so that all of it agrees 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -97,6 +97,8 @@ class RankingProblem:
             raise ReIDError(f"{missing} is missing; give the cameras of both sides or of neither.")
         self.scores = scores
         self.protocol = protocol
+        self.on_progress: Callable[[int, int], object] = lambda done, total: None
+        """Called with the queries that are done and their number, at each chunk of an iteration."""
         on_device = {"device": scores.device}
         self.query_identity, gallery_identity = number_names("ids", query_ids, gallery_ids, self.sizes, **on_device)
         """(queries,) equal numbers for equal identities."""
@@ -118,6 +120,11 @@ class RankingProblem:
         return self.scores.sizes
 
     @property
+    def right_answers(self) -> int:
+        """Of all queries together, with those that are junk."""
+        return int(self._right.lengths.sum())
+
+    @property
     def junk_rule(self) -> str:
         """In words, for everything that prints a result."""
         if self._junk is not None:
@@ -130,7 +137,9 @@ class RankingProblem:
         size = min(queries, max(1, _CHUNK_ELEMENTS // (gallery * block)) * block)
         buffer = self._buffer(size)
         for start in range(0, queries, size):
-            yield self._chunk(start, min(start + size, queries), buffer)
+            end = min(start + size, queries)
+            yield self._chunk(start, end, buffer)
+            self.on_progress(end, queries)
 
     def query(self, number: int) -> Chunk:
         """One query against the whole gallery, with the scores that it has in the chunk of many, to the last bit. Costs

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_embeddings, check_pair
-from reid_lightning.ranking.neighbours import Neighbours, nearest_neighbours, ragged
+from reid_lightning.ranking.neighbours import Neighbours, nearest_neighbours, repeat
+from reid_lightning.ranking.precision import empty_matrix
 from reid_lightning.ranking.scores import SMALLEST_NORM, Metric, squared_lengths
 
 _ENTRIES = 1 << 19  # numbers in the temporary tensors of one step, so that memory is bounded
@@ -97,7 +98,7 @@ def k_reciprocal_rerank(
     KReciprocal(k1, k2, lambda_value)
     embeddings, squares, queries = _prepare(query_embeddings, gallery_embeddings, metric)
     pictures = len(embeddings)
-    result = torch.empty(queries, pictures - queries, dtype=torch.float32, device=embeddings.device)
+    result = empty_matrix(queries, pictures - queries, like=squares.float())
     count = min(max(k1 + 1, k2), pictures)
     nearest = nearest_neighbours(embeddings, squares, count=count, corner=result)
     farthest = nearest.farthest.clamp(min=torch.finfo(squares.dtype).tiny)  # all pictures may be one point
@@ -118,7 +119,9 @@ def _prepare(query: Tensor, gallery: Tensor, metric: Metric) -> tuple[Tensor, Te
     query, query_norms = check_embeddings("query_embeddings", query)
     gallery, gallery_norms = check_embeddings("gallery_embeddings", gallery)
     check_pair(query, gallery)
-    embeddings = torch.cat([query, gallery])
+    dtype = torch.promote_types(query.dtype, gallery.dtype)
+    embeddings = empty_matrix(len(query) + len(gallery), query.shape[1], like=query.new_empty(0, dtype=dtype))
+    torch.cat([query, gallery], out=embeddings)
     if metric == "cosine":
         embeddings.div_(torch.cat([query_norms, gallery_norms])[:, None].clamp(min=SMALLEST_NORM))
         return embeddings, torch.ones_like(embeddings[:, 0]), len(query)
@@ -142,9 +145,11 @@ class _SparseRows:
 
     def entries(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of `rows` (n,), one after the other: the place in `rows`, column and value of every entry."""
-        owner, place = ragged(self.lengths[rows])
-        at = self.starts[rows][owner] + place
-        return owner, self.columns[at], self.values[at]
+        lengths = self.lengths[rows]
+        owner = repeat(torch.arange(len(rows), device=rows.device), lengths)
+        at = torch.arange(len(owner), device=rows.device)
+        at += repeat(self.starts[rows] - lengths.cumsum(0) + lengths, lengths)
+        return owner, self.columns.index_select(0, at), self.values.index_select(0, at)  # several times as fast as [at]
 
 
 def _encode(embeddings: Tensor, squares: Tensor, nearest: Neighbours, farthest: Tensor, *, k1: int) -> _SparseRows:
@@ -232,9 +237,11 @@ def _shared(encoding: _SparseRows, queries: int) -> Iterator[tuple[int, Tensor]]
     pairs = torch.zeros_like(every_query).scatter_add_(0, query, holders.lengths[column])
     for start, end in _spans(pairs + gallery):
         query, column, value = encoding.entries(every_query[start:end])
-        entry, holder, other = holders.entries(column)
+        times = holders.lengths[column]
+        _, place, other = holders.entries(column)
+        place += repeat(query * gallery, times)
         shared = value.new_zeros((end - start) * gallery)
-        shared.scatter_add_(0, query[entry] * gallery + holder, value[entry].minimum(other))
+        shared.scatter_add_(0, place, repeat(value, times).minimum(other))
         yield start, shared.view(-1, gallery)
 
 

@@ -17,7 +17,7 @@ Metric = Literal["cosine", "euclidean"]
 SMALLEST_NORM = 1e-12  # below it a vector counts as zero, as in torch.nn.functional.normalize
 
 _BLOCK_QUERIES = 256  # queries whose scores are computed together; fewer make the product slower
-_BLOCK_ELEMENTS = 1 << 26  # scores computed together at most: 256 MiB of float32
+_BLOCK_ELEMENTS = 1 << 27  # scores computed together at most: 512 MiB of float32
 
 
 class Scores(Protocol):

@@ -1,11 +1,11 @@
-"""Tracks, checked and laid out in blocks of one length: whole rows instead of a loop over tracks, in bounded memory."""
+"""Tracks, checked and laid out by their length: whole rows instead of a loop over tracks, in bounded memory."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -13,107 +13,135 @@ from torch import Tensor
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_embeddings
 from reid_lightning.ranking.equal_rows import EqualRows
+from reid_lightning.ranking.precision import empty_matrix
 
 Tracks = Sequence[Tensor]
 """(images, dim) each; the numbers of images may differ."""
 
 
 @dataclass(frozen=True)
-class TrackBlock:
-    """Some tracks of one length, image by image."""
+class TrackGroup:
+    """Tracks of one length, whose rows lie image by image: the first image of every track, then the second, ..."""
 
     tracks: Tensor
     """(tracks,) their numbers."""
-    images: Tensor
-    """(images of each track, tracks, dim)."""
+    images: int
+    """Of each track."""
+    start: int
+    """Its first row in its part."""
 
-    def split(self, width: int) -> Iterator[TrackBlock]:
-        """The same, at most `width` tracks at a time."""
-        width = max(1, width)
-        for tracks, images in zip(self.tracks.split(width), self.images.split(width, dim=1), strict=True):
-            yield TrackBlock(tracks, images)
-
-
-def block_pairs(
-    query_tracks: Tracks,
-    gallery_tracks: Tracks,
-    prepare: Callable[[Tensor], Tensor] | None = None,
-    *,
-    dtype: torch.dtype,
-    limit: int,
-) -> Iterator[tuple[TrackBlock, TrackBlock]]:
-    """All query tracks against all gallery tracks.
-
-    A pair of blocks has at most `limit` pairs of images, unless two tracks alone have more. `prepare` may change a
-    block's images in place: they are a copy.
-    """
-
-    def blocks(tracks: Tracks, part: Sequence[int]) -> Iterator[TrackBlock]:
-        for _, of_one_length in groupby(part, key=lambda number: len(tracks[number])):
-            numbers = list(of_one_length)
-            images = torch.stack([tracks[number] for number in numbers], dim=1).to(dtype)
-            yield TrackBlock(torch.tensor(numbers, device=images.device), prepare(images) if prepare else images)
-
-    most_images = math.isqrt(limit)
-    for gallery_part in _parts(gallery_tracks, most_images):
-        gallery_blocks = list(blocks(gallery_tracks, gallery_part))
-        for query_part in _parts(query_tracks, most_images):
-            for query in blocks(query_tracks, query_part):
-                for gallery in gallery_blocks:
-                    of_two_tracks = len(query.images) * len(gallery.images)
-                    for few in query.split(limit // of_two_tracks):
-                        for others in gallery.split(limit // (of_two_tracks * len(few.tracks))):
-                            yield few, others
+    def of(self, rows: Tensor, dim: int = 0) -> Tensor:
+        """A view of its share of a part's `rows`: (images, tracks) in place of dimension `dim`."""
+        size = (self.images, len(self.tracks))
+        view: Tensor = rows.narrow(dim, self.start, size[0] * size[1]).unflatten(dim, size)
+        return view
 
 
-def _parts(tracks: Tracks, limit: int) -> Iterator[list[int]]:
-    """Numbers of tracks, the short tracks first: at most `limit` images together, or one track."""
-    part: list[int] = []
-    images = 0
-    for number in sorted(range(len(tracks)), key=lambda number: len(tracks[number])):
-        images += len(tracks[number])
-        if part and images > limit:
-            yield part
-            part, images = [], len(tracks[number])
-        part.append(number)
-    yield part
+@dataclass(frozen=True)
+class TrackPart:
+    """Groups of tracks that are compared at once."""
+
+    rows: Tensor
+    """(images, dim) of all its tracks."""
+    groups: Sequence[TrackGroup]
 
 
-def equal_tracks(tracks: Tracks, what_counts: Callable[[list[int]], Iterable[int]], *, dtype: torch.dtype) -> EqualRows:
-    """Which tracks are equal in `what_counts` of their images: all in order (list), how often each (sorted), or which
-    (set)."""
-    images = EqualRows.of(torch.cat([track.detach().to(dtype) for track in tracks])).first.tolist()
-    ends = accumulate(map(len, tracks))
-    first_of: dict[object, int] = {}
-    first = []
-    for number, (end, track) in enumerate(zip(ends, tracks, strict=True)):
-        counted = what_counts(images[end - len(track) : end])
-        key = frozenset(counted) if isinstance(counted, set) else tuple(counted)
-        first.append(first_of.setdefault(key, number))
-    return EqualRows(torch.tensor(first, device=tracks[0].device))
+@dataclass(frozen=True)
+class TrackRows:
+    """A copy of all images of a side, (images, dim), part after part."""
+
+    rows: Tensor
+    parts: Sequence[TrackPart]
+
+    @property
+    def tracks(self) -> int:
+        """Their number."""
+        return sum(len(group.tracks) for part in self.parts for group in part.groups)
+
+    def equal(self, what_counts: Callable[[list[int]], Iterable[int]]) -> EqualRows:
+        """Which tracks are equal in `what_counts` of their images: all in order (list), how often each (sorted), or
+        which (set)."""
+        images = EqualRows.of(self.rows)
+        first = torch.arange(self.tracks, device=self.rows.device)
+        if not len(images.later):
+            return EqualRows(first)
+        keys: dict[int, object] = {}
+        for part, equal in zip(self.parts, images.first.split([len(part.rows) for part in self.parts]), strict=True):
+            for group in part.groups:
+                for number, numbers in zip(group.tracks.tolist(), group.of(equal).T.tolist(), strict=True):
+                    counted = what_counts(numbers)
+                    keys[number] = frozenset(counted) if isinstance(counted, set) else tuple(counted)
+        first_of: dict[object, int] = {}
+        return EqualRows(first.new_tensor([first_of.setdefault(keys[number], number) for number in range(len(keys))]))
 
 
-def check_tracks(query_tracks: Tracks, gallery_tracks: Tracks) -> torch.dtype:
-    """The type to compute in: float32, or float64 where an embedding is.
+def lay_out(query_tracks: Tracks, gallery_tracks: Tracks, *, block_bytes: int) -> tuple[TrackRows, TrackRows]:
+    """Both sides in float32, or in float64 where an embedding is.
+
+    A number for each pair of images of a pair of parts takes at most `block_bytes`, unless two tracks alone have more.
 
     Raises ReIDError for an empty list and for a track that is empty, holds NaN or infinity, or differs from the first
     query track in width or device.
     """
+    sides = {"query_tracks": query_tracks, "gallery_tracks": gallery_tracks}
     dtype = torch.float32
-    for side, tracks in (("query_tracks", query_tracks), ("gallery_tracks", gallery_tracks)):
+    for side, tracks in sides.items():
         if len(tracks) == 0:
             raise ReIDError(f"{side} is empty; expected at least one track, a tensor (images, dim).")
         for number, track in enumerate(tracks):
-            embeddings, _ = check_embeddings(f"{side}[{number}]", track)
-            dtype = torch.promote_types(dtype, embeddings.dtype)
-            first = query_tracks[0]
-            if track.shape[1] != first.shape[1]:
-                raise ReIDError(
-                    f"{side}[{number}] has {track.shape[1]} numbers for each image, query_tracks[0] {first.shape[1]}; "
-                    "all must come from one model."
-                )
-            if track.device != first.device:
-                raise ReIDError(
-                    f"{side}[{number}] is on {track.device}, query_tracks[0] on {first.device}; move all to one device."
-                )
-    return dtype
+            _check_track(f"{side}[{number}]", track, query_tracks[0])
+            dtype = torch.promote_types(dtype, track.dtype) if track.dtype == torch.float64 else dtype
+    lengths = {side: [track.shape[0] for track in tracks] for side, tracks in sides.items()}
+    limit = block_bytes // dtype.itemsize
+    longest = {side: max(numbers) for side, numbers in lengths.items()}
+    query, gallery = (
+        _lay_out(side, tracks, lengths[side], min(math.isqrt(limit), limit // longest[other]), dtype)
+        for (side, tracks), other in zip(sides.items(), reversed(sides), strict=True)
+    )
+    return query, gallery
+
+
+def _lay_out(side: str, tracks: Tracks, lengths: Sequence[int], most_images: int, dtype: torch.dtype) -> TrackRows:
+    like = torch.empty(0, dtype=dtype, device=tracks[0].device)
+    rows = empty_matrix(sum(lengths), tracks[0].shape[1], like=like)
+    parts, end = [], 0
+    for numbers in _parts(lengths, most_images):
+        start, groups = end, []
+        for images, of_one_length in groupby(numbers, key=lengths.__getitem__):
+            group = TrackGroup(torch.tensor(list(of_one_length), device=rows.device), images, end - start)
+            end += images * len(group.tracks)
+            torch.stack([tracks[number].to(dtype) for number in group.tracks.tolist()], 1, out=group.of(rows[start:]))
+            groups.append(group)
+        parts.append(TrackPart(rows[start:end], groups))
+    try:
+        check_embeddings(side, rows)
+    except ReIDError:
+        for number, track in enumerate(tracks):
+            check_embeddings(f"{side}[{number}]", track)
+        raise
+    return TrackRows(rows, parts)
+
+
+def _parts(lengths: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Numbers of tracks of `lengths`, the short tracks first: at most `limit` images together, or one track."""
+    part: list[int] = []
+    images = 0
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        images += lengths[number]
+        if part and images > limit:
+            yield part
+            part, images = [], lengths[number]
+        part.append(number)
+    yield part
+
+
+def _check_track(name: str, track: Tensor, first: Tensor) -> None:
+    if not isinstance(track, Tensor) or track.ndim != 2 or 0 in track.shape or not track.is_floating_point():
+        check_embeddings(name, track)
+    if track.shape[1] != first.shape[1]:
+        raise ReIDError(
+            f"{name} has {track.shape[1]} numbers for each image, query_tracks[0] {first.shape[1]}; all must come from "
+            "one model."
+        )
+    if track.device != first.device:
+        raise ReIDError(f"{name} is on {track.device}, query_tracks[0] on {first.device}; move all to one device.")

@@ -5,25 +5,25 @@ Everything beside the products of all images is a minimum, a sum or a sort of wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.neighbours import entries_below
 from reid_lightning.ranking.precision import product
 from reid_lightning.ranking.scores import SMALLEST_NORM
 from reid_lightning.ranking.sparse_coding import squared_residuals
-from reid_lightning.ranking.track_blocks import TrackBlock, Tracks, block_pairs, check_tracks, equal_tracks
+from reid_lightning.ranking.track_blocks import TrackGroup, TrackPart, TrackRows, Tracks, lay_out
 
 TrackMetric = Literal["med", "mcd", "rscr"]
 Aggregation = Literal["min", "mean", "med", "mean50", "med50"]
 Variant = Literal["paper", "released"]
 
 Distances = Callable[[Tensor, Tensor], Tensor]
-"""`distances(rows (rows, dim), gallery (images, tracks, dim))` -> (rows, images, tracks)."""
+"""`distances(query (rows, dim), gallery (columns, dim))` -> (rows, columns)."""
 
 _BLOCK_BYTES = 1 << 26  # distances of images held at a time; fewer make the product slower
 _NEAR = 2**-8  # of |q|^2: what a product leaves of a smaller squared distance has lost digits that matter
@@ -60,8 +60,7 @@ def track_distances(
     whatever order and however often a track has an image, where the formula does not ask. Different tracks that share
     the closest image may differ in the last bits, by which products of blocks of different sizes round.
 
-    Memory: 64 MiB of distances of images at a time ("released": or those of two tracks), and copies of these images;
-    before that one copy of all images of a side.
+    Memory: one copy of all images, and 64 MiB of distances of images at a time ("released": or those of two tracks).
 
     Raises:
         ReIDError: an argument is unknown, a list or a track is empty, or a track's numbers are not finite or do not
@@ -88,96 +87,95 @@ def track_distances_all(
 
 
 def _residuals(query_tracks: Tracks, gallery_tracks: Tracks) -> Tensor:
-    dtype = check_tracks(query_tracks, gallery_tracks)
-    result = _matrix(query_tracks, gallery_tracks, dtype)
-    for query, gallery in block_pairs(query_tracks, gallery_tracks, dtype=torch.float64, limit=_BLOCK_BYTES // 8):
-        squares = squared_residuals(query.images.flatten(0, 1), gallery.images)
-        of_tracks = squares.view(*query.images.shape[:2], -1).sum(dim=0)
-        result[query.tracks[:, None], gallery.tracks] = of_tracks.sqrt().to(dtype)
-    _copy_to_equal([result], query_tracks, gallery_tracks, dtype, variant="paper")
+    query, gallery = lay_out(query_tracks, gallery_tracks, block_bytes=_BLOCK_BYTES // 2)
+    result = _matrix(query, gallery)
+    for query_group, signals in _groups(query):
+        for gallery_group, dictionaries in _groups(gallery):
+            squares = squared_residuals(signals.flatten(0, 1), dictionaries)
+            of_tracks = squares.view(*signals.shape[:2], -1).sum(dim=0)
+            result[query_group.tracks[:, None], gallery_group.tracks] = of_tracks.sqrt().to(result.dtype)
+    gallery.equal(set).copy_columns(query.equal(sorted).copy_rows(result))
     return result
+
+
+def _groups(side: TrackRows) -> list[tuple[TrackGroup, Tensor]]:
+    """All groups with their images (images, tracks, dim)."""
+    return [(group, group.of(part.rows)) for part in side.parts for group in part.groups]
 
 
 def _aggregated(
     query_tracks: Tracks, gallery_tracks: Tracks, metric: TrackMetric, names: Sequence[str], variant: Variant
 ) -> dict[str, Tensor]:
-    dtype = check_tracks(query_tracks, gallery_tracks)
-    results = {name: _matrix(query_tracks, gallery_tracks, dtype) for name in names}
+    paper = variant == "paper"
+    block_bytes = _BLOCK_BYTES if paper else _BLOCK_BYTES // 2  # those are copied to be sorted
+    query, gallery = lay_out(query_tracks, gallery_tracks, block_bytes=block_bytes)
+    # Tracks of the same images get the distances of the first of them, because products round equal images differently.
+    # For a query track it matters how often it has an image, and for running minima in which order; for a gallery track
+    # only for running minima how often.
+    equal = query.equal(sorted if paper else list), gallery.equal(set if paper else sorted)
     if metric == "mcd":
-        distances, prepare = _cosine, _unit_vectors
+        distances: Distances = _cosine
+        for side in (query, gallery):
+            side.rows.div_(torch.linalg.vector_norm(side.rows, dim=1, keepdim=True).clamp_(min=SMALLEST_NORM))
     else:
-        centre = torch.stack([track.to(dtype).mean(dim=0) for track in gallery_tracks]).mean(dim=0)
-        distances, prepare = _euclidean, partial(Tensor.sub_, other=centre)  # shorter vectors cancel less
-    limit = _BLOCK_BYTES // dtype.itemsize
-    values: Callable[[Tensor, Tensor, Distances], Tensor] = partial(_minima, limit=limit)
-    if variant == "released":
-        limit //= 2  # they are copied to be sorted
-        values = _running_minima
-    for query, gallery in block_pairs(query_tracks, gallery_tracks, prepare, dtype=dtype, limit=limit):
-        _aggregate(values(query.images, gallery.images, distances), query, gallery, results)
-    _copy_to_equal(list(results.values()), query_tracks, gallery_tracks, dtype, variant=variant)
+        distances = _euclidean
+        centre = gallery.rows.mean(dim=0)  # shorter vectors cancel less
+        for side in (query, gallery):
+            side.rows.sub_(centre)
+    results = {name: _matrix(query, gallery) for name in names}
+    for others in gallery.parts:
+        for part in query.parts:
+            of_groups = _minima if paper else _running_minima
+            for query_group, tracks, values in of_groups(part, others, distances):
+                ordered = _sorted(values)
+                for name, result in results.items():
+                    result[query_group.tracks[:, None], tracks] = _AGGREGATIONS[name](ordered)
+    for result in results.values():
+        equal[1].copy_columns(equal[0].copy_rows(result))
     return results
 
 
-def _copy_to_equal(
-    results: Sequence[Tensor], query_tracks: Tracks, gallery_tracks: Tracks, dtype: torch.dtype, *, variant: Variant
-) -> None:
-    """Give tracks of the same images the distances of the first of them: products round equal images differently.
-
-    For a query track it matters how often it has an image, and for running minima in which order; for a gallery track
-    only for running minima how often.
-    """
-    paper = variant == "paper"
-    query = equal_tracks(query_tracks, sorted if paper else list, dtype=dtype)
-    gallery = equal_tracks(gallery_tracks, set if paper else sorted, dtype=dtype)
-    for result in results:
-        gallery.copy_columns(query.copy_rows(result))
+Values = Iterator[tuple[TrackGroup, Tensor, Tensor]]
+"""A group of query tracks, numbers (tracks,) of gallery tracks, and what is aggregated: (values, query, gallery)."""
 
 
-def _aggregate(values: Tensor, query: TrackBlock, gallery: TrackBlock, results: dict[str, Tensor]) -> None:
-    """Write the aggregations of `values` (values, query tracks, gallery tracks) into `results`, by their names."""
-    ordered = _sorted(values)
-    for name, result in results.items():
-        result[query.tracks[:, None], gallery.tracks] = _AGGREGATIONS[name](ordered)
+def _minima(query: TrackPart, gallery: TrackPart, distances: Distances) -> Values:
+    """Distances of query images from the closest image of a track."""
+    least = []
+    for some in query.rows.split(max(1, _BLOCK_BYTES // gallery.rows.element_size() // len(gallery.rows))):
+        block = distances(some, gallery.rows)
+        least.append(torch.cat([group.of(block, dim=1).amin(dim=1) for group in gallery.groups], dim=1))
+    rows, numbers = torch.cat(least), torch.cat([group.tracks for group in gallery.groups])
+    for group in query.groups:
+        yield group, numbers, group.of(rows)
 
 
-def _minima(query: Tensor, gallery: Tensor, distances: Distances, limit: int) -> Tensor:
-    """Distances of query images from the closest image of a track: (query images, query tracks, gallery tracks)."""
-    rows, tracks = query.flatten(0, 1), gallery.shape[1]
-    pieces = gallery.split(max(1, limit // (len(rows) * tracks)))
-    least = reduce(torch.minimum, (distances(rows, piece).amin(dim=1) for piece in pieces))
-    return least.view(*query.shape[:2], tracks)
+def _running_minima(query: TrackPart, gallery: TrackPart, distances: Distances) -> Values:
+    """All running minima of two tracks, query images x gallery images of them."""
+    block = distances(query.rows, gallery.rows)
+    for group in query.groups:
+        running = group.of(block)
+        for image in range(1, group.images):
+            torch.minimum(running[image - 1], running[image], out=running[image])
+        for other in gallery.groups:
+            yield group, other.tracks, other.of(running, dim=2).transpose(1, 2).flatten(0, 1)
 
 
-def _running_minima(query: Tensor, gallery: Tensor, distances: Distances) -> Tensor:
-    """All running minima of two tracks: (query images x gallery images, query tracks, gallery tracks)."""
-    running = distances(query.flatten(0, 1), gallery).view(*query.shape[:2], *gallery.shape[:2])
-    for image in range(1, len(query)):
-        torch.minimum(running[image - 1], running[image], out=running[image])
-    return running.transpose(1, 2).flatten(0, 1)
-
-
-def _unit_vectors(images: Tensor) -> Tensor:
-    return images.div_(torch.linalg.vector_norm(images, dim=2, keepdim=True).clamp_(min=SMALLEST_NORM))
-
-
-def _cosine(rows: Tensor, gallery: Tensor) -> Tensor:
+def _cosine(rows: Tensor, columns: Tensor) -> Tensor:
     """1 - q.g of unit vectors."""
-    products = product(rows, gallery.flatten(0, 1))
-    return products.neg_().add_(1).clamp_(min=0).view(len(rows), *gallery.shape[:2])
+    return product(rows, columns).neg_().add_(1).clamp_(min=0)
 
 
-def _euclidean(rows: Tensor, gallery: Tensor) -> Tensor:
+def _euclidean(rows: Tensor, columns: Tensor) -> Tensor:
     """|q - g|, the root of |q|^2 - 2 q.g + |g|^2, or straight from q - g where these cancel."""
-    columns = gallery.flatten(0, 1)
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True).square()
-    squares = product(-2 * rows, columns).add_(torch.linalg.vector_norm(columns, dim=1).square())
-    near = (squares.add_(lengths) < _NEAR * lengths).nonzero()
+    squares = product(rows, columns)
+    torch.sub(torch.linalg.vector_norm(columns, dim=1).square(), squares, alpha=2, out=squares)
+    near = entries_below(squares.add_(lengths), _NEAR * lengths[:, 0])
     found = squares.clamp_(min=0).sqrt_()
-    for pairs in near.split(1024):
-        row, column = pairs.unbind(dim=1)
+    for row, column in zip(*(numbers.split(1024) for numbers in near), strict=True):
         found[row, column] = torch.linalg.vector_norm(rows[row] - columns[column], dim=1)
-    return found.view(len(rows), *gallery.shape[:2])
+    return found
 
 
 def _sorted(values: Tensor) -> Tensor:
@@ -206,8 +204,8 @@ _AGGREGATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def _matrix(query_tracks: Tracks, gallery_tracks: Tracks, dtype: torch.dtype) -> Tensor:
-    return torch.empty(len(query_tracks), len(gallery_tracks), dtype=dtype, device=query_tracks[0].device)
+def _matrix(query: TrackRows, gallery: TrackRows) -> Tensor:
+    return query.rows.new_empty(query.tracks, gallery.tracks)
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:

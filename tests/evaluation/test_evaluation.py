@@ -9,7 +9,7 @@ import torch
 import yaml
 from PIL import Image
 
-from reid_lightning.bundle import bundle
+from reid_lightning.bundle import bundle, exporters
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.models import ReIDModel
 from reid_lightning.ranking.files import read_embeddings
@@ -231,12 +231,27 @@ def test_a_picture_that_cannot_be_drawn_costs_neither_metrics_nor_threshold(eval
         (["checkpoint=bundle", "protocol.metric=cosin"], "'cosin'"),
         (["checkpoint=bundle", "protocol.ranks=5"], "ranks is 5"),
         (["checkpoint=bundle", "protocol.top_k=0"], "top_k is 0"),
+        (["checkpoint=bundle", "providers=cpu"], "providers is cpu, which takes backend=onnx or auto"),
+        (["checkpoint=bundle", "backend=onnx", "providers=openvino"], "onnxruntime that is installed offers"),
+        (["checkpoint=bundle", "backend=onnx"], "model.onnx"),
         (["checkpoint=bundle", "evaluation.columns=0"], "evaluation.columns is 0"),
     ],
 )
 def test_mistakes_are_one_message(evaluate, saved, tmp_path, arguments, message):
     assert message in error_of(evaluate(*arguments))
     assert not (tmp_path / "run/metrics.json").exists()
+
+
+def test_a_bundle_is_evaluated_by_onnx_runtime(evaluate, small_model, saved, tmp_path):
+    exporters.export_file(small_model.eval(), Preprocessing(32, 32), kind="onnx", folder=saved)
+    keeping = ["evaluation.save_embeddings=safetensors", NO_PICTURES]
+    by_onnx = evaluate("checkpoint=bundle", "backend=onnx", "providers=cpu", "hydra.run.dir=onnx", *keeping)
+    metrics_of(by_onnx, tmp_path / "onnx")
+    metrics_of(evaluate("checkpoint=bundle", *keeping), tmp_path / "run")
+    ours, torchs = (read_embeddings(tmp_path / run / "query_embeddings.safetensors") for run in ("onnx", "run"))
+    assert ours.model == torchs.model and ours.names == torchs.names
+    assert not torch.equal(ours.embeddings, torchs.embeddings)  # another engine has rounded
+    assert torch.allclose(ours.embeddings, torchs.embeddings, atol=1e-4)
 
 
 def test_embeddings_of_two_models_are_not_compared(evaluate, small_model, saved, tmp_path):

@@ -6,8 +6,9 @@ import torch
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.average_precision import evaluate_problem
-from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings, write_ranking
+from reid_lightning.ranking.files import read_embeddings, write_embeddings
 from reid_lightning.ranking.protocols import ImageToImage, TrackToTrack
+from reid_lightning.ranking.ranking_files import read_ranking, write_ranking
 from reid_lightning.ranking.table import EmbeddingTable
 
 
