@@ -137,7 +137,7 @@ class Embedder(ABC):
     def _preprocessed(self, images: Sequence[Image.Image | np.ndarray]) -> Tensor:
         """The numbers of `Preprocessing.__call__`; normalising them all at once halves the time of small crops."""
         levels = np.stack([_levels(image, self.preprocessing) for image in images])
-        return self.preprocessing.finish(torch.from_numpy(levels)).contiguous()
+        return self.preprocessing.finish(torch.from_numpy(levels))
 
     def _check(self, images: Sequence[Image.Image | np.ndarray] | Tensor) -> None:
         if isinstance(images, Tensor):
@@ -179,6 +179,7 @@ class ReIDEmbedder(Embedder):
         self.model = loaded.model.to(self.device).eval()
 
     def _run(self, images: Tensor, cameras: Tensor, viewpoints: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)  # as training and evaluation: up to twice as fast
         output: ReIDOutput = self.model(images, cameras, viewpoints)
         return output.embeddings.float()
 

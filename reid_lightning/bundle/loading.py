@@ -10,6 +10,7 @@ import torch
 
 from reid_lightning.bundle.bundle import ONNX_NAME, OPTS_NAME, load
 from reid_lightning.bundle.embedder import Backend, Embedder, ReIDEmbedder, usable_device
+from reid_lightning.bundle.onnx_sessions import AUTO, CPU, ProviderError, named_providers, offered_providers
 from reid_lightning.bundle.starter import BETTER, STARTER, starter_bundle
 from reid_lightning.errors import ReIDError
 
@@ -26,6 +27,7 @@ def load_reid_model(
     *,
     backend: Backend = "torch",
     threads: int | None = None,
+    providers: str | Sequence[str] = AUTO,
 ) -> Embedder:
     """Load a model for embedding. Needs neither a network nor the training configuration.
 
@@ -35,27 +37,36 @@ def load_reid_model(
         checkpoint_path: the bundle's `model.safetensors` or a training checkpoint (`.ckpt`). None: the weights beside
             `opts_path`.
         device: where to embed ("cpu", "cuda", "cuda:1", "mps").
-        backend: "torch", or "onnx" for ONNX Runtime on the CPU, which runs the bundle's `model.onnx`: the same numbers
-            in about half of the time. "auto": "onnx" on a CPU where that file is there and sound; what it took is
-            logged.
+        backend: "torch", or "onnx" for ONNX Runtime, which runs the bundle's `model.onnx`: on a CPU the same numbers
+            in about half of the time. "auto": "onnx" where that file is there and sound, on a CPU or if providers are
+            named; what it took is logged.
         threads: processor threads of the "onnx" backend; None: as many as torch takes, which the "torch" backend
             always does.
+        providers: what ONNX Runtime computes with: "cpu", "cuda", "tensorrt", "coreml", "openvino", "directml" or a
+            list of them in order of preference. "auto": the CPU, or for backend="onnx" and device="cuda" CUDA.
 
     Raises:
-        ReIDError: a file is missing, damaged, or of another architecture; the device does not exist.
+        ReIDError: a file is missing, damaged, or of another architecture; the device or a provider does not exist.
     """
+    named = named_providers(providers)
     opts = None if opts_path is None else named_model(opts_path)
     checkpoint = None if checkpoint_path is None else Path(checkpoint_path)
     if backend == "auto":
-        return _fastest(opts, checkpoint, device)
+        return _fastest(opts, checkpoint, device, named)
     if backend == "torch":
         if threads is not None:
             raise ReIDError(f"threads is {threads}, for backend='torch'; set it with torch.set_num_threads instead.")
+        if named:
+            raise ReIDError(f"providers is {', '.join(named)}, for backend='torch', which takes device instead.")
         return ReIDEmbedder(load(opts, checkpoint), device=device)
     if backend != "onnx":
         raise ReIDError(f"backend is {backend!r}; expected 'auto', 'torch' or 'onnx'.")
-    if usable_device(device).type != "cpu":
-        raise ReIDError(f"device is {str(device)!r}, but backend='onnx' runs on the CPU; take backend='torch'.")
+    on_gpu = str(device).partition(":")[0] == "cuda" and "cuda" in offered_providers()
+    if not named and not on_gpu and usable_device(device).type != "cpu":
+        raise ReIDError(
+            f"device is {str(device)!r}, but backend='onnx' runs on the CPU with this onnxruntime; take "
+            "backend='torch', or name providers."
+        )
     if opts is None or (checkpoint is not None and checkpoint.suffix != ".onnx"):
         raise ReIDError(
             f"backend='onnx' was given the options {opts_path} and the weights {checkpoint_path}; expected a bundle "
@@ -64,26 +75,56 @@ def load_reid_model(
 
     from reid_lightning.bundle.onnx_embedder import OnnxEmbedder  # here: ONNX Runtime is needed by it alone
 
-    return OnnxEmbedder(opts if checkpoint is None else checkpoint, threads=threads)
+    embedder = OnnxEmbedder(
+        opts if checkpoint is None else checkpoint, threads=threads, providers=providers, device=device
+    )
+    _logger.info("backend=onnx takes %s", ", ".join(embedder.providers))
+    return embedder
 
 
-def _fastest(opts: Path | None, checkpoint: Path | None, device: str | torch.device) -> Embedder:
+def _fastest(
+    opts: Path | None, checkpoint: Path | None, device: str | torch.device, providers: Sequence[str]
+) -> Embedder:
     """By ONNX Runtime, where the bundle has a file for it that is its own; networks with side information need torch,
     if they are to be told cameras."""
     folder = opts if opts is None or opts.is_dir() else opts.parent
-    on_cpu = usable_device(device).type == "cpu"
-    if folder is not None and checkpoint is None and on_cpu and (folder / ONNX_NAME).is_file():
+    accelerated = set(providers) - {CPU}
+    wanted = accelerated or usable_device(device).type == "cpu"
+    reason = f"the bundle has no {ONNX_NAME}; `reid export` writes one"
+    if wanted and folder is not None and checkpoint is None and (folder / ONNX_NAME).is_file():
         from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
 
         try:
-            embedder = OnnxEmbedder(folder)
+            embedder = OnnxEmbedder(folder, providers=providers or AUTO, device=device)
+        except ProviderError:
+            raise
         except ReIDError as error:
+            accelerated = set()
             _logger.warning("backend=auto takes torch: %s", error)
         else:
             if "side_information" not in embedder.options.architecture:
-                _logger.info("backend=auto takes ONNX Runtime, by the bundle's model.onnx")
+                taken = ", ".join(embedder.providers)
+                _logger.info("backend=auto takes ONNX Runtime (%s), by the bundle's model.onnx", taken)
                 return embedder
+            reason = "its network uses the names of cameras, of which the ONNX file knows nothing"
+    if accelerated:
+        _logger.warning("backend=auto takes torch on %s and not %s: %s", device, ", ".join(providers), reason)
     return ReIDEmbedder(load(opts, checkpoint), device=device)
+
+
+def load_by_keys(
+    bundle: str | Path, *, device: str = AUTO, backend: Backend = "auto", providers: str | Sequence[str] = AUTO
+) -> Embedder:
+    """The model that the keys `bundle`, `device`, `backend` and `providers` of a command name together. The torch
+    backend takes no notice of providers, which are the detector's and the plate reader's, too.
+
+    Raises:
+        ReIDError: as `find_bundle` and `load_reid_model`; a provider that is not there before a starter is made.
+    """
+    named = named_providers(providers)
+    folder, device = find_bundle(bundle), best_device(device, backend=backend)
+    given = named if named and backend != "torch" else AUTO
+    return load_reid_model(folder, device=device, backend=backend, providers=given)
 
 
 def find_bundle(
@@ -121,11 +162,11 @@ def named_model(path: str | Path) -> Path:
 
 
 def best_device(name: str, *, backend: str = "torch") -> str:
-    """`auto` is the GPU when there is one, else the CPU, where ONNX Runtime always runs; any other name is itself."""
-    if name != "auto":
+    """`auto` is the GPU when there is one that the backend can use, else the CPU; any other name is itself."""
+    if name != AUTO:
         return name
     if backend == "onnx":
-        return "cpu"
+        return "cuda" if "cuda" in offered_providers() else "cpu"
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"

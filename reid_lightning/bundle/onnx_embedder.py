@@ -13,6 +13,7 @@ from torch import Tensor
 
 from reid_lightning.bundle import bundle
 from reid_lightning.bundle.embedder import Embedder
+from reid_lightning.bundle.onnx_sessions import open_session, providers_of
 from reid_lightning.errors import ReIDError, extra, first_line
 from reid_lightning.untrusted.checksums import onnx_damage
 
@@ -25,12 +26,22 @@ class OnnxEmbedder(Embedder):
     Args:
         path: a bundle folder, its `opts.yaml` or its `model.onnx`.
         threads: of the processor, for one forward pass; None: as many as torch takes.
+        providers: what ONNX Runtime computes with, see `open_session`; those that it took stand in `providers`.
+        device: for the provider `auto` and the number of a GPU, as `open_session` takes it.
 
     Raises:
         ReIDError: onnxruntime is not installed; `model.onnx` is missing, damaged, or belongs to another bundle.
+        ProviderError: a provider that was named is not there.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        providers: str | Sequence[str] = "auto",
+        device: str | torch.device = "cpu",
+    ) -> None:
         if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
             raise ReIDError(f"threads is {threads!r}; expected a whole number of 1 or more, or None.")
         path = Path(path)
@@ -44,7 +55,13 @@ class OnnxEmbedder(Embedder):
                 f"{file} is damaged, changed by another tool, or older than this version: {reason}. {_ADVICE}"
             )
         self._file = file
-        self._session = _open(file, threads=torch.get_num_threads() if threads is None else threads)
+        self._session = _open(
+            file,
+            threads=torch.get_num_threads() if threads is None else threads,
+            providers=providers,
+            device=str(device),
+        )
+        self.providers = providers_of(self._session)
         _check(file, self._session, options)
         super().__init__(options, device=torch.device("cpu"))
 
@@ -71,7 +88,7 @@ def _is_known(name: str | None) -> bool:
     return name is not None
 
 
-def _open(file: Path, *, threads: int) -> Any:
+def _open(file: Path, *, threads: int, providers: str | Sequence[str], device: str) -> Any:
     """An `onnxruntime.InferenceSession`."""
     with extra("export"):
         import onnxruntime
@@ -79,7 +96,9 @@ def _open(file: Path, *, threads: int) -> Any:
     settings.intra_op_num_threads = threads
     settings.log_severity_level = 3  # errors: warnings about the graph help no user
     try:
-        return onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"], enable_fallback=0)
+        return open_session(file, settings, what=file.name, providers=providers, device=device, said=False)
+    except ReIDError:
+        raise
     except Exception as error:  # the classes of onnxruntime have no common base
         raise ReIDError(
             f"{file} is not a readable ONNX model ({first_line(error)}); it may be cut short. {_ADVICE}"

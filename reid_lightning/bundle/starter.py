@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STARTER = "starter"
 MEASURED = "measured on real vehicles"
 BETTER = (
-    "A starter knows no vehicle but drawn ones. `reid adapt source=<your crops>` moves it to your own crops, without "
+    "A starter has seen drawn vehicles only. `reid adapt source=<your crops>` moves it to your own crops, without "
     "labels; `reid train data=folder data.root=<your crops>` is better still."
 )
 _VERSION = 1  # raise it with every change of the embeddings: an old starter is then left alone

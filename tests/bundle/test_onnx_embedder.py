@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx_providers import CPU, CUDA, OPENVINO, stand_in
 from PIL import Image
 
 from reid_lightning.bundle import bundle, exporters, loading, onnx_embedder
 from reid_lightning.bundle.embedder import ReIDEmbedder
-from reid_lightning.bundle.loading import load_reid_model
+from reid_lightning.bundle.loading import best_device, load_by_keys, load_reid_model
 from reid_lightning.bundle.onnx_embedder import OnnxEmbedder
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
@@ -203,6 +204,9 @@ def test_names_of_cameras_are_refused_where_the_model_would_use_them(copied, pic
         ({"backend": "onnx", "device": "meta"}, "runs on the CPU"),
         ({"backend": "onnx", "checkpoint_path": "best.ckpt"}, "expected a bundle folder"),
         ({"threads": 2}, "set_num_threads"),
+        ({"providers": "cpu"}, "takes device instead"),
+        ({"providers": "coreml", "backend": "onnx"}, "names coreml, but .* offers cpu.*onnxruntime on macOS"),
+        ({"providers": "gpu", "backend": "auto"}, "providers is gpu; expected auto"),
     ],
 )
 def test_arguments_that_do_not_go_together_are_named(exported, arguments, words):
@@ -229,10 +233,54 @@ def test_auto_takes_torch_where_the_file_is_damaged_and_says_so(copied, caplog):
     assert "backend=auto takes torch" in caplog.text and "is damaged" in caplog.text
 
 
+@pytest.mark.parametrize("backend", ["auto", "onnx"])
+def test_a_provider_that_is_named_runs_the_model_and_is_said(exported, pictures, monkeypatch, caplog, backend):
+    expected = load_reid_model(exported, backend="onnx").embed(pictures)
+    asked = stand_in(monkeypatch, [OPENVINO])
+    caplog.set_level(logging.INFO)
+    model = load_by_keys(exported, device="cpu", backend=backend, providers=["OpenVINO"])
+    assert model.providers == ("openvino", "cpu") and asked[0][0][0] == OPENVINO
+    assert f"backend={backend} takes" in caplog.text and caplog.text.count("openvino, cpu") == 1
+    assert torch.equal(model.embed(pictures), expected)
+
+
+def test_onnx_runtime_takes_a_gpu_by_the_device_or_by_its_name(exported, monkeypatch):
+    asked = stand_in(monkeypatch, [CUDA])
+    assert best_device("auto", backend="onnx") == "cuda"
+    load_by_keys(exported, backend="onnx")
+    load_reid_model(exported, backend="onnx", device="cuda:1")
+    load_reid_model(exported, backend="auto", providers="cuda")
+    assert [providers[0][1]["device_id"] for providers in asked] == ["0", "1", "0"]
+    load_reid_model(exported, backend="onnx")
+    assert asked[-1] == [CPU]
+
+
+def test_a_provider_that_cannot_be_loaded_is_no_reason_for_torch(exported, monkeypatch):
+    stand_in(monkeypatch, [CUDA], missing=[CUDA])
+    with pytest.raises(ReIDError, match="could not load cuda"):
+        load_by_keys(exported, backend="auto", providers="cuda")
+
+
+def test_auto_says_where_a_provider_that_was_named_is_not_used(copied, monkeypatch, caplog):
+    stand_in(monkeypatch, [OPENVINO])
+    (copied / bundle.ONNX_NAME).unlink()
+    assert isinstance(load_by_keys(copied, device="cpu", providers="openvino"), ReIDEmbedder)
+    assert "takes torch on cpu and not openvino: the bundle has no model.onnx" in caplog.text
+    caplog.clear()
+    assert isinstance(load_by_keys(copied, device="cpu", backend="torch", providers="openvino"), ReIDEmbedder)
+    assert not caplog.text, "the providers may be the detector's"
+
+
+def test_what_is_not_there_is_said_before_a_starter_is_made(monkeypatch):
+    monkeypatch.setattr(loading, "starter_bundle", lambda: pytest.fail("it takes half a minute"))
+    with pytest.raises(ReIDError, match="names coreml"):
+        load_by_keys("starter", providers="coreml")
+
+
 def test_auto_takes_torch_for_a_network_that_may_be_told_cameras(copied, monkeypatch):
     monkeypatch.setattr(loading, "ONNX_NAME", bundle.OPTS_NAME)  # whatever is there
     sides = SimpleNamespace(options=SimpleNamespace(architecture={"side_information": {}}))
-    monkeypatch.setattr(onnx_embedder, "OnnxEmbedder", lambda folder: sides)
+    monkeypatch.setattr(onnx_embedder, "OnnxEmbedder", lambda folder, **_: sides)
     assert isinstance(load_reid_model(copied, backend="auto"), ReIDEmbedder)
 
 

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
 
+from reid_lightning.bundle.onnx_sessions import open_session
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.plates.decoding import TextDecoder
 from reid_lightning.search.plates.lines import around, arrangements
@@ -21,6 +24,7 @@ with extra("search"):
     import cv2
     import onnxruntime
     import rapidocr
+    from rapidocr.ch_ppocr_det import TextDetector
 
 
 HEIGHT = 48  # of a line of text as the recogniser was trained with
@@ -43,6 +47,8 @@ class RapidOcrReader:
             lower than 64 pixels and more than 2.2 times as wide.
         max_texts: at most so many texts are read on a picture, the largest: lorries are covered with them.
         threads: of ONNX Runtime, for each of the two networks.
+        providers: what ONNX Runtime computes with, see `open_session`.
+        device: for the provider `auto` and the number of a GPU, as `open_session` takes it.
         models: the folder with `*_det_*.onnx` and `*_rec_*.onnx`; None: that of the installed rapidocr.
 
     Raises:
@@ -59,6 +65,8 @@ class RapidOcrReader:
         tight: bool | None = None,
         max_texts: int = 12,
         threads: int = 1,
+        providers: str | Sequence[str] = "auto",
+        device: str = "cpu",
         models: str | Path | None = None,
     ) -> None:
         for argument, value, least in (("side", side, 32), ("max_texts", max_texts, 1), ("threads", threads, 1)):
@@ -66,25 +74,21 @@ class RapidOcrReader:
                 raise ReIDError(f"plate_reader.{argument} is {value}; expected {least} or more.")
         self.patterns, self.side, self.tight, self.max_texts = patterns, side, tight, max_texts
         folder = Path(rapidocr.__file__).parent / "models" if models is None else Path(models)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._recogniser = onnxruntime.InferenceSession(
-            str(_model(folder, "rec")), options, providers=["CPUExecutionProvider"]
-        )
+        opened = {}
+        for kind in ("rec", "det"):
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+            options.log_severity_level = 3
+            options.enable_cpu_mem_arena = kind == "rec"  # the other sees pictures of many sizes
+            opened[kind] = open_session(
+                _model(folder, kind), options, what=f"plate reader ({kind})", providers=providers, device=device
+            )
+        self._recogniser = opened["rec"]
         characters = self._recogniser.get_modelmeta().custom_metadata_map.get("character")
         if characters is None:
             raise ReIDError(f"{_model(folder, 'rec')} has no `character` list; expected a model made for RapidOCR.")
         self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms)
-        self._detector = rapidocr.RapidOCR(
-            params={
-                "Global.log_level": "critical",
-                "Det.model_path": str(_model(folder, "det")),
-                "Det.limit_type": "max",
-                "Det.limit_side_len": side,
-                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
-                "EngineConfig.onnxruntime.inter_op_num_threads": 1,
-            }
-        )
+        self._detector = _text_finder(opened["det"], side=side)
 
     def read(self, picture: np.ndarray) -> list[PlateReading]:
         """The texts on a picture (height, width, 3) uint8 RGB that may be a plate; those that fit the patterns first,
@@ -109,7 +113,7 @@ class RapidOcrReader:
     def _find(self, picture: np.ndarray) -> np.ndarray:
         """The corners (N, 4, 2) float32 of the largest texts, clockwise from the upper left one."""
         # every flag, every time: those of a call stay for the next one
-        found = self._detector(picture, use_det=True, use_cls=False, use_rec=False).boxes  # type: ignore[union-attr]
+        found = self._detector(picture, use_det=True, use_cls=False, use_rec=False).boxes
         if found is None or not len(found):
             return np.empty((0, 4, 2), np.float32)
         corners = np.asarray(found, np.float32)
@@ -136,6 +140,17 @@ class RapidOcrReader:
                 ):
                     found[text] = PlateReading(text, confidence, around(boxes, numbers))
         return sorted(found.values(), key=lambda one: (not self.patterns.accepts(one.text), -one.confidence, one.text))
+
+
+def _text_finder(session: Any, *, side: int) -> Any:
+    """RapidOCR with the session of its detector of text, in place of the one on the CPU that it would make."""
+    finder = rapidocr.RapidOCR(
+        params={"Global.log_level": "critical", "Det.limit_type": "max", "Det.limit_side_len": side}
+    )
+    settings: Any = OmegaConf.create(OmegaConf.to_container(finder.cfg.Det), flags={"allow_objects": True})
+    settings.session = session
+    vars(finder)["text_det"] = TextDetector(settings)
+    return finder
 
 
 def _model(folder: Path, kind: str) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from onnx_providers import OPENVINO, stand_in
 from PIL import Image, ImageDraw, ImageFont
 
 from reid_lightning.commands.catalogue import CONFIG_DIR
@@ -132,11 +133,27 @@ def test_wrong_arguments_are_refused(tmp_path):
         rapidocr.RapidOcrReader(models=tmp_path)
 
 
+def test_both_networks_run_on_the_provider_that_is_asked_for(reader, monkeypatch):
+    picture = vehicle("KA 4821")
+    expected = reader.read(picture)
+    asked = stand_in(monkeypatch, [OPENVINO], missing=[])
+    other = rapidocr.RapidOcrReader(GB, providers="openvino")
+    assert [providers[0][0] for providers in asked] == [OPENVINO, OPENVINO]
+    assert other.read(picture) == expected and len(expected) > 0
+    used = other._detector.text_det.session.session
+    assert len(asked) == 2 and used.get_providers()[0] == OPENVINO, "and no session of RapidOCR's own"
+    stand_in(monkeypatch, [OPENVINO], missing=[OPENVINO])
+    with pytest.raises(ReIDError, match=r"plate reader \(rec\) cannot be run by providers=openvino"):
+        rapidocr.RapidOcrReader(providers="openvino")
+
+
 def test_the_configured_readers_take_the_configured_patterns():
     cfg = OmegaConf.create(
         {
             "plates": OmegaConf.load(CONFIG_DIR / "plates" / "vn.yaml"),
             "plate_reader": OmegaConf.load(CONFIG_DIR / "plate_reader" / "rapidocr.yaml"),
+            "providers": "cpu",
+            "device": "auto",
         }
     )
     reader = instantiate(cfg.plate_reader)

@@ -22,6 +22,10 @@ class Detector(Protocol):
     knows_vehicles: bool
     """Whether a vehicle model confirms what it finds. False: whatever it is that moves."""
 
+    side_by_side: int
+    """Frames that it may look at at a time, in as many threads, because it remembers none. A detector that does not
+    say it is given one after the other."""
+
     def start(self) -> None:
         """A new source begins: forget what was seen."""
 

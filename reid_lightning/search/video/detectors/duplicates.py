@@ -38,6 +38,8 @@ def merge_duplicates(detections: Detections, *, overlap: float = 0.6) -> Detecti
     A box goes if its intersection over union with a better one is above `overlap`, or if the smaller of the two lies in
     the other (intersection over the smaller area above .85) and is at least half as large.
     """
+    if len(detections) < 2:
+        return detections
     order = np.argsort(-detections.scores, kind="stable")
     boxes = detections.boxes
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

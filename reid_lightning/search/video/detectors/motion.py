@@ -43,6 +43,7 @@ class MotionDetector:
     name: ClassVar = "motion"
     works_on_pictures: ClassVar = False
     knows_vehicles: ClassVar = False
+    side_by_side: ClassVar = 1
 
     _: KW_ONLY
     long_side: int = 480
@@ -92,7 +93,9 @@ class MotionDetector:
 
     def _boxes(self, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4) and scores (N,) of the connected regions of `mask`."""
-        _, _, statistics, _ = cv2.connectedComponentsWithStats(mask)
+        most = -(-mask.shape[0] // 2) * -(-mask.shape[1] // 2)  # regions that do not touch each other
+        labels = cv2.CV_16U if most < 1 << 16 else cv2.CV_32S
+        _, _, statistics, _ = cv2.connectedComponentsWithStats(mask, ltype=labels)
         left, top, width, height, moving = statistics[1:].T.astype(np.float32)  # 0 is the background
         area = width * height
         shape = np.maximum(width, height) <= self.max_aspect * np.minimum(width, height)
@@ -105,7 +108,7 @@ class MotionDetector:
 
 def _smooth(mask: np.ndarray) -> np.ndarray:
     """What moves, without shadows, specks and holes; uint8 0 or 255."""
-    moving = np.where(mask == _MOVING, mask, 0)
+    moving = cv2.threshold(mask, _MOVING - 1, _MOVING, cv2.THRESH_BINARY)[1]
     side = max(mask.shape)
     moving = cv2.morphologyEx(moving, cv2.MORPH_OPEN, _disc(side / 160))
     return cv2.morphologyEx(moving, cv2.MORPH_CLOSE, _disc(side / 40))

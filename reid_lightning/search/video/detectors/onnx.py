@@ -5,10 +5,13 @@ The exported network gives raw grid output; here it is turned into boxes.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from reid_lightning.bundle.onnx_sessions import open_session
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.records import Detections
 from reid_lightning.search.video.detectors.duplicates import clean
@@ -34,7 +37,9 @@ class YoloxDetector:
         path: the ONNX file, as YOLOX's own export writes it; None: the one that was fetched, see `files`.
         min_score: boxes below are dropped; objectness times class probability.
         overlap: intersection over union from which two boxes are one vehicle, whatever their types.
-        threads: threads of onnxruntime; 0: as many as there are cores.
+        threads: frames of a source that are looked at at a time, each by one thread; 0: as many as there are cores.
+        providers: what ONNX Runtime computes with, see `open_session`.
+        device: for the provider `auto` and the number of a GPU, as `open_session` takes it.
 
     Raises:
         ReIDError: no file, or a network of another kind.
@@ -44,7 +49,14 @@ class YoloxDetector:
     knows_vehicles = True
 
     def __init__(
-        self, path: str | Path | None = None, *, min_score: float = 0.3, overlap: float = 0.45, threads: int = 0
+        self,
+        path: str | Path | None = None,
+        *,
+        min_score: float = 0.3,
+        overlap: float = 0.45,
+        threads: int = 0,
+        providers: str | Sequence[str] = "auto",
+        device: str = "cpu",
     ) -> None:
         if not 0 < min_score < 1 or not 0 < overlap < 1:
             raise ReIDError(f"min_score is {min_score} and overlap {overlap}; expected numbers between 0 and 1.")
@@ -56,10 +68,15 @@ class YoloxDetector:
         self.name = path.stem
         self.min_score, self.overlap = min_score, overlap
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1  # two frames by a thread each are sooner done than each of them by two
+        self.side_by_side = threads or os.cpu_count() or 1
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = open_session(
+                path, options, what=f"detector {self.name}", providers=providers, device=device
+            )
+        except ReIDError:
+            raise
         except Exception as error:  # onnxruntime's own exceptions have no common base but this
             raise ReIDError(f"detector.path is {path}, which onnxruntime cannot load: {error}") from error
         entry = self._session.get_inputs()[0]

@@ -42,6 +42,7 @@ class TorchvisionDetector:
 
     works_on_pictures = True
     knows_vehicles = True
+    side_by_side = 1
 
     def __init__(
         self,
