@@ -6,8 +6,8 @@ A process that is killed has lost at most the vehicle it was saving, and the sam
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Registrar:
 
     def register(
         self, source: Source, *, camera: str, start: float | None = None, on_step: Callable[[Step], None] | None = None
-    ) -> Iterator[Registered]:
+    ) -> Generator[Registered, None, None]:
         """Save each vehicle as soon as its track has ended.
 
         A source that was registered for this camera before gives nothing; one that was interrupted is done again, and
@@ -69,7 +69,8 @@ class Registrar:
             return
         if source.kind == "video":
             self._begin(source.fingerprint, camera, source.name)  # before the first vehicle: it may be long in coming
-        yield from self.keep(self.finder.find(source, on_step=on_step), source, camera=camera, start=start)
+        with closing(self.finder.find(source, on_step=on_step)) as vehicles:
+            yield from self.keep(vehicles, source, camera=camera, start=start)
 
     def keep(
         self,

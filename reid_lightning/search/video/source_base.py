@@ -30,6 +30,8 @@ class Source(ABC):
     """When the video began, in seconds since 1970, from its creation_time tag; None: unknown. Of a live stream without
     the tag: when it was opened."""
     warning: str | None = None
+    ahead: int = 2
+    """Frames of it that may be in memory between two steps of the work."""
 
     @property
     def in_video(self) -> bool:

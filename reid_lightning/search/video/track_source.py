@@ -5,14 +5,18 @@ A video is followed from frame to frame; every picture stands for itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections, Frame, TrackedBox
+from reid_lightning.search.video.ahead import ahead
 from reid_lightning.search.video.detectors import Detector
 from reid_lightning.search.video.fixed_camera import FixedCamera
 from reid_lightning.search.video.sources import Source
@@ -39,8 +43,8 @@ def follow(
     *,
     pictures: Pictures = "auto",
     whole_if_none: bool = False,
-) -> Iterator[Step]:
-    """Detect and track.
+) -> Generator[Step, None, None]:
+    """Detect and track, in a thread of its own, at most `source.ahead` frames before they are asked for.
 
     Args:
         source: an open source.
@@ -56,18 +60,23 @@ def follow(
     """
     if pictures not in get_args(Pictures):
         raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
-    detector.start()
-    if source.in_video:
-        yield from _follow_video(source, detector, build_tracker)
-        return
-    if pictures == "scenes" and not detector.works_on_pictures:
+    if not source.in_video and pictures == "scenes" and not detector.works_on_pictures:
         raise ReIDError(
             f"pictures=scenes: the {detector.name} detector compares the frames of a video and finds nothing in a "
             "picture. Choose detector=yolox or detector=torchvision, or pictures=crops if each shows one vehicle."
         )
+    detector.start()
+    if source.in_video:
+        steps = _follow_video(source, detector, build_tracker)
+    else:
+        steps = _look_at_pictures(source, detector, pictures, whole_if_none=whole_if_none)
+    yield from ahead(steps, size=source.ahead)
+
+
+def _look_at_pictures(source: Source, detector: Detector, pictures: Pictures, *, whole_if_none: bool) -> Iterator[Step]:
     detects, track = detects_in_pictures(detector, pictures), 0
-    for frame in source:
-        found = detector.detect(frame.picture) if detects else Detections.none()
+    for frame, detected in _looked_at(source, detector) if detects else ((one, Detections.none) for one in source):
+        found = detected()
         if not detects or (whole_if_none and pictures == "auto" and len(found) == 0):
             found = _whole(frame)
         boxes = tuple(
@@ -87,14 +96,14 @@ def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..
     tracker = build_tracker(frame_rate=(source.frames_per_second or 25.0) / source.every)
     camera = None if detector.works_on_pictures else FixedCamera(source)
     step = None
-    for frame in source:
+    for frame, detected in _looked_at(source, detector):
         if step is not None:
             if frame.picture.shape != step.frame.picture.shape:  # another scene: places in it are other places
                 step = replace(step, ended=(*step.ended, *tracker.close()))
                 detector.start()
             yield step if camera is None else _sorted_out(step, camera)
         if camera is None or camera.stands_still(frame):
-            found = detector.detect(frame.picture)
+            found = detected()
         else:
             found = Detections.none()
             detector.start()  # its background is another one when the camera stands still again
@@ -105,6 +114,38 @@ def _follow_video(source: Source, detector: Detector, build_tracker: Callable[..
         yield step if camera is None else _sorted_out(step, camera, last=True)
     if camera is not None:
         camera.close()
+
+
+def _looked_at(source: Source, detector: Detector) -> Iterator[tuple[Frame, Callable[[], Detections]]]:
+    """Each frame, and what gives its vehicles.
+
+    A detector that remembers nothing looks at as many frames at a time as it has threads, `source.ahead` at most, and
+    of frames that are equal to the last pixel at the first alone.
+    """
+    threads = min(getattr(detector, "side_by_side", 1), source.ahead)
+    if threads == 1:
+        for frame in source:
+            yield frame, partial(detector.detect, frame.picture)
+        return
+    waiting: deque[tuple[Frame, Callable[[], Detections]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="detect")
+    try:
+        for frame in source:
+            if waiting and _equal(waiting[-1][0].picture, frame.picture):
+                detected = waiting[-1][1]
+            else:
+                detected = pool.submit(detector.detect, frame.picture).result
+            waiting.append((frame, detected))
+            if len(waiting) > threads:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Most differ in the few lines that are compared first."""
+    return np.array_equal(one[::61], other[::61]) and np.array_equal(one, other)
 
 
 def _sorted_out(step: Step, camera: FixedCamera, *, last: bool = False) -> Step:

@@ -6,18 +6,21 @@ Registration saves them at once; an application may show them first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 
 from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.plates import PlateReader, PlateVote, vote
 from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
+from reid_lightning.search.video.ahead import ahead
 from reid_lightning.search.video.best_crops import BestCrops, KeptCrop
 from reid_lightning.search.video.detectors import Detector
 from reid_lightning.search.video.sources import Source
 from reid_lightning.search.video.track_source import Pictures, Step, detects_in_pictures, follow
 from reid_lightning.search.video.tracking import VehicleTracker
 
+_VEHICLES_AHEAD = 4  # found while others are saved
 WORTH_KEEPING = 0.5
 """Pictures of a track are kept that have at least so much of the best one's quality: not a roof, or half a car."""
 
@@ -119,10 +122,21 @@ class VehicleFinder:
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
                 raise ReIDError(f"{name} is {share!r}; expected a number from 0 to 1.")
 
-    def find(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[FoundVehicle]:
-        """Each vehicle as soon as its track has ended; `on_step` is called with every frame."""
-        growing: dict[int, _Growing] = {}
+    def find(
+        self, source: Source, *, on_step: Callable[[Step], None] | None = None
+    ) -> Generator[FoundVehicle, None, None]:
+        """Each vehicle as soon as its track has ended; `on_step` is called with every frame, in the thread that chooses
+        pictures and reads plates."""
         counts = self.counts = TrackCounts()
+        with closing(ahead(self._found(source, counts, on_step), size=_VEHICLES_AHEAD)) as vehicles:
+            for vehicle in vehicles:
+                counts.found += 1  # not those that nobody will have asked for
+                yield vehicle
+
+    def _found(
+        self, source: Source, counts: TrackCounts, on_step: Callable[[Step], None] | None
+    ) -> Iterator[FoundVehicle]:
+        growing: dict[int, _Growing] = {}
         still = not source.in_video
         for step in follow(source, self.detector, self.build_tracker, pictures=self.pictures):
             for box in step.boxes:
@@ -144,7 +158,6 @@ class VehicleFinder:
                 if not still and best < self.min_quality:
                     counts.poor += 1
                     continue
-                counts.found += 1
                 good = [crop for crop in crops if crop.quality >= WORTH_KEEPING * best]
                 yield self._finish(track, ended, good, step.frame if still else None)
 

@@ -15,6 +15,7 @@ from typing import Literal
 from reid_lightning.errors import ReIDError, count, extra
 from reid_lightning.redaction import without_password
 from reid_lightning.search.records import Frame
+from reid_lightning.search.video.ahead import Ahead
 from reid_lightning.search.video.source_base import Source, file_fingerprint
 from reid_lightning.search.video.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of
 from reid_lightning.search.video.video_display import VideoDisplay, progressive, shown_stream
@@ -28,6 +29,7 @@ with extra("search"):
 MAX_PIXELS = 100_000_000
 """A video's frames may be no larger: a damaged header can promise any size."""
 
+_AHEAD, _AHEAD_BYTES = 8, 1 << 26  # frames that are decoded before they are asked for, and all of them together
 _PATIENCE = 6  # times the timeout: an address may send for so long without a picture
 _TOLERATED = 0.02  # share of frames that a container may promise too many without being called cut short
 _SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders leave it out
@@ -36,6 +38,7 @@ _SHOWS_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # libav's own decoders le
 class VideoSource(Source):
     """A video file, or what a camera or a server sends, as a player shows it (see `video_display`).
 
+    Frames are decoded ahead of whoever asks for them, in a thread that ends with the last one, or when it is closed.
     Seconds count from where a player's clock begins: at the first frame, or at an earlier beginning of the sound.
     """
 
@@ -53,6 +56,7 @@ class VideoSource(Source):
         self.name, self.every = self._where if self._path is None else readable(self._path.name), every
         self._opened = time.time()
         self._patience = None if self._path is not None else _PATIENCE * timeout
+        self._reading: Ahead[Frame] | None = None
         if self._path is None:
             self._container = open_address(
                 str(address), timeout=timeout, allow_redirects=allow_redirects, options=_limits()
@@ -92,6 +96,7 @@ class VideoSource(Source):
         self._check_size(self._stream.width, self._stream.height)  # 0 where libav has refused it already
         self._damage: str | None = None
         still = self._container.format.name == "image2" or self._container.format.name.endswith("_pipe")
+        self.ahead = max(1, min(_AHEAD, _AHEAD_BYTES // max(1, 3 * self._stream.width * self._stream.height)))
         self._display = VideoDisplay(stream, max_pixels=MAX_PIXELS, square=not still)
         self._decoder = self._decoder_of(stream)
         self._decoder.options = _limits()
@@ -163,6 +168,13 @@ class VideoSource(Source):
         return blake2b(self._identity.encode(errors="replace"), digest_size=8).hexdigest()
 
     def __iter__(self) -> Iterator[Frame]:
+        self._reading = Ahead(self._read(), size=self.ahead)
+        try:
+            yield from self._reading
+        finally:
+            self._reading.close()
+
+    def _read(self) -> Iterator[Frame]:
         number, seconds, self._first = -1, 0.0, 0.0
         damaged_after: tuple[int, float] | None = None
         origin: float | None = None
@@ -185,6 +197,8 @@ class VideoSource(Source):
         self._note_damage(number, seconds, damaged_after)
 
     def close(self) -> None:
+        if self._reading is not None:
+            self._reading.close()  # first: what is decoded from must not be gone meanwhile
         self._container.close()
 
     def _decode(self) -> Iterator[av.VideoFrame]:

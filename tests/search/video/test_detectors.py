@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from onnx_providers import OPENVINO, stand_in
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import UNKNOWN_TYPE, Detections
@@ -192,6 +193,14 @@ class TestYolox:
         """Cell (3, 2) of stride 16: centre (3.5 * 16, 2.25 * 16), sides 2 * 16 and 1 * 16."""
         box = decode_boxes(np.array([[0.5, 0.25, np.log(2), 0.0]]), np.array([[3, 2, 16]]))
         np.testing.assert_allclose(box, [[40, 28, 72, 44]])
+
+    def test_it_runs_on_the_provider_that_is_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        asked = stand_in(monkeypatch, [OPENVINO])
+        detector = YoloxDetector(save_network(tmp_path / "net.onnx"), providers=["openvino"], threads=1)
+        assert asked[0][0] == (OPENVINO, {"num_of_threads": "1"})
+        assert len(detector.detect(np.zeros((64, 128, 3), np.uint8))) == 1
+        with pytest.raises(ReIDError, match=r"names cuda, but .* offers cpu, openvino only"):
+            YoloxDetector(tmp_path / "net.onnx", providers="cuda")
 
     def test_a_network_of_64_pixels_on_a_frame_of_128(self, tmp_path: Path):
         detector = YoloxDetector(save_network(tmp_path / "net.onnx"), threads=1)
