@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -12,6 +13,18 @@ from reid_lightning.search.stores.base import VectorStore
 DIM = 16
 MODEL = {"fingerprint": "model-a", "dim": DIM}
 Open = Callable[..., VectorStore]
+
+
+class Server(Protocol):
+    """Of vectors, at `uri`, which can be killed and started again."""
+
+    uri: str
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def restart(self) -> None: ...
 
 
 def vectors(count: int, *, seed: int = 0, dim: int = DIM) -> np.ndarray:

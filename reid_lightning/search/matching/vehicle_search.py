@@ -5,7 +5,8 @@ Matches come while the source is read; decisions over whole tracks stand beside 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import numpy as np
@@ -108,7 +109,9 @@ class VehicleSearch:
         self._start: float | None = None
         self._in_video = False
 
-    def run(self, source: Source, *, on_step: Callable[[Step], None] | None = None) -> Iterator[SearchedFrame]:
+    def run(
+        self, source: Source, *, on_step: Callable[[Step], None] | None = None
+    ) -> Generator[SearchedFrame, None, None]:
         """Every frame with its matches, in order; `on_step` is called as soon as its vehicles are detected.
 
         Raises:
@@ -124,14 +127,16 @@ class VehicleSearch:
             )
         steps: list[Step] = []
         options = self.options
-        for step in follow(source, self.detector, self.build_tracker, pictures=options.pictures, whole_if_none=True):
-            if on_step is not None:
-                on_step(step)
-            steps.append(step)
-            self.tracks = max([self.tracks, *(box.track for box in step.boxes)])
-            if len(steps) >= FRAMES_AT_ONCE:
-                yield from self._search(steps)
-                steps = []
+        followed = follow(source, self.detector, self.build_tracker, pictures=options.pictures, whole_if_none=True)
+        with closing(followed):
+            for step in followed:
+                if on_step is not None:
+                    on_step(step)
+                steps.append(step)
+                self.tracks = max([self.tracks, *(box.track for box in step.boxes)])
+                if len(steps) >= FRAMES_AT_ONCE:
+                    yield from self._search(steps)
+                    steps = []
         yield from self._search(steps)
 
     def decisions(self) -> list[TrackDecision]:

@@ -174,7 +174,7 @@ class LanceStore:
         with self._writing() as table:
             self._writes = 0
             table.optimize(cleanup_older_than=_KEEP_VERSIONS)
-            large = table.count_rows() > self._search.rows_in_memory(self.dim)
+            large = table.count_rows() > self._search.rows_without_index(self.dim)
             new = large and not has_index(table)
         if new:
             with self._at.errors("indexed"), self._at.whole():

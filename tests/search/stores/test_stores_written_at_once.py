@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from toy_run import child, exit_codes
-from toy_vectors import DIM, MODEL, Open, everything, records, vectors
+from toy_vectors import DIM, MODEL, Open, Server, everything, records, vectors
 
-from benchmarks.milvus_server import MilvusServer
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import VectorRecord
 from reid_lightning.search.stores import lance
@@ -70,16 +69,16 @@ def test_of_processes_that_write_at_once_and_one_that_is_killed_nothing_is_lost_
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_while_it_is_written_to_has_lost_nothing_when_it_is_up_again(
-    milvus_server: MilvusServer, tmp_path: Path
+    server: Server, tmp_path: Path
 ) -> None:
-    place = {"uri": milvus_server.uri, "name": "killed"}
+    place = {"uri": server.uri, "name": "killed"}
     log = tmp_path / "acknowledged"
     process = child(partial(_write_on, place, str(log)))
     while process.is_alive() and (not log.exists() or log.read_text().count("\n") < 20):
         time.sleep(0.01)
-    milvus_server.kill()
+    server.kill()
     assert exit_codes(process) == [1]  # the one error of a store that is down
-    milvus_server.start()
+    server.start()
     written = [int(line) for line in log.read_text().splitlines()]
     acknowledged = {one.id for number in written for one in _batch(1, number)[0]}
     in_flight = {one.id for one in _batch(1, written[-1] + 1)[0]} - acknowledged
@@ -90,8 +89,8 @@ def test_a_server_that_is_killed_while_it_is_written_to_has_lost_nothing_when_it
     store.drop()
 
 
-def test_writing_during_rebuilds_succeeds(tmp_path: Path) -> None:
-    camera, keeper = (open_store(tmp_path / "store", **MODEL) for _ in range(2))
+def test_writing_during_rebuilds_succeeds(opened: Open) -> None:
+    camera, keeper = opened(), opened()
     ended, failed = threading.Event(), []
 
     def write() -> None:
