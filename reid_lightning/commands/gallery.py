@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import DictConfig
+from torch.nn.functional import normalize
 
 from reid_lightning.commands.gallery_index import index_of, index_problems, is_own, with_vectors
 from reid_lightning.commands.gallery_tables import print_trash, print_vehicles
 from reid_lightning.drawing.progress import counted
 from reid_lightning.drawing.tables import say
 from reid_lightning.errors import ReIDError, count
+from reid_lightning.ranking.files import embedding_files, read_embeddings
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget_vehicle
@@ -87,11 +90,14 @@ def rebuild(cfg: DictConfig, gallery: Gallery) -> bool:
 @_command
 def sync(cfg: DictConfig, gallery: Gallery) -> bool:
     """Embed crops that have no vector, forget those that are gone."""
-    return _embed(cfg, gallery)
+    return _embed(cfg, gallery, embedded=None if cfg.embeddings is None else Path(cfg.embeddings))
 
 
-def _embed(cfg: DictConfig, gallery: Gallery, *, again: bool = False) -> bool:
+def _embed(cfg: DictConfig, gallery: Gallery, *, again: bool = False, embedded: Path | None = None) -> bool:
     index = index_of(cfg, gallery, any_model=again)
+    if embedded is not None:
+        taken = index.take(_embedded(embedded, index.store.fingerprint))
+        say(f"{count(taken, 'vector')} taken from {embedded}")
     removed = gallery.repair()
     with counted("embedding") as on_progress:
         report: IndexReport = (index.rebuild if again else index.sync)(on_progress=on_progress)
@@ -99,6 +105,24 @@ def _embed(cfg: DictConfig, gallery: Gallery, *, again: bool = False) -> bool:
     done = f"{report.embedded} embedded, {report.changed} changed, {report.removed} removed"
     say(f"{count(report.total, 'vector')}: {done}; {count(len(removed), 'leftover file')} removed")
     return True
+
+
+def _embedded(folder: Path, fingerprint: str) -> Iterator[tuple[tuple[str, ...], np.ndarray]]:
+    """What `reid embed gallery=` has made, file by file."""
+    files = embedding_files(folder)
+    if not files:
+        raise ReIDError(f"embeddings={folder} holds no file of `reid embed gallery=...`; expected <output>/gallery.")
+    with counted("files of embeddings stored") as on_progress:
+        for done, file in enumerate(files):
+            on_progress(done, len(files))
+            table = read_embeddings(file)
+            if table.model != fingerprint or table.names is None:
+                raise ReIDError(
+                    f"{file} is of the model {table.model or 'unknown'}, and the bundle is {fingerprint}; give the one "
+                    "that embedded them."
+                )
+            yield table.names, normalize(table.embeddings.float(), dim=1).numpy()
+        on_progress(len(files), len(files))
 
 
 @_command

@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from reid_lightning.bundle.bundle import OPTS_NAME, read_options
-from reid_lightning.bundle.loading import best_device, find_bundle, load_reid_model
+from reid_lightning.bundle.loading import find_bundle, load_by_keys
 from reid_lightning.commands.entry_point import build
 from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery.folder import Gallery
@@ -27,7 +27,7 @@ def is_own(cfg: DictConfig) -> bool:
 
 def index_of(cfg: DictConfig, gallery: Gallery, *, any_model: bool) -> GalleryIndex:
     """Of the gallery, to be embedded by `bundle`."""
-    embedder = load_reid_model(find_bundle(cfg.bundle), device=best_device(cfg.device))
+    embedder = load_by_keys(cfg.bundle, device=cfg.device, backend=cfg.backend, providers=cfg.providers)
     model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
     store = build(cfg, "stores")(**model, any_model=any_model)
     return GalleryIndex(gallery, store, lambda pictures: embedder.embed(pictures).numpy())

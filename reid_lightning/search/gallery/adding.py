@@ -6,8 +6,8 @@ they are renamed to what they are, unless the sighting is there already: crops f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from reid_lightning.atomic import flush_folder, staged
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.gallery.reader import ADDING, GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
 from reid_lightning.search.gallery.vehicle_folder import encode_crop
 from reid_lightning.search.plates.names import folder_name
@@ -44,14 +44,13 @@ def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarra
     crops = [encode_crop(picture, sighting.id) for picture in pictures]
     names = [*(crop.file for crop in sighting.crops), f"{sighting.id}{SUFFIX}"]
     try:
-        gallery.root.mkdir(parents=True, exist_ok=True)
-        with staged(gallery.root, [*crops, sidecar]) as files, gallery.locations.index.changing():
+        with waiting(gallery.root, [*crops, sidecar]) as files, gallery.locations.index.changing():
             gallery.locations.look()
             if gallery.locations.known(sighting.id) is not None:
                 return False
             gallery.locations.index.note(sighting.vehicle)
-            _put(dict(zip(names, files, strict=True)), gallery.root / sighting.vehicle)
-            gallery.crop_files.forget_missing()
+            with gallery.locations.index.making(sighting.vehicle):
+                _put(dict(zip(names, files, strict=True)), gallery.root / sighting.vehicle)
             return True
     except OSError as error:
         raise ReIDError(
@@ -59,6 +58,15 @@ def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarra
             f"{error.strerror or error}. Nothing of it was kept; make room or give another gallery, and register the "
             "source again."
         ) from error
+
+
+@contextmanager
+def waiting(root: Path, contents: Sequence[bytes]) -> Iterator[list[Path]]:
+    """`staged` in the gallery `root`, which is made where there is none."""
+    folder = root / ADDING
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder, contents) as files:
+        yield files
 
 
 def _put(files: dict[str, Path], folder: Path) -> None:

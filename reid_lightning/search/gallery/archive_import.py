@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reid_lightning.atomic import flush_folder, staged
+from reid_lightning.atomic import flush_folder
 from reid_lightning.data.images.formats import FORMATS, IMAGE_SUFFIXES, format_of
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.adding import waiting
 from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, shown
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
@@ -89,8 +90,7 @@ class SightingImporter:
         if self.gallery.folder_of(vehicle) is None:
             folder_name(vehicle)  # says what is wrong with a name, before anything is made
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            with staged(root, [content]) as (file,), self.gallery.locations.index.changing():
+            with waiting(root, [content]) as (file,), self.gallery.locations.index.changing():
                 folder = self.gallery.folder_of(vehicle) or root / folder_name(vehicle)
                 if folder.is_symlink():
                     raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
@@ -98,8 +98,9 @@ class SightingImporter:
                 if path is None:
                     return False
                 self.gallery.locations.index.note(folder.name)
-                folder.mkdir(exist_ok=True)
-                file.replace(path)
+                with self.gallery.locations.index.making(folder.name):
+                    folder.mkdir(exist_ok=True)
+                    file.replace(path)
                 flush_folder(folder)
                 return True
         except OSError as error:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from reid_lightning.atomic import UNFINISHED
 from reid_lightning.data.images.reading import find_bad_images
-from reid_lightning.search.gallery import trash
-from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.gallery import source_marks, trash
+from reid_lightning.search.gallery.reader import ADDING, GalleryReader
+from reid_lightning.search.gallery.sidecar_index_check import check_sidecar_index
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
 from reid_lightning.search.records import OnProgress, unseen
 
@@ -21,7 +22,8 @@ _AT_ONCE = 1024  # pictures that all cores decode together
 
 
 def check(gallery: GalleryReader, *, on_progress: OnProgress = unseen) -> list[str]:
-    """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers.
+    """All that is wrong, a line each: damaged sidecars, crops that are missing or cannot be decoded, leftovers,
+    and an index of sidecars that differs from them.
 
     Args:
         on_progress: is called for each vehicle.
@@ -40,7 +42,7 @@ def check(gallery: GalleryReader, *, on_progress: OnProgress = unseen) -> list[s
     problems += unreadable + _unreadable(crops)
     on_progress(vehicles, vehicles)
     problems += [f"{path} is left over from a process that was stopped." for path in _leftovers(gallery.root)]
-    return problems
+    return problems + check_sidecar_index(gallery.locations.index, gallery.root)
 
 
 def repair(gallery: GalleryReader, *, older_than: float = 3600.0) -> list[Path]:
@@ -86,7 +88,7 @@ def _remove(paths: Iterable[Path], *, until: float) -> list[Path]:
 def _leftovers(root: Path) -> list[Path]:
     vehicles = [root / name for name in vehicle_folders(root)[0]]
     found = [path for folder in vehicles for path in read_folder(folder).leftovers]
-    for folder in [root, *vehicles, root / ".sources"]:
+    for folder in [root, *vehicles, root / source_marks.FOLDER, root / ADDING]:
         if folder.is_dir():
             names = (entry.name for entry in os.scandir(folder) if entry.is_file(follow_symlinks=False))
             found += [folder / name for name in names if name.startswith(".") and name.endswith(UNFINISHED)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,7 +11,9 @@ from PIL import Image
 
 from reid_lightning.data.images.reading import load_image
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery.listing import crops_of, problems_of
 from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.gallery.sighting_index import MANY
 from reid_lightning.search.records import OnProgress, Sighting, VectorRecord
 
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]
@@ -30,14 +31,16 @@ class Crops:
     gallery: GalleryReader
     embed: Embed | None
 
-    def all(self, problems: list[str]) -> Iterator[tuple[VectorRecord, Path]]:
-        """Every crop of the gallery, with its file."""
-        for sighting in self.gallery.sightings(on_problem=problems.append):
-            yield from zip(records_of(sighting), self.gallery.crop_paths(sighting), strict=True)
+    def all(self, problems: list[str]) -> Iterator[tuple[VectorRecord, str]]:
+        """Every crop of the gallery with its file's name, as the index of sidecars knows them after a look."""
+        index = self.gallery.locations.index
+        index.look(MANY)
+        problems += problems_of(index, self.gallery.root)
+        yield from crops_of(index, problems.append)
 
     def embed_all(
         self,
-        crops: Sequence[tuple[VectorRecord, Path]],
+        crops: Sequence[tuple[VectorRecord, str]],
         problems: list[str],
         on_progress: OnProgress,
         overtaken: list[VectorRecord],
@@ -46,7 +49,8 @@ class Crops:
         done = 0
         for part in parts(crops, BATCH):
             records, pictures = [], []
-            for record, path in part:
+            for record, name in part:
+                path = self.gallery.crop_path(record.vehicle, name)
                 try:
                     pictures.append(load_image(path))
                     records.append(record)

@@ -7,17 +7,19 @@ from pathlib import Path
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, read_sidecar
+from reid_lightning.search.gallery.sighting_rows import State, state_of
 from reid_lightning.search.gallery.vehicle_folder import own_pictures, vehicle_folders
 
 
 class CropFiles:
-    """Remembers what it has found and what it has not, for one gallery."""
+    """Remembers what it has found, and what is not there for as long as its folder and the gallery's are as they were,
+    for one gallery."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._found: dict[tuple[str, str | None], Path | None] = {}
+        self._found: dict[tuple[str, str | None], Path] = {}
+        self._missing: dict[tuple[str, str | None], tuple[State | None, ...]] = {}
         self._own: dict[Path, tuple[int, dict[str, str]]] = {}  # folder -> its time of change, sighting -> picture
-        self._all_own: dict[str, Path] | None = None
 
     def path(
         self,
@@ -29,10 +31,12 @@ class CropFiles:
     ) -> Path | None:
         """See `GalleryReader.picture_path`; `folder` is that of a vehicle, `located` the vehicle of a sighting."""
         key = crop_id, vehicle
-        if key in self._found:
-            known = self._found[key]
-            if known is None or _is_file(known):
-                return known
+        known = self._found.get(key)
+        if known is not None and _is_file(known):
+            return known
+        now = self._state(vehicle)
+        if now is not None and self._missing.get(key) == now:
+            return None
         sighting, number = _parts(crop_id)
         try:
             first = None if vehicle is None or not sighting else folder(vehicle)
@@ -41,13 +45,21 @@ class CropFiles:
                 path = self._anywhere(sighting, number, located(sighting), with_own=vehicle is None)
         except (ReIDError, OSError, ValueError):  # damaged, or no text that a file can be called
             path = None
-        self._found[key] = path
+        if path is not None:
+            self._found[key] = path
+        elif now is not None:
+            self._missing[key] = now
         return path
 
-    def forget_missing(self) -> None:
-        """Something was added."""
-        self._found = {key: path for key, path in self._found.items() if path is not None}
-        self._all_own = None
+    def _state(self, vehicle: str | None) -> tuple[State | None, ...] | None:
+        """Changes with what is in a vehicle's folder; None: it may change without that, or nobody can say."""
+        if vehicle is None:
+            return None
+        try:
+            (root, is_settled), (folder, is_old) = state_of(self._root), state_of(self._root / vehicle)
+        except ValueError:  # no text that a folder can be called
+            return None
+        return (root, folder) if is_settled and (is_old or folder is None) else None
 
     def _in_folder(self, folder: Path, sighting: str, number: int) -> Path | None:
         sidecar = folder / f"{sighting}{SUFFIX}"
@@ -64,12 +76,9 @@ class CropFiles:
             return self._in_folder(self._root / vehicle, sighting, number)
         if not with_own or number != 0:
             return None
-        if self._all_own is None:
-            folders = [self._root / name for name in vehicle_folders(self._root)[0]]
-            self._all_own = {
-                one: folder / name for folder in folders for one, name in self._own_pictures(folder).items()
-            }
-        return self._all_own.get(sighting)
+        folders = (self._root / name for name in vehicle_folders(self._root)[0])
+        found = ((folder, self._own_pictures(folder).get(sighting)) for folder in folders)
+        return next((folder / name for folder, name in found if name is not None), None)
 
     def _own_pictures(self, folder: Path) -> dict[str, str]:
         """Pictures that a user has put into a folder, by the ids they are known under."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -111,11 +110,11 @@ class GalleryIndex:
         indexed = {record.id: record for part in read_whole(self.store.records) for record in part}
         problems: list[str] = []
         wanted: dict[str, VectorRecord] = {}
-        missing: list[tuple[VectorRecord, Path]] = []
-        for record, path in self._crops.all(problems):  # after the store: whoever adds is on the disk first
+        missing: list[tuple[VectorRecord, str]] = []
+        for record, name in self._crops.all(problems):  # after the store: whoever adds is on the disk first
             wanted[record.id] = record
             if record.id not in indexed:
-                missing.append((record, path))
+                missing.append((record, name))
         changed = {record.vehicle for record in indexed.values() if wanted.get(record.id, record) != record}
         unseen = [record for record in indexed.values() if record.id not in wanted]
         removed, overtaken = 0, list[VectorRecord]()
@@ -131,6 +130,25 @@ class GalleryIndex:
             overtaken += [record for record in records if after[record.id] != record]
         self.store.mark_complete()
         return IndexReport(embedded, removed, moved, self.store.count(), tuple(problems)), not overtaken
+
+    def take(self, embedded: Iterable[tuple[Sequence[str], np.ndarray]]) -> int:
+        """Store vectors that were made elsewhere; a `sync` must follow, which looks at what has changed meanwhile.
+
+        Args:
+            embedded: ids of crops' records (N,) and vectors (N, dim) of length 1, by this store's model; those that
+                the gallery does not have (any more) are left out.
+
+        Returns:
+            How many were stored.
+        """
+        self.gallery.locations.index.look(everything=True)
+        wanted = {record.id: record for record, _ in self._crops.all([])}
+        taken = 0
+        for ids, vectors in embedded:
+            rows = [row for row, name in enumerate(ids) if name in wanted]
+            self.store.upsert([wanted[ids[row]] for row in rows], vectors[rows])
+            taken += len(rows)
+        return taken
 
     def rebuild(self, *, on_progress: OnProgress = unseen) -> IndexReport:
         """Embed everything again; searches see the old vectors until all are there. Works on a store of another model

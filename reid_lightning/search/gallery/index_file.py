@@ -51,6 +51,16 @@ class IndexFile:
         self._in_memory = root.parent.name == trash.FOLDER
         self._held: int | None = None  # the thread that holds the gallery's lock
 
+    @property
+    def path(self) -> Path:
+        """Of its file."""
+        return self._path
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a file, damaged or not."""
+        return not self._in_memory and _is_file(self._path)
+
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Nobody else changes the gallery meanwhile. OSError, ReIDError: it cannot be locked."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from reid_lightning.search.gallery.sighting_index import SightingIndex
-from reid_lightning.search.gallery.sighting_rows import text
+from reid_lightning.search.gallery.sighting_rows import text, usual_names
 from reid_lightning.search.gallery.sighting_table import (
     CROPS,
     QUARTER,
@@ -25,6 +28,7 @@ from reid_lightning.search.gallery.sighting_table import (
 )
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
+from reid_lightning.search.records import VectorRecord
 
 Order = Literal["name", "last seen", "sightings"]
 ORDERS: tuple[Order, ...] = ("name", "last seen", "sightings")
@@ -34,6 +38,7 @@ _BY = {
     "last seen": "last IS NULL, last DESC, name",
     "sightings": "sightings DESC, name",
 }
+_RARE = 50  # vehicles, of which one or fewer fit, are looked up; of more, every one is looked at in order
 _YEARS = (1971, 2200)  # what a chart can show
 
 
@@ -125,6 +130,35 @@ def problems_of(index: SightingIndex, root: Path) -> list[str]:
     return [*lines, *(line for name in folders for line in read_folder(root / name).problems)]
 
 
+def crops_of(index: SightingIndex, on_problem: Callable[[str], None]) -> Iterator[tuple[VectorRecord, str]]:
+    """Every crop of the gallery by vehicle, as stores of vectors know it, with its file's name. A sighting that lies in
+    two folders is given once, of the first one, and reported."""
+    doubled = "SELECT sighting FROM rows WHERE kind < 2 GROUP BY sighting HAVING COUNT(*) > 1"
+    first = index.read(lambda db: dict.fromkeys((one for (one,) in db.execute(doubled)), ""))
+    last = ""
+    while folders := index.read(partial(_folders_after, last=last)):
+        for number, last in folders:
+            for sighting, camera, kind, start, crops, names in index.read(partial(_crops_in, folder=number)):
+                if sighting in first and (first[sighting] or last) != last:
+                    on_problem(
+                        f"The sighting {sighting} lies in {first[sighting]} and in {last}; delete one of the two."
+                    )
+                    continue
+                first.update({sighting: last} if sighting in first else {})
+                for place, name in enumerate(json.loads(names) if names else usual_names(sighting, crops)):
+                    yield VectorRecord(f"{sighting}-{place}", sighting, last, camera, kind, start), name
+
+
+def _folders_after(db: sqlite3.Connection, *, last: str) -> list[tuple[int, str]]:
+    what = "SELECT id, name FROM folders WHERE name > ? AND sightings ORDER BY name LIMIT 1000"
+    return db.execute(what, (last,)).fetchall()
+
+
+def _crops_in(db: sqlite3.Connection, *, folder: int) -> list[tuple[Any, ...]]:
+    what = "SELECT sighting, camera, type, start, crops, names FROM rows WHERE folder = ? AND kind < 2 ORDER BY file"
+    return db.execute(what, (folder,)).fetchall()
+
+
 def of_source(index: SightingIndex, fingerprint: str, camera: str) -> list[str]:
     """The ids of sightings of a source before a camera, by vehicle."""
     what = (
@@ -135,32 +169,46 @@ def of_source(index: SightingIndex, fingerprint: str, camera: str) -> list[str]:
 
 
 def _page(db: sqlite3.Connection, choice: Choice, start: int, most: int | None) -> Page:
-    where, given = _where(choice)
-    order = _BY[choice.order]
-    what = f"SELECT {SUMMARY} FROM folders WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-    found = [Listed(*summary(row)) for row in db.execute(what, (*given, -1 if most is None else most, start))]
     total = _count(db, VEHICLES)
-    if choice.is_everything:
-        fitting = total
-    elif most is None and start == 0:
-        fitting = len(found)
-    else:
-        (fitting,) = db.execute(f"SELECT COUNT(*) FROM folders WHERE {where}", given).fetchone()
+    fitting, condition, given = _fitting(db, choice, total)
+    what = f"SELECT {SUMMARY} FROM folders WHERE {condition} ORDER BY {_BY[choice.order]} LIMIT ? OFFSET ?"
+    found = [Listed(*summary(row)) for row in db.execute(what, (*given, -1 if most is None else most, start))]
     return Page(tuple(found), fitting, total)
+
+
+def _fitting(db: sqlite3.Connection, choice: Choice, total: int) -> tuple[int, str, list[str | float]]:
+    """How many vehicles fit, and by which condition on `folders`, with its values, a page of them is found fastest."""
+    if choice.is_everything:
+        return total, "sightings", []
+    seen, values = _seen(choice)
+    if choice.text.strip():  # every name is looked at: once
+        condition, given = _where(choice)
+        ids = [number for (number,) in db.execute(f"SELECT id FROM folders WHERE {condition}", given)]
+        if len(ids) * _RARE > total:
+            return len(ids), condition, given
+        return len(ids), f"id IN ({', '.join(map(str, ids))})", []
+    seen_in = f"SELECT DISTINCT folder FROM rows WHERE {' AND '.join(seen)}"
+    (fitting,) = db.execute(f"SELECT COUNT(*) FROM ({seen_in})", values).fetchone()
+    if fitting * _RARE > total:  # those of a page are met soon, in order; the signs keep SQLite to the folder's rows
+        there = " AND ".join(f"+{term}" for term in seen)
+        return fitting, f"sightings AND EXISTS (SELECT 1 FROM rows WHERE folder = id AND {there})", values
+    return fitting, f"id IN ({seen_in})", values
 
 
 def _where(choice: Choice) -> tuple[str, list[str | float]]:
     """Of `folders`, and its values."""
-    parts, given = ["sightings"], list[str | float]()
-    wanted = choice.text.strip().casefold()
-    if wanted:
-        parts.append("(instr(words, ?) OR instr(words, ?))")
-        given += [text(wanted), bare(wanted) or text(wanted)]
+    words, given = _words(choice)
     seen, values = _seen(choice)
-    if seen:
-        parts.append(f"id IN (SELECT folder FROM rows WHERE {' AND '.join(seen)})")
-        given += values
-    return " AND ".join(parts), given
+    within = f" AND id IN (SELECT folder FROM rows WHERE {' AND '.join(seen)})" if seen else ""
+    return words + within, [*given, *values]
+
+
+def _words(choice: Choice) -> tuple[str, list[str | float]]:
+    wanted = choice.text.strip().casefold()
+    if not wanted:
+        return "sightings", []
+    given: list[str | float] = [*dict.fromkeys((text(wanted), bare(wanted) or text(wanted)))]
+    return f"sightings AND ({' OR '.join(['instr(words, ?)'] * len(given))})", given
 
 
 def _seen(choice: Choice) -> tuple[list[str], list[str | float]]:
@@ -183,13 +231,15 @@ def _seen(choice: Choice) -> tuple[list[str], list[str | float]]:
 
 def _statistics(db: sqlite3.Connection) -> Statistics:
     days: Counter[str] = Counter()
-    undated = _count(db, UNDATED)
+    undated, day, end = _count(db, UNDATED), "", -math.inf
     for quarter, number in db.execute("SELECT name, number FROM counts WHERE kind = 'time' AND number ORDER BY name"):
-        when = moment(quarter * QUARTER)
-        if when is None:
-            undated += number
-        else:
-            days[when.strftime("%Y-%m-%d")] += number
+        if quarter * QUARTER >= end:
+            when = moment(quarter * QUARTER)
+            if when is None:
+                undated += number
+                continue
+            day, end = when.strftime("%Y-%m-%d"), datetime.combine(when + timedelta(days=1), time.min).timestamp()
+        days[day] += number
     return Statistics(
         vehicles=_count(db, VEHICLES),
         sightings=_count(db, SIGHTINGS),

@@ -20,6 +20,7 @@ from reid_lightning.search.gallery.listing import (
     Choice,
     Page,
     Statistics,
+    names_of,
     of_source,
     page_of,
     problems_of,
@@ -39,7 +40,9 @@ from reid_lightning.search.stores.base import INDEX_FOLDER
 OnProblem = Callable[[str], None]
 
 _logger = logging.getLogger(__name__)
-_HIDDEN = (trash.FOLDER, source_marks.FOLDER, INDEX_FOLDER)
+ADDING = ".adding"
+"""Where files wait for their names: in the gallery's own folder they would change it, and it were listed again."""
+_HIDDEN = (trash.FOLDER, source_marks.FOLDER, INDEX_FOLDER, ADDING)
 
 
 class GalleryReader:
@@ -112,13 +115,20 @@ class GalleryReader:
         _report(problems_of(index, self.root), on_problem)
         return page_of(index, choice, start=start, most=most)
 
-    def statistics(self) -> Statistics:
-        """Of all that is registered."""
+    def names(self, choice: Choice = EVERYTHING) -> list[str]:
+        """The names of all vehicles that fit a choice, in its order. What is damaged is left out."""
         self.locations.index.look(MANY)
+        return names_of(self.locations.index, choice)
+
+    def statistics(self, *, on_problem: OnProblem | None = None) -> Statistics:
+        """Of all that is registered. What is damaged is reported to `on_problem`, if there is one, and left out."""
+        self.locations.index.look(MANY)
+        if on_problem is not None:
+            _report(problems_of(self.locations.index, self.root), on_problem)
         return statistics_of(self.locations.index)
 
     def vehicle_names(self, *, on_problem: OnProblem | None = None) -> list[str]:
-        """The folders of vehicles, sorted."""
+        """The folders of vehicles, sorted, as they lie on the disk."""
         names, problems = vehicle_folders(self.root)
         _report(problems, on_problem)
         return names
@@ -146,18 +156,21 @@ class GalleryReader:
 
     def crop_paths(self, sighting: Sighting) -> list[Path]:
         """The files of its crops; raises `ReIDError` for one that lies elsewhere or is a link."""
-        paths = []
-        for crop in sighting.crops:
-            path = self.root / sighting.vehicle / crop.file
-            if not is_plain_name(sighting.vehicle) or not is_plain_name(crop.file) or path.is_symlink():
-                raise ReIDError(f"{path} is no file of the vehicle's own folder; it is not read.")
-            paths.append(path)
-        return paths
+        return [self.crop_path(sighting.vehicle, crop.file) for crop in sighting.crops]
+
+    def crop_path(self, vehicle: str, name: str) -> Path:
+        """The file of this name in the folder of a vehicle; raises `ReIDError` for one that lies elsewhere or is a
+        link."""
+        path = self.root / vehicle / name
+        if not is_plain_name(vehicle) or not is_plain_name(name) or path.is_symlink():
+            raise ReIDError(f"{path} is no file of the vehicle's own folder; it is not read.")
+        return path
 
     def picture_path(self, crop_id: str, *, vehicle: str | None = None) -> Path | None:
         """The file of a record, a user's own picture as well; None where it is unknown, gone or damaged.
 
-        Cheap for thousands of records of a few vehicles: what was found, and what was not, is remembered.
+        Cheap for thousands of records of a few vehicles: what was found is remembered, and what was not until its
+        folder changes.
 
         Args:
             crop_id: `<sighting>-<number>`.

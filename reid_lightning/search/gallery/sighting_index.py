@@ -11,12 +11,12 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reid_lightning.search.gallery.index_file import IndexFile
-from reid_lightning.search.gallery.sighting_rows import SETTLED, file_name, file_state, read_rows, state_of
+from reid_lightning.search.gallery.sighting_rows import SETTLED, State, file_name, file_state, read_rows, state_of
 from reid_lightning.search.gallery.sighting_table import fact, put, rows_of, set_facts, written
 from reid_lightning.search.gallery.vehicle_folder import vehicle_folders
 from reid_lightning.search.records import OnProgress, unseen
@@ -42,6 +42,22 @@ class SightingIndex(IndexFile):
         self._take_notes()
         self.read(lambda db: self._look(db, folders, on_progress, everything))
 
+    @contextmanager
+    def making(self, vehicle: str) -> Iterator[None]:
+        """The folder of a vehicle is made, after a look and inside of `changing`: the next look need not list all for
+        it. What people put beside it by hand in that very moment is seen when all is listed again, seconds later."""
+        was_known = self.read(lambda db: fact(db, "root") == _root_of(state_of(self._root)[0]))
+        yield
+        if was_known:
+            self.read(lambda db: self._made(db, vehicle))
+
+    def _made(self, db: sqlite3.Connection, vehicle: str) -> None:
+        state = _root_of(state_of(self._root)[0])
+        if fact(db, "root") != state:
+            with written(db):
+                db.execute("INSERT OR IGNORE INTO folders(name) VALUES (?)", (vehicle,))
+                set_facts(db, root=state, root_settled=0)
+
     def look_at(self, vehicles: Sequence[str]) -> bool:
         """See what has changed in these folders; returns whether anything has."""
         self._take_notes()
@@ -52,7 +68,7 @@ class SightingIndex(IndexFile):
         is_new = fact(db, "boot") != boot  # notes are not flushed to the disk, and may be gone
         (last,) = db.execute("SELECT MAX(id) FROM folders").fetchone()
         is_whole = is_new or everything or self._file is None or (last or 0) <= folders
-        self._list(db, is_small=is_whole)
+        self._list(db, is_small=is_whole, everything=everything)
         self._mark(db, self._compared(db, None if is_whole else folders))
         if everything:
             self._mark_files(db)
@@ -73,12 +89,12 @@ class SightingIndex(IndexFile):
         after = db.execute("SELECT COUNT(*), MAX(value) FROM facts WHERE name = 'step'").fetchone()
         return bool(before != after)
 
-    def _list(self, db: sqlite3.Connection, *, is_small: bool) -> None:
-        """Which folders there are, where the gallery's own has changed."""
+    def _list(self, db: sqlite3.Connection, *, is_small: bool, everything: bool) -> None:
+        """Which folders there are, where the gallery's own has changed, or `everything` is looked at."""
         now, is_settled = state_of(self._root)
-        state = None if now is None else f"{now[0]} {now[1]}"
+        state = _root_of(now)
         settled = fact(db, "root_settled")
-        if state is not None and fact(db, "root") == state:
+        if state is not None and fact(db, "root") == state and not everything:
             is_young = now is not None and abs(time.time_ns() - now[1]) <= SETTLED
             if settled or (is_young and not is_small):
                 return
@@ -149,6 +165,11 @@ class SightingIndex(IndexFile):
             done += len(part)
         if done:
             on_progress(done, max(done, total))
+
+
+def _root_of(state: State | None) -> str | None:
+    """A folder's state as a fact."""
+    return None if state is None else f"{state[0]} {state[1]}"
 
 
 def _boot() -> str:

@@ -106,7 +106,7 @@ def _rows(
 def _row(file: str, one: Sighting, state: FileState | None) -> Row:
     best = max(one.crops, key=lambda crop: crop.quality)
     names = [crop.file for crop in one.crops]
-    is_usual = names == _usual(one.id, len(names))
+    is_usual = names == usual_names(one.id, len(names))
     return (
         file,
         PICTURE if is_picture(one) else SIDECAR,
@@ -130,7 +130,7 @@ def _sighting(vehicle: str, row: Row) -> Sighting:
     """What a row says of its sighting; of crops nothing but their names, and which is the best."""
     values = dict(zip(COLUMNS, row, strict=True))
     is_own = values["kind"] == PICTURE
-    names = _usual(str(values["sighting"]), int(values["crops"] or 0))
+    names = usual_names(str(values["sighting"]), int(values["crops"] or 0))
     if values["names"] is not None:
         names = json.loads(str(values["names"]))
     best, quality = file_name(str(values["cover"])), float(values["quality"] or 0.0)
@@ -157,7 +157,8 @@ def _number(value: str | int | float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _usual(sighting: str, crops: int) -> list[str]:
+def usual_names(sighting: str, crops: int) -> list[str]:
+    """The files of a sighting's crops, as `Gallery.add` calls them."""
     return [f"{sighting}-{number}.jpg" for number in range(crops)]
 
 

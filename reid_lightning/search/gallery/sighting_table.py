@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from reid_lightning.search.gallery.sighting_rows import COLUMNS, DAMAGED, FolderRows, Row, file_name, text
 from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 
-VERSION = 1
+VERSION = 2
 """Of these tables; an index of another one is made again."""
 QUARTER = 900
 """Seconds: days of all time zones begin with a quarter of an hour, in which sightings are counted."""
@@ -38,9 +38,10 @@ CREATE INDEX folders_last ON folders(last IS NULL, last DESC, name) WHERE sighti
 CREATE INDEX folders_sightings ON folders(sightings DESC, name) WHERE sightings;
 CREATE INDEX rows_sighting ON rows(sighting);
 CREATE INDEX rows_source ON rows(source) WHERE source != '';
-CREATE INDEX rows_camera ON rows(camera, type, folder, start, "end");
-CREATE INDEX rows_type ON rows(type, folder, start, "end");
-CREATE INDEX rows_start ON rows(start, folder, "end");
+CREATE INDEX folders_words ON folders(name, words, sightings);
+CREATE INDEX rows_camera ON rows(camera, type, folder, start, "end", kind);
+CREATE INDEX rows_type ON rows(type, folder, start, "end", kind);
+CREATE INDEX rows_start ON rows(start, folder, "end", kind);
 CREATE INDEX rows_step ON rows(step);
 CREATE INDEX gone_step ON gone(step);
 PRAGMA user_version = {VERSION};
@@ -122,24 +123,37 @@ def put(db: sqlite3.Connection, folder: int, version: int, content: FolderRows |
         _put_sums(db, folder, content)
 
 
-def _put_sums(db: sqlite3.Connection, folder: int, content: FolderRows) -> None:
+_SUMS = (
+    "problems", "leftovers", "sightings", "crops", "cameras", "types", "first", "last", "confirmed", "cover", "words",
+)  # fmt: skip
+
+
+def sums_of(content: FolderRows) -> tuple[object, ...]:
+    """What is kept of all of a folder, beside its rows."""
     one = summary_of(content.name, content.sightings)
     crops = [crop for sighting in content.sightings for crop in sighting.crops]
     cover = max(crops, key=lambda crop: crop.quality).file if crops else None
+    return (
+        int(content.problems),
+        int(content.leftovers),
+        *(one.sightings, one.crops, json.dumps(one.cameras), json.dumps(one.types), one.first, one.last),
+        int(one.confirmed),
+        None if cover is None else json.dumps(cover),
+        words([content.name, *(sighting.plate or "" for sighting in content.sightings)]),
+    )
+
+
+def sums_in(db: sqlite3.Connection, folder: int) -> tuple[object, ...]:
+    """The same as it was kept."""
+    found: tuple[object, ...] = db.execute(f"SELECT {', '.join(_SUMS)} FROM folders WHERE id = ?", (folder,)).fetchone()
+    return found
+
+
+def _put_sums(db: sqlite3.Connection, folder: int, content: FolderRows) -> None:
     db.execute(
-        "UPDATE folders SET dirty = 0, version = version + 1, inode = ?, changed = ?, problems = ?, leftovers = ?, "
-        "sightings = ?, crops = ?, cameras = ?, types = ?, first = ?, last = ?, confirmed = ?, cover = ?, words = ? "
-        "WHERE id = ?",
-        (
-            *(content.state or (None, None)),
-            int(content.problems),
-            int(content.leftovers),
-            *(one.sightings, one.crops, json.dumps(one.cameras), json.dumps(one.types), one.first, one.last),
-            int(one.confirmed),
-            None if cover is None else json.dumps(cover),
-            words([content.name, *(sighting.plate or "" for sighting in content.sightings)]),
-            folder,
-        ),
+        "UPDATE folders SET dirty = 0, version = version + 1, inode = ?, changed = ?, "
+        f"{', '.join(f'{name} = ?' for name in _SUMS)} WHERE id = ?",
+        (*(content.state or (None, None)), *sums_of(content), folder),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,9 @@ def gallery(tmp_path: Path) -> Gallery:
 @pytest.fixture
 def other(tmp_path: Path) -> Gallery:
     return Gallery(tmp_path / "other")
+
+
+@pytest.fixture
+def no_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the machine: nothing waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda number: None)

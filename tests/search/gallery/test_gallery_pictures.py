@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,44 @@ def test_the_picture_of_a_record_after_a_change(gallery: Gallery) -> None:
     (gallery.root / "B/a2.json").write_text("{")
     (gallery.root / "B/a1-0.jpg").unlink()
     assert gallery.picture_path("a1-0", vehicle="B") is gallery.picture_path("a2-0", vehicle="B") is None
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_process_that_found_no_picture_finds_it_when_another_one_has_put_it_back(
+    gallery: Gallery, is_old: bool
+) -> None:
+    """As searches do that go on for days."""
+    other = Gallery(gallery.root)
+    for number in range(2):
+        gallery.add(sighting(f"a{number}", "A"), pictures())
+    for vehicle in ("A", "B"):
+        entry = other.delete("A", undoable=True)
+        if is_old:
+            os.utime(gallery.root, (1e9, 1e9))
+        assert gallery.picture_path("a1-0", vehicle=vehicle) is None
+        other.restore(entry.id, into="B" if vehicle == "B" else None)
+        assert gallery.picture_path("a1-0", vehicle=vehicle) == gallery.root / vehicle / "a1-0.jpg"
+    other.delete_sighting(other.find("a1"))
+    if is_old:
+        for path in (gallery.root, gallery.root / "B"):
+            os.utime(path, (1e9, 1e9))
+    assert gallery.picture_path("a1-0", vehicle="B") is None
+    other.add(sighting("a1", "B"), pictures())
+    assert gallery.picture_path("a1-0", vehicle="B") == gallery.root / "B/a1-0.jpg"
+
+
+def test_what_is_not_there_is_not_looked_for_again_until_something_changes(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gallery.add(sighting("a1", "A"), pictures())
+    for path in (gallery.root, gallery.root / "A"):
+        os.utime(path, (1e9, 1e9))
+    looked: list[str] = []
+    located = gallery.locations.vehicle_of
+    monkeypatch.setattr(gallery.locations, "vehicle_of", lambda one: looked.append(one) or located(one))
+    for _ in range(3):
+        assert gallery.picture_path("a9-0", vehicle="A") is gallery.picture_path("a9-0", vehicle="gone") is None
+    assert looked == ["a9", "a9"]
 
 
 def test_no_record_has_a_picture_outside_the_gallery(gallery: Gallery, tmp_path: Path) -> None:

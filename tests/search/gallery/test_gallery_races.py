@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from toy_run import child
+from toy_run import child, exit_codes
 from toy_store import ToyStore
 
 from reid_lightning.errors import ReIDError
@@ -160,9 +160,7 @@ def _add_all(root: str, vehicle: str) -> None:
 
 def test_two_processes_that_read_a_plate_differently_keep_each_sighting_once(tmp_path: Path) -> None:
     processes = [child(partial(_add_all, str(tmp_path), vehicle)) for vehicle in ("ONE", "ANOTHER")]
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert exit_codes(*processes) == [0, 0]
     assert sorted(one.id for one in Gallery(tmp_path).sightings()) == sorted(f"a{number}" for number in range(12))
     assert sum(int((tmp_path / f".{name}.new").read_text()) for name in ("ONE", "ANOTHER")) == 12
 
