@@ -19,13 +19,14 @@ from omegaconf import DictConfig, open_dict
 
 from reid_lightning.bundle.bundle import OPTS_NAME
 from reid_lightning.bundle.embedder import Backend
-from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.bundle.loading import find_bundle, load_by_keys
+from reid_lightning.bundle.onnx_sessions import AUTO, named_providers
 from reid_lightning.commands.catalogue import CONFIG_DIR
 from reid_lightning.commands.command_line import as_typed, read_words
 from reid_lightning.commands.config_mistakes import explained
 from reid_lightning.commands.entry_point import build, check_composed
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import Embedder, load_reid_model
+from reid_lightning.search import Embedder
 from reid_lightning.search.gallery import Gallery, GalleryIndex, VectorStore
 from reid_lightning.search.gallery.optional_index import OptionalIndex
 from reid_lightning.search.matching.search_options import SearchOptions
@@ -66,8 +67,9 @@ class AppContext:
         """The model, loaded when it is first needed or has changed. ReIDError: there is none, or it is damaged."""
         folder = find_bundle(self.settings.bundle, or_starter=False)
         changed = (folder / OPTS_NAME).stat().st_mtime_ns
-        device = best_device(self.settings.device, backend=self.settings.backend)
-        return _embedder(str(folder.absolute()), changed, device, self.settings.backend)
+        keys = {key: self.settings[key] for key in ("device", "backend")}
+        providers = named_providers(self.settings.providers) or AUTO
+        return _embedder(str(folder.absolute()), changed, providers=providers, **keys)
 
     @contextmanager
     def store(self, embedder: Embedder, *, create: bool = False, any_model: bool = False) -> Iterator[VectorStore]:
@@ -165,5 +167,7 @@ def _settings(words: tuple[str, ...]) -> DictConfig:
 
 
 @st.cache_resource(show_spinner="Loading the model ...", max_entries=2)
-def _embedder(folder: str, changed: int, device: str, backend: Backend) -> Embedder:
-    return load_reid_model(folder, device=device, backend=backend)
+def _embedder(
+    folder: str, changed: int, *, device: str, backend: Backend, providers: str | tuple[str, ...]
+) -> Embedder:
+    return load_by_keys(folder, device=device, backend=backend, providers=providers)

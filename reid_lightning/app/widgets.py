@@ -10,11 +10,16 @@ import streamlit as st
 
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.jobs import Job
-from reid_lightning.app.text import plain
+from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import Uploads
+from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.errors import one_screen
 from reid_lightning.redaction import without_password
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.listing import Choice
 
+OFFERED = 1000
+"""Names that a browser is sent to choose from."""
 LARGEST_DOWNLOAD = 256 << 20
 """Bytes."""
 Item = TypeVar("Item")
@@ -40,14 +45,63 @@ def keep_fields(keys: Iterable[str], *, under: str) -> None:
 
 def paged(items: Sequence[Item], *, key: str, per_page: int) -> Sequence[Item]:
     """Those of the page that is chosen under `key`; draws the choice where there is more than one page."""
-    pages = -(-len(items) // per_page)
+    first = first_of_page(len(items), key=key, per_page=per_page)
+    return items[first : first + per_page]
+
+
+def first_of_page(total: int, *, key: str, per_page: int) -> int:
+    """The number, from 0, of the first of `total` items on the page that is chosen under `key`; draws the choice where
+    there is more than one page."""
+    pages = -(-total // per_page)
     if pages < 2:
         st.session_state.pop(key, None)
-        return items
+        return 0
     if st.session_state.get(key, 1) > pages:  # some were deleted, or a filter leaves fewer
         st.session_state[key] = pages
-    page = st.pagination(pages, key=key)
-    return items[(page - 1) * per_page : page * per_page]
+    page: int = st.pagination(pages, key=key)
+    return (page - 1) * per_page
+
+
+def choose_vehicle(
+    gallery: Gallery, label: str, *, key: str, any_one: bool = False, without: str | None = None
+) -> str | None:
+    """Draw the choice of a registered vehicle; None: none yet or, with `any_one`, whichever.
+
+    A browser is sent a thousand names at most: of more vehicles, those with the part of a name or plate that is asked
+    for. `without` is not among them.
+    """
+    page = gallery.page(most=OFFERED, on_problem=lambda problem: None)
+    total = count(page.total, "vehicle")
+    if page.total > OFFERED:
+        part = st.text_input(f"Part of the name or plate, of {total}", key=f"{key}_part", max_chars=100)
+        page = gallery.page(Choice(text=part or ""), most=OFFERED, on_problem=lambda problem: None)
+    names = [one.summary.id for one in page.vehicles if one.summary.id != without]
+    chosen = st.session_state.get(key)
+    if chosen is not None and chosen not in names:  # renamed or deleted meanwhile, or another part is looked for
+        st.session_state[key] = None
+    if any_one:
+        anyone = f"any of {total}"
+        options: list[str | None] = [None, *names]
+        vehicle = st.selectbox(
+            label,
+            options,
+            format_func=lambda name: anyone if name is None else plain_text(name),
+            placeholder=anyone,  # Streamlit shows it for None, whatever None is called in the list
+            key=key,
+        )
+    else:
+        vehicle = st.selectbox(
+            label,
+            names,
+            format_func=plain_text,
+            index=None,
+            key=key,
+            placeholder="Type a part of the name",
+            filter_mode="contains",
+        )
+    if page.fitting > OFFERED:
+        st.caption(f"{page.fitting:,} fit, of which the first {OFFERED:,} can be chosen: type more of the name above.")
+    return vehicle
 
 
 def show_download(path: Path, label: str, *, mime: str, key: str) -> None:

@@ -18,7 +18,7 @@ from search_page import (
     until_ended,
 )
 
-from reid_lightning.app import uploads
+from reid_lightning.app import uploads, widgets
 from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import GalleryIndex, open_store
 
@@ -135,6 +135,19 @@ def test_times_that_no_calendar_has_do_not_break_the_page(open_page, tmp_path, b
     assert at.datetime_input(key="search_since").max == "2026-01-02T00:00"
 
 
+def test_of_very_many_vehicles_those_with_a_part_of_the_name_are_offered(open_page, gallery, monkeypatch):
+    monkeypatch.setattr(widgets, "OFFERED", 1)
+    at = open_page()
+    assert at.selectbox(key="search_vehicle").options == ["any of 2 vehicles", "BLUE_2"]
+    assert "2 fit, of which the first 1 can be chosen" in said(at)
+    at.text_input(key="search_vehicle_part").set_value("red").run()
+    assert at.selectbox(key="search_vehicle").options == ["any of 2 vehicles", "RED_1"]
+    at.selectbox(key="search_vehicle").select("RED_1").run()
+    assert at.selectbox(key="search_vehicle").value == "RED_1" and "fit, of which" not in said(at)
+    at.text_input(key="search_vehicle_part").set_value("nobody").run()
+    assert not at.exception and at.selectbox(key="search_vehicle").value is None
+
+
 def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     at = open_page()
     at.selectbox(key="search_vehicle").select("RED_1")
@@ -160,9 +173,7 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     assert at.radio(key="search_kind").value == "The vehicle on a picture"
 
 
-def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle, monkeypatch):
-    from reid_lightning.app.search import form as search_form
-
+def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle):
     at = open_page()
     at.selectbox(key="search_vehicle").select("BLUE_2")
     at.multiselect(key="search_cameras").select("south")
@@ -171,7 +182,6 @@ def test_what_is_gone_is_no_longer_asked_for(open_page, gallery, bundle, monkeyp
     store = open_store(gallery.root / ".index", fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
     GalleryIndex(gallery, store).delete("BLUE_2")
     store.close()
-    search_form._offered.clear()
     at.run()
     assert not at.exception and at.selectbox(key="search_vehicle").value is None
     assert at.multiselect(key="search_cameras").value == [] and at.datetime_input(key="search_since").value is None

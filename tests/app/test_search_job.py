@@ -2,20 +2,18 @@
 
 import io
 import math
-from datetime import datetime
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_lightning.app.search.form import Offered, offered
 from reid_lightning.app.search.found import MOST_BINS, Found
 from reid_lightning.app.search.results import MOST_VEHICLES, timeline_table
 from reid_lightning.app.search.score_chart import default_min_score, in_words, score_chart, score_table
 from reid_lightning.ranking.open_set_result import CompactHistogram
 from reid_lightning.search.matching.vehicle_search import SearchedFrame
-from reid_lightning.search.records import Frame, Match, VectorRecord
+from reid_lightning.search.records import Frame, Match
 
 GREY = np.full((90, 160, 3), 90, np.uint8)
 
@@ -135,15 +133,6 @@ def test_the_timeline_shows_the_best_vehicles_only():
     assert table.loc[table["vehicle"] == "v29", "row"].tolist() == [0]
 
 
-def test_what_can_be_filtered_by():
-    def record(camera, kind, time):
-        return VectorRecord("i", "s", "v", camera, kind, time)
-
-    parts = [[record("b", "car", 5e8), record("", "bus", None)], [record("a", "car", 2e8)], []]
-    assert offered(parts) == Offered(("a", "b"), ("bus", "car"), 2e8, 5e8)
-    assert offered([]) == Offered((), (), None, None)
-
-
 def test_scores_as_shares():
     histogram = CompactHistogram(0.0, 1.0, (0, 1, 1, 2), (6, 2, 0, 0))
     table = score_table(histogram)
@@ -160,12 +149,3 @@ def test_scores_as_shares():
     assert "and about 0.05 % (1 in 2,000) of the pairs" in in_words(thin, 0.5)
     assert default_min_score(None)[0] == 0.6
     assert isinstance(table, pd.DataFrame)
-
-
-def test_times_that_no_calendar_has_are_no_filter():
-    def record(time):
-        return VectorRecord("i", "s", "v", "a", "car", time)
-
-    absurd = (datetime(9999, 12, 31, 23).timestamp(), 1e17, -1e17, 1e300)
-    assert offered([[record(time) for time in (*absurd, 1e9, 2e9)]]) == Offered(("a",), ("car",), 1e9, 2e9)
-    assert offered([[record(time) for time in absurd]]) == Offered(("a",), ("car",), None, None)

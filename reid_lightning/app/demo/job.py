@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -131,8 +132,9 @@ def _register(job: Job, context: AppContext, clip: Path, *, bundle: Path) -> int
             note = f"registering the first camera's vehicles, {count(len(found), 'vehicle')} so far"
             job.step(done=round(_MODEL + share * (_ALL - _MODEL)), note=note)
 
-        for one in registrar.register(source, camera=CAMERAS[0], on_step=on_step):
-            found.add(one.sighting.vehicle)
+        with closing(registrar.register(source, camera=CAMERAS[0], on_step=on_step)) as registered:
+            for one in registered:
+                found.add(one.sighting.vehicle)
     return len(found)
 
 

@@ -8,40 +8,38 @@ from typing import Any
 import streamlit as st
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.gallery.choice import chosen
 from reid_lightning.app.gallery.jobs import Exported, Imported, checking, embedding, exporting, importing
 from reid_lightning.app.gallery.list import current_choice
 from reid_lightning.app.gallery.model import Advice, advice_text, model_state
-from reid_lightning.app.gallery.overview import Overview
 from reid_lightning.app.jobs import Job
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, show_download, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.gallery import IndexReport
+from reid_lightning.search.gallery import Gallery, IndexReport
 from reid_lightning.search.stores.base import DamagedStoreError, StoreError
 
 EXPORT, IMPORT, VECTORS, CHECK = "gallery_export", "gallery_import", "gallery_vectors", "gallery_check"  # jobs
 _SHOWN = 200  # problems
 
 
-def export_and_import(context: AppContext, overview: Overview) -> None:
+def export_and_import(context: AppContext, gallery: Gallery, *, vehicles: int) -> None:
     """Both as zips."""
     st.subheader("Export", anchor=False)
-    if overview.vehicles:
-        _export(context, overview)
+    if vehicles:
+        _export(context, gallery, vehicles)
     else:
         st.write("There is nothing to export yet.")
     st.subheader("Import", anchor=False)
     _import(context)
 
 
-def model_and_repair(context: AppContext, overview: Overview) -> None:
+def model_and_repair(context: AppContext, problems: Sequence[str], *, crops: int) -> None:
     """Which model the vectors are of; problems of the files."""
     st.subheader("Model", anchor=False)
-    _model(context, crops=sum(vehicle.summary.crops for vehicle in overview.vehicles))
+    _model(context, crops=crops)
     st.subheader("Files", anchor=False)
-    show_problems(overview.problems)
-    if not overview.problems:
+    show_problems(problems)
+    if not problems:
         st.write("Every sighting can be read.")
     running, found = _ended(CHECK)
     if not running:
@@ -49,7 +47,7 @@ def model_and_repair(context: AppContext, overview: Overview) -> None:
             st.session_state[CHECK] = Job("Checking the gallery", checking(context.gallery))
             st.rerun()
         if found is not None:
-            new = [problem for problem in found if problem not in overview.problems]
+            new = [problem for problem in found if problem not in problems]
             st.success("Nothing else is wrong.") if not new else show_problems(new, title="found by the check")
 
 
@@ -64,13 +62,13 @@ def show_problems(problems: Sequence[str], *, title: str = "with the gallery's f
             st.caption(f"and {len(problems) - _SHOWN:,} more")
 
 
-def _export(context: AppContext, overview: Overview) -> None:
+def _export(context: AppContext, gallery: Gallery, vehicles: int) -> None:
     choice = current_choice()
-    fitting = [] if choice.is_everything else [one.summary.id for one in chosen(overview.vehicles, choice)]
+    fitting = [] if choice.is_everything else gallery.names(choice)
     running, made = _ended(EXPORT)
     if running:
         return
-    everything = f"All {count(len(overview.vehicles), 'vehicle')}"
+    everything = f"All {count(vehicles, 'vehicle')}"
     filtered = f"Those that fit the list's filters: {count(len(fitting), 'vehicle')}"
     st.write("The pictures and all that is known of them, as one zip to keep or to carry to another gallery.")
     which = st.radio("Which vehicles", [everything, filtered], key="gallery_which") if fitting else everything

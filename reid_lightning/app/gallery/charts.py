@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import pandas as pd
 
-from reid_lightning.app.gallery.statistics import NO_CAMERA, moment
 from reid_lightning.app.text import date
 from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.search.gallery.listing import moment
 from reid_lightning.search.records import Sighting
+
+NO_CAMERA = "(none)"
 
 _ROW = 34  # pixels of a camera's row
 _LABEL = 150  # pixels

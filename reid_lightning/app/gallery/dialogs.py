@@ -13,6 +13,7 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.gallery import actions as actions
 from reid_lightning.app.gallery.actions import Done
 from reid_lightning.app.text import count, date, plain
+from reid_lightning.app.widgets import choose_vehicle
 from reid_lightning.search.gallery import VehicleSummary
 from reid_lightning.search.records import Sighting
 from reid_lightning.user_messages import user_message
@@ -72,16 +73,9 @@ def ask_rename(once: _Once, context: AppContext, vehicle: str) -> None:
 
 
 @_asking("Merge two vehicles")
-def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary, others: list[str]) -> None:
+def ask_merge(once: _Once, context: AppContext, vehicle: VehicleSummary) -> None:
     """For the vehicle that it is."""
-    st.selectbox(
-        "It is the same as",
-        others,
-        index=None,
-        key="gallery_into",
-        placeholder="Type a part of the name",
-        filter_mode="contains",
-    )
+    choose_vehicle(context.gallery, "It is the same as", key="gallery_into", without=vehicle.id)
     moved = count(vehicle.sightings, "sighting")
     st.write(
         f"{moved} of **{plain(vehicle.id)}** will move to the chosen vehicle; **{plain(vehicle.id)}** will be gone."

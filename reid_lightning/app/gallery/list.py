@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 
 import streamlit as st
 
-from reid_lightning.app.gallery.charts import bars
-from reid_lightning.app.gallery.choice import ORDERS, Choice, chosen
+from reid_lightning.app.gallery.charts import NO_CAMERA, bars
 from reid_lightning.app.gallery.dialogs import show_vehicle
-from reid_lightning.app.gallery.overview import Overview, VehicleEntry
-from reid_lightning.app.gallery.statistics import NO_CAMERA, statistics_of
 from reid_lightning.app.pictures import thumbnail
 from reid_lightning.app.text import count, date, plain
-from reid_lightning.app.widgets import keep_fields, paged
+from reid_lightning.app.widgets import first_of_page, keep_fields
 from reid_lightning.drawing.fonts import plain_text
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.listing import ORDERS, Choice, Listed, Statistics
 from reid_lightning.search.records import UNCONFIRMED
 
 PER_PAGE = 24
@@ -45,34 +44,37 @@ def current_choice() -> Choice:
     )
 
 
-def vehicle_list(overview: Overview) -> None:
-    """Filters, then cards."""
-    _filters(overview.vehicles)
+def vehicle_list(gallery: Gallery, numbers: Statistics) -> None:
+    """Filters, then cards: of so many vehicles as are shown."""
+    _filters(numbers)
     choice = current_choice()
-    shown = chosen(overview.vehicles, choice)
+    start = PER_PAGE * (st.session_state.get(PAGE, 1) - 1)
+    page = gallery.page(choice, start=start, most=PER_PAGE, on_problem=lambda problem: None)
     if not choice.is_everything:
         st.button("Clear the filters", key="gallery_clear", on_click=_clear, icon=":material/filter_alt_off:")
-    if not shown:
+    if not page.fitting:
         st.info("No vehicle fits these filters. Clear some of them to see more.", icon=":material/info:")
         return
-    everything = count(len(overview.vehicles), "vehicle")
-    st.caption(everything if choice.is_everything else f"{len(shown):,} of {everything} fit the filters")
+    everything = count(page.total, "vehicle")
+    st.caption(everything if choice.is_everything else f"{page.fitting:,} of {everything} fit the filters")
     with st.container():
         cards = st.container(horizontal=True)
-        for vehicle in paged(shown, key=PAGE, per_page=PER_PAGE):
+        if (first := first_of_page(page.fitting, key=PAGE, per_page=PER_PAGE)) != start:
+            page = gallery.page(choice, start=first, most=PER_PAGE, on_problem=lambda problem: None)
+        for vehicle in page.vehicles:
             with cards:
-                _card(vehicle)
+                _card(gallery.root, vehicle)
 
 
-def show_statistics(overview: Overview) -> None:
+def show_statistics(numbers: Statistics) -> None:
     """Of all that is registered."""
-    numbers = statistics_of(overview.vehicles)
     with st.container(horizontal=True):
         st.metric("Vehicles", f"{numbers.vehicles:,}", width=_WIDTH)
         st.metric("Sightings", f"{numbers.sightings:,}", width=_WIDTH)
         st.metric("Pictures", f"{numbers.crops:,}", width=_WIDTH)
     st.subheader("Sightings by camera", anchor=False)
-    most = sorted(numbers.per_camera.items(), key=lambda pair: (-pair[1], pair[0]))[:_MOST_BARS]
+    cameras = [(name or NO_CAMERA, number) for name, number in numbers.per_camera.items()]
+    most = sorted(cameras, key=lambda pair: (-pair[1], pair[0]))[:_MOST_BARS]
     st.altair_chart(bars(dict(most), "camera"), width="stretch")
     if len(numbers.per_camera) > _MOST_BARS:
         st.caption(f"The {_MOST_BARS} cameras with the most sightings, of {len(numbers.per_camera):,}.")
@@ -86,9 +88,8 @@ def show_statistics(overview: Overview) -> None:
         st.caption(f"{count(numbers.undated, 'sighting')} at unknown times.")
 
 
-def _filters(vehicles: Sequence[VehicleEntry]) -> None:
-    cameras = sorted({one.camera for vehicle in vehicles for one in vehicle.sightings})
-    types = sorted({one.type for vehicle in vehicles for one in vehicle.sightings})
+def _filters(numbers: Statistics) -> None:
+    cameras, types = list(numbers.per_camera), list(numbers.per_type)
     for key, options in ((CAMERAS, cameras), (TYPES, types)):
         st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
     left, right = st.columns([3, 1])
@@ -108,10 +109,10 @@ def _camera_name(name: str) -> str:
     return plain_text(name) or NO_CAMERA
 
 
-def _card(vehicle: VehicleEntry) -> None:
+def _card(root: Path, vehicle: Listed) -> None:
     summary = vehicle.summary
     with st.container(border=True, width=_WIDTH, gap="xsmall"):
-        picture = thumbnail(vehicle.cover)
+        picture = thumbnail(root / summary.id / vehicle.cover)
         if picture is None:
             st.caption("No readable picture.")
         else:

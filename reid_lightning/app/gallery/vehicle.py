@@ -10,12 +10,12 @@ import streamlit as st
 from reid_lightning.app.context import AppContext
 from reid_lightning.app.gallery.charts import timeline
 from reid_lightning.app.gallery.dialogs import ask_delete, ask_delete_sighting, ask_merge, ask_rename, show_vehicle
-from reid_lightning.app.gallery.statistics import moment
 from reid_lightning.app.pictures import thumbnail
 from reid_lightning.app.text import count, date, plain
 from reid_lightning.app.widgets import paged
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, VehicleSummary
+from reid_lightning.search.gallery.listing import moment
 from reid_lightning.search.gallery.summary import summary_of
 from reid_lightning.search.gallery.vehicle_folder import is_picture
 from reid_lightning.search.records import UNCONFIRMED, Crop, Sighting
@@ -62,8 +62,7 @@ def _actions(context: AppContext, gallery: Gallery, summary: VehicleSummary) -> 
         if st.button("Rename", key="gallery_rename", icon=":material/edit:"):
             ask_rename(context, summary.id)
         if st.button("Merge", key="gallery_merge", icon=":material/merge:"):
-            names = gallery.vehicle_names(on_problem=lambda problem: None)
-            ask_merge(context, summary, [name for name in names if name != summary.id])
+            ask_merge(context, summary)
         if st.button("Delete vehicle", key="gallery_delete", icon=":material/delete:"):
             ask_delete(context, summary)
 

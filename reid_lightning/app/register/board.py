@@ -10,6 +10,7 @@ from reid_lightning.app.register.job import Findings
 from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import paged, show_error
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.plates import folder_name
 from reid_lightning.search.records import UNCONFIRMED, time_code
 
@@ -19,14 +20,13 @@ COLUMNS, PAGE = 4, 24
 def show_cards(context: AppContext, findings: Findings, cards: Cards) -> None:
     """Some at a time, beside each other; what is changed on one goes into it at once."""
     shown = paged(list(cards.cards.values()), key="register_page", per_page=PAGE)
-    registered = set(context.gallery.vehicle_names(on_problem=lambda problem: None))
     for start in range(0, len(shown), COLUMNS):
         for column, card in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
             with column, st.container(border=True):
-                _show_card(card, cards, findings, registered)
+                _show_card(card, cards, findings, context.gallery)
 
 
-def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str]) -> None:
+def _show_card(card: Card, cards: Cards, findings: Findings, gallery: Gallery) -> None:
     st.image(findings.thumbnails[card.best.track], width="stretch")
     source, key = findings.source, f"register_{card.number}_{len(card.parts)}"
     st.text_input(
@@ -44,7 +44,7 @@ def _show_card(card: Card, cards: Cards, findings: Findings, registered: set[str
         st.caption(f"read with confidence {card.confidence:.2f}")
     elif not card.name.strip():
         st.caption("no legible plate")
-    _say_name(card, registered)
+    _say_name(card, gallery)
     first, last = min(one.first for one in card.vehicles), max(one.last for one in card.vehicles)
     began = source.start if findings.start is None else findings.start
     when = f"{time_code(first)} to {time_code(last)}" if source.in_video else ""
@@ -70,7 +70,7 @@ def _note(card: Card, name: str, key: str) -> None:
     setattr(card, name, st.session_state[key])
 
 
-def _say_name(card: Card, registered: set[str]) -> None:
+def _say_name(card: Card, gallery: Gallery) -> None:
     """What the name becomes as a folder's name, and whether it is known already."""
     if not card.name.strip():
         return
@@ -79,7 +79,7 @@ def _say_name(card: Card, registered: set[str]) -> None:
     except ReIDError as error:
         show_error(str(error))
         return
-    known = ", which is registered already: it gets another sighting" if name in registered else ""
+    known = ", which is registered already: it gets another sighting" if (gallery.root / name).is_dir() else ""
     if known or name != card.name:
         st.caption(f"saved as {plain(name)}{known}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -94,16 +95,17 @@ def find_vehicles(context: AppContext, findings: Findings) -> Callable[[Job], Fi
                 job.step(total=source.length, note=f"{time_code(step.frame.seconds)[:8]}, {found} found")
 
             try:
-                for vehicle in findings.finder.find(source, on_step=on_step):
-                    findings.add(vehicle)
-                    if findings.held > most:
-                        if source.kind == "stream":
-                            break
-                        raise ReIDError(
-                            f"the pictures of the first {len(findings.vehicles):,} vehicles have more than "
-                            f"{most >> 20:,} MiB, which the page holds until they are saved. Take fewer or smaller "
-                            "pictures at once, or: reid register source=<folder> camera=<name>."
-                        )
+                with closing(findings.finder.find(source, on_step=on_step)) as vehicles:
+                    for vehicle in vehicles:
+                        findings.add(vehicle)
+                        if findings.held > most:
+                            if source.kind == "stream":
+                                break
+                            raise ReIDError(
+                                f"the pictures of the first {len(findings.vehicles):,} vehicles have more than "
+                                f"{most >> 20:,} MiB, which the page holds until they are saved. Take fewer or smaller "
+                                "pictures at once, or: reid register source=<folder> camera=<name>."
+                            )
             except Cancelled:
                 if source.kind != "stream" or not findings.vehicles:
                     raise

@@ -33,13 +33,12 @@ def page() -> None:
         if context.bundle() is None:
             show_demo(context)
             return
-        vehicles = context.gallery.vehicle_names(on_problem=lambda problem: None)
-        if not vehicles:
+        if not context.gallery.page(most=0, on_problem=lambda problem: None).total:
             _show_empty(context)
             return
         embedder = context.embedder()
-        with context.store(embedder) as store:
-            asked = ask(context, embedder, store, vehicles)
+        with context.store(embedder):  # its errors come before the form
+            asked = ask(context, embedder)
         current = job(JOB)
         running = current is not None and current.running
         if st.button("Search", type="primary", icon=":material/search:", key="search_start", disabled=running):

@@ -2,58 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import streamlit as st
 
 from reid_lightning.app.context import AppContext
-from reid_lightning.app.gallery.statistics import moment
 from reid_lightning.app.search.score_chart import LEAST_SCORE, default_min_score, in_words, score_chart
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
-from reid_lightning.app.widgets import keep_fields
+from reid_lightning.app.widgets import choose_vehicle, keep_fields
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search import Embedder
-from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.listing import Statistics
 from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.threshold import Threshold
-from reid_lightning.search.records import Filter, VectorRecord
+from reid_lightning.search.records import Filter
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
 _MIN_SCORE = "search_min_score"
 _INPUTS = (
-    *(f"search_{name}" for name in ("kind", "vehicle", "named", "top_k", "every")),
+    *(f"search_{name}" for name in ("kind", "vehicle", "vehicle_part", "named", "top_k", "every")),
     *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
 )
-_FILTERS_LIVE = 60  # seconds that the filters' values may be old
-
-
-@dataclass(frozen=True)
-class Offered:
-    """Cameras and types of registered pictures, and when the first and the last sighting began, in seconds since 1970;
-    None where nobody knows. Times that no calendar shows do not count."""
-
-    cameras: tuple[str, ...]
-    types: tuple[str, ...]
-    first: float | None
-    last: float | None
-
-
-def offered(parts: Iterable[list[VectorRecord]]) -> Offered:
-    """From what `VectorStore.records` gives."""
-    cameras: set[str] = set()
-    types: set[str] = set()
-    first = last = None
-    for record in (record for part in parts for record in part):
-        cameras.add(record.camera)
-        types.add(record.type)
-        time = record.time
-        if time is not None and moment(time) is not None:
-            first = time if first is None else min(first, time)
-            last = time if last is None else max(last, time)
-    return Offered(tuple(sorted(cameras - {""})), tuple(sorted(types)), first, last)
 
 
 @dataclass(frozen=True)
@@ -74,11 +47,11 @@ def keep_inputs() -> None:
     keep_fields((*_INPUTS, *scores), under="search_kept")
 
 
-def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: Sequence[str]) -> Asked:
-    """Draw the form; `vehicles` are the names to choose from."""
+def ask(context: AppContext, embedder: Embedder) -> Asked:
+    """Draw the form."""
     asked, scored = st.columns(2, gap="large")
     with asked:
-        wanted, vehicle = _ask_wanted(vehicles)
+        wanted, vehicle = _ask_wanted(context.gallery)
         files, named = _ask_source(optional=bool(wanted))
     with scored:
         min_score = _ask_min_score(embedder)
@@ -92,8 +65,7 @@ def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: S
             st.caption("The vehicle on the picture is looked for; filters of registered vehicles have no say.")
             where = Filter()
         else:
-            known = _offered(store, str(context.gallery.root.absolute()), store.fingerprint, store.count())
-            where = _ask_filter(known, vehicle)
+            where = _ask_filter(context.gallery.statistics(), vehicle)
     options = SearchOptions(
         min_score=min_score,
         top_k=top_k,
@@ -104,21 +76,11 @@ def ask(context: AppContext, embedder: Embedder, store: VectorStore, vehicles: S
     return Asked(wanted, files, named, every, options)
 
 
-def _ask_wanted(vehicles: Sequence[str]) -> tuple[list[Upload], str | None]:
+def _ask_wanted(gallery: Gallery) -> tuple[list[Upload], str | None]:
     """Uploaded pictures of the wanted vehicle, or a registered one; none of both: any registered vehicle."""
     kind = st.radio("Look for", [REGISTERED, PICTURE], horizontal=True, key="search_kind")
     if kind == REGISTERED:
-        if st.session_state.get("search_vehicle") not in vehicles:  # renamed or deleted meanwhile
-            st.session_state.search_vehicle = None
-        any_one = f"any of {count(len(vehicles), 'vehicle')}"
-        vehicle = st.selectbox(
-            "Vehicle (type to find)",
-            [None, *vehicles],
-            format_func=lambda name: any_one if name is None else plain_text(name),
-            placeholder=any_one,  # Streamlit shows it for None, whatever None is called in the list
-            key="search_vehicle",
-        )
-        return [], vehicle
+        return [], choose_vehicle(gallery, "Vehicle (type to find)", key="search_vehicle", any_one=True)
     files = st.file_uploader(
         "Picture of the vehicle",
         type=PICTURE_ENDINGS,
@@ -174,24 +136,21 @@ def _warn(threshold: Threshold) -> None:
         st.warning(threshold.warning(remedy=remedy), icon=":material/warning:")
 
 
-@st.cache_data(ttl=_FILTERS_LIVE, max_entries=8, show_spinner=False)
-def _offered(_store: VectorStore, gallery: str, model: str, records: int) -> Offered:
-    return offered(_store.records())
-
-
-def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
-    for key, options in (("search_cameras", known.cameras), ("search_types", known.types)):
+def _ask_filter(known: Statistics, vehicle: str | None) -> Filter:
+    known_cameras, known_types = sorted({*known.per_camera} - {""}), sorted(known.per_type)
+    for key, options in (("search_cameras", known_cameras), ("search_types", known_types)):
         st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
     left, right = st.columns(2)
     cameras = left.multiselect(
-        "Registered by camera", known.cameras, format_func=plain_text, placeholder="all cameras", key="search_cameras"
+        "Registered by camera", known_cameras, format_func=plain_text, placeholder="all cameras", key="search_cameras"
     )
-    types = right.multiselect("Type", known.types, placeholder="all types", key="search_types")
+    types = right.multiselect("Type", known_types, placeholder="all types", key="search_types")
     since = until = None
-    if known.first is None or known.last is None:
+    if not known.per_day:
         st.caption("The registered pictures have no time to filter by.")
     else:
-        first, last = _day(known.first), _day(known.last) + timedelta(days=1)
+        first = datetime.fromisoformat(min(known.per_day))
+        last = datetime.fromisoformat(max(known.per_day)) + timedelta(days=1)
         for key in ("search_since", "search_until"):
             kept = st.session_state.get(key)
             if kept is not None and not first <= kept <= last:  # of what is no longer registered
@@ -205,7 +164,3 @@ def _ask_filter(known: Offered, vehicle: str | None) -> Filter:
         since=None if since is None else since.timestamp(),
         until=None if until is None else until.timestamp(),
     )
-
-
-def _day(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds).replace(hour=0, minute=0, second=0, microsecond=0)

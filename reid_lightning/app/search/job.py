@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -122,16 +123,17 @@ def search(
         ):
             run.in_video = source.in_video
             try:
-                for searched in finder.run(source, on_step=_telling(job, source)):
-                    matches = files.marked(searched.matches)
-                    best = max(matches, key=lambda match: match.score, default=None)
-                    passed = filter_matches(matches, min_score=options.min_score, top_k=options.top_k)
-                    searched = replace(searched, matches=tuple(passed))
-                    run.found.add(searched, best=best)
-                    files.add(searched)
-                    run.limit = _limit(source, len(files.matches), searched.frame.seconds)
-                    if run.limit is not None:
-                        break
+                with closing(finder.run(source, on_step=_telling(job, source))) as frames:
+                    for searched in frames:
+                        matches = files.marked(searched.matches)
+                        best = max(matches, key=lambda match: match.score, default=None)
+                        passed = filter_matches(matches, min_score=options.min_score, top_k=options.top_k)
+                        searched = replace(searched, matches=tuple(passed))
+                        run.found.add(searched, best=best)
+                        files.add(searched)
+                        run.limit = _limit(source, len(files.matches), searched.frame.seconds)
+                        if run.limit is not None:
+                            break
             except Cancelled as error:
                 stopped = error
             job.note = "writing the files"
