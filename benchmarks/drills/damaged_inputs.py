@@ -8,6 +8,7 @@ sound), reported (one error that says what is wrong, or a warning of what was le
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import random
@@ -21,7 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -118,6 +119,7 @@ def outcome_of(whole: Whole, number: int, *, seed: int) -> Outcome:
 @contextmanager
 def _memory_watched() -> Iterator[None]:
     """`Unsound` if the process grows by more than MEMORY at any moment inside; not watched without /proc."""
+    _give_back_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins again
         before = _peak()
@@ -126,6 +128,12 @@ def _memory_watched() -> Iterator[None]:
     yield
     if before is not None and _peak() - before > MEMORY:
         raise Unsound(f"{(_peak() - before) / 2**20:,.0f} MiB of memory")
+
+
+def _give_back_freed_memory() -> None:
+    """What an earlier reader freed and the C library kept would hide what the next one takes."""
+    with suppress(AttributeError, OSError, TypeError):  # no glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _peak() -> int:

@@ -23,18 +23,19 @@ class Fault(Exception):
     """What a user should not have met."""
 
 
-def searched(root: Path, embedder: Embedder, *, indexed: bool) -> bool | str:
-    """Whether every registered picture finds itself first, and all there are are found; or what the search says."""
+def searched(root: Path, embedder: Embedder, *, indexed: bool, uri: str | None = None) -> bool | str:
+    """Whether every registered picture finds itself first, and all there are are found; or what the search says.
+    `uri`: of its vectors, which are its own by default."""
     gallery = Gallery(root)
     expected = {
         f"{one.id}-{number}": (one.vehicle, path)
-        for one in gallery.sightings()
+        for one in gallery.sightings(on_problem=lambda problem: None)
         for number, path in enumerate(gallery.crop_paths(one))
     }
     vectors = embedder.embed([Image.open(path) for _, path in expected.values()]).numpy()
     try:
         model = {"fingerprint": embedder.options.fingerprint, "dim": embedder.embedding_dim}
-        store = open_store(root / ".index", **model, create=False, **({"exact_up_to": 0} if indexed else {}))
+        store = open_store(uri or root / ".index", **model, create=False, **({"exact_up_to": 0} if indexed else {}))
         hits = store.search(vectors, top_k=len(expected) + 10)
     except ReIDError as error:
         return one_line(str(error))

@@ -21,6 +21,7 @@ from benchmarks.drills.commands import Command, run
 from reid_lightning.bundle.bundle import open_model
 from reid_lightning.data.images.reading import find_bad_images
 from reid_lightning.errors import ReIDError
+from reid_lightning.ranking.files import PIECES, read_embeddings
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.untrusted.checksums import damage
 
@@ -98,7 +99,7 @@ def jobs_of(prepared: Path) -> dict[str, Job]:
     found = [
         Job("training", Command("train.py", (fleet, *TINY_TRAINING, "resume=auto")), _other_training),
         Job("export", Command("export.py", (f"checkpoint={bundle}", "formats=[safetensors]", RUN)), _other_bundle),
-        Job("drawing", Command("reid", ("data", "fleet", "folder=root", "size=tiny", "workers=2")), _other_files),
+        Job("drawing", Command("reid", ("data", "fleet", "folder=root", "size=tiny", "workers=2")), differing_files),
         Job(
             "registration",
             Command("register.py", _registering(prepared)),
@@ -121,7 +122,7 @@ def jobs_of(prepared: Path) -> dict[str, Job]:
         Job(
             "sharding",
             Command("reid", ("data", "shards", fleet, "data.size=tiny", "output=shards", "shard_mib=0.1")),
-            _other_files,
+            differing_files,
             says_done="exists; name a folder that does not",
         ),
     ]
@@ -173,6 +174,8 @@ def _damage(path: Path) -> str | None:
         elif path.suffix in (".yaml", ".yml"):
             if not yaml.safe_load(path.read_text()):
                 return "empty"
+        elif path.suffix == ".safetensors" and (path.parent / PIECES).exists():
+            read_embeddings(path)
         elif path.suffix == ".safetensors":
             open_model(path)  # with its opts.yaml, whose fingerprint must be that of the weights
         elif path.suffix == ".tar":
@@ -188,7 +191,8 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in _visible(folder)}
 
 
-def _other_files(folder: Path, whole: Path) -> list[str]:
+def differing_files(folder: Path, whole: Path) -> list[str]:
+    """Visible files that are not the same to the byte in both, a line each."""
     one, other = digests(folder), digests(whole)
     return [f"{name} differs" for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
 
@@ -229,7 +233,7 @@ def _other_gallery(folder: Path, whole: Path) -> list[str]:
     found = gallery.check()
     if list(gallery.sightings()) != list(other.sightings()):
         found.append("the sightings differ")
-    found += [name for name in _other_files(folder / "gallery", whole / "gallery") if name.startswith("unknown-")]
+    found += [name for name in differing_files(folder / "gallery", whole / "gallery") if name.startswith("unknown-")]
     pictures = sum(len(sighting.crops) for sighting in gallery.sightings())
     synced = GalleryIndex(gallery, open_store(str(folder / "gallery/.index"))).sync()
     if (synced.embedded, synced.removed, synced.changed, synced.total) != (0, 0, 0, pictures):

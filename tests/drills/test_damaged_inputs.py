@@ -15,6 +15,7 @@ import pytest
 from benchmarks.drills import damaged_inputs
 from benchmarks.drills.damaged_inputs import Outcome, Whole, Worker, outcome_of
 from benchmarks.drills.formats import FORMATS, Format, Unsound
+from reid_lightning.commands.allocator import keep_freed_memory
 from reid_lightning.errors import ReIDError
 
 OF_EACH = 10
@@ -113,4 +114,20 @@ def test_the_drill_notices_what_a_reader_does(
     for number in (0, 1):  # the second time in a new process where the first one ended it
         outcome = worker.outcome(number)
         assert isinstance(outcome, Outcome) and outcome.kind == kind and what in outcome.what
+    worker.close()
+
+
+def test_memory_that_was_freed_before_does_not_hide_what_a_reader_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> None:
+        keep_freed_memory()  # in the worker's process alone
+        b"x" * (64 << 20)
+
+    monkeypatch.setattr(damaged_inputs, "FORMATS", (a_format(read),))
+    monkeypatch.setattr(damaged_inputs, "MEMORY", 32 << 20)
+    worker = Worker(Whole(tmp_path / "whole"), seed=0)
+    for number in (0, 1):  # the second finds what the first one freed
+        outcome = worker.outcome(number)
+        assert isinstance(outcome, Outcome) and "MiB of memory" in outcome.what
     worker.close()

@@ -10,7 +10,8 @@ import pytest
 from bombs import MIB, refused
 
 from reid_lightning.data.readers.label_xml import read_items
-from reid_lightning.ranking.files import read_embeddings, read_ranking
+from reid_lightning.ranking.files import read_embeddings
+from reid_lightning.ranking.ranking_files import read_ranking
 
 
 def test_embeddings_that_unpack_to_far_more(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 
 from benchmarks.drills.damaging import JSON, NPZ, SAFETENSORS
 from benchmarks.drills.formats.form import Format, Reported, must
-from reid_lightning.ranking.files import read_embeddings, read_ranking, write_embeddings
+from reid_lightning.ranking.files import read_embeddings, write_embeddings
+from reid_lightning.ranking.ranking_files import read_ranking
 from reid_lightning.ranking.table import EmbeddingTable
 from reid_lightning.ranking.top_matches import matches_by_chunk
 
