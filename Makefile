@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 BENCH ?= runs/bench
 
 .PHONY: train app test lint audit bench docs wheel clean

@@ -26,6 +26,7 @@ from reid_lightning.search.gallery.__main__ import todays_words
 
 ROOT = PROJECT / "reid_lightning"
 DECLARED = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+LARGE = {"ray"}  # hundreds of megabytes that few need: in no other extra, and not pinned
 EXTRAS = DECLARED["optional-dependencies"]
 DISTRIBUTIONS = packages_distributions()
 LINES = (PROJECT / "requirements.txt").read_text().splitlines()
@@ -48,7 +49,7 @@ def asked_for(lines: list[str]) -> dict[str, Requirement]:
 
 
 CORE = asked_for(DECLARED["dependencies"])
-WHOLE = CORE | asked_for([line for lines in EXTRAS.values() for line in lines])
+WHOLE = CORE | asked_for([line for name, lines in EXTRAS.items() if name not in LARGE for line in lines])
 
 
 def imported(path: Path) -> Iterator[tuple[str, str | None]]:
@@ -78,11 +79,11 @@ def test_whatever_a_module_imports_is_declared_in_the_core_or_in_the_extra_that_
         for name, within in imported(path):
             within = "app" if path.is_relative_to(ROOT / "app") else within
             allowed = CORE if within is None else CORE | asked_for(EXTRAS[within])
-            if not {canonicalize_name(one) for one in DISTRIBUTIONS[name]} & set(allowed):
+            if not {canonicalize_name(one) for one in DISTRIBUTIONS.get(name, [name])} & set(allowed):
                 wrong.append(f"{path.relative_to(PROJECT)} imports {name} {f'with extra {within}' if within else ''}")
             seen.add(within)
     assert not wrong, "declare it in pyproject.toml, and import what is in an extra below `with extra(...)`"
-    assert {"search", "export", "wandb", "milvus", "app"} <= seen
+    assert {"search", "export", "wandb", "milvus", "postgres", "app"} <= seen
 
 
 def test_whatever_the_configurations_name_is_declared():
@@ -107,8 +108,8 @@ def test_the_pinned_environment_is_the_whole_of_what_is_declared():
 
 
 def test_all_is_every_extra_of_a_user_and_dev_is_everything():
-    users = set(EXTRAS) - {"all", "dev", "docs"}
-    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus", "weights"}
+    users = set(EXTRAS) - {"all", "dev", "docs"} - LARGE
+    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus", "postgres", "weights"}
     assert Requirement(EXTRAS["all"][0]).extras == users
     assert set(asked_for(EXTRAS["dev"]) | CORE) == set(WHOLE)
 
@@ -188,7 +189,7 @@ except ReIDError as error:
 def test_the_core_does_without_the_extras():
     optional = set(WHOLE) - set(CORE)
     extras = [name for name, of in DISTRIBUTIONS.items() if optional & {canonicalize_name(one) for one in of}]
-    assert {"av", "cv2", "lancedb", "streamlit", "wandb", "onnxruntime", "pymilvus"} <= set(extras)
+    assert {"av", "cv2", "lancedb", "streamlit", "wandb", "onnxruntime", "pymilvus", "psycopg"} <= set(extras)
     program = WITHOUT_EXTRAS.format(extras=[name for name in extras if name not in ("pandas", "grpc")])
     ran = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, timeout=600)
     assert ran.returncode == 0, ran.stderr

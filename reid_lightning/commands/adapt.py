@@ -61,7 +61,10 @@ def adapt(cfg: DictConfig) -> None:
             "that can."
         )
     unnamed = tuple(VehicleImage(one.path, one.identity) for one in kept)  # a search says no cameras either
-    embedded = embed_pictures(embedder, unnamed, title=f"embedding {count(len(kept), 'picture')}")
+    title = f"embedding {count(len(kept), 'picture')}"
+    if not console.is_terminal:  # where no bar is drawn
+        console.print(title)
+    embedded = embed_pictures(embedder, unnamed, title=title)
     cameras = None if any(one.camera is None for one in kept) else _numbers([one.camera for one in kept])
     vehicles = _numbers([one.identity for one in kept])
     share = cfg.share * strangeness(embedded)
@@ -86,7 +89,10 @@ def adapt(cfg: DictConfig) -> None:
         calibration={} if calibration is None else {f"{IMAGE_TO_IMAGE}, cosine": calibration.as_dict()},
     )
     if cfg.onnx:
-        with console.status("writing model.onnx, for searches on a CPU"):
+        writing = "writing model.onnx, for searches on a CPU"
+        if not console.is_terminal:
+            console.print(writing)
+        with console.status(writing):
             exporters.add_onnx(folder)
     left_out = f", {count(len(unreadable), 'unreadable one')} left out" if unreadable else ""
     console.print(f"{count(len(kept), 'picture')}{left_out}: a new model, {options.fingerprint} before.")

@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from reid_lightning.atomic import cache_folder, made_once
-from reid_lightning.bundle.bundle import WEIGHTS_NAME
+from reid_lightning.bundle.bundle import WEIGHTS_NAME, load
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
 from reid_lightning.models import ReIDModel, warn_of_mismatch
@@ -54,7 +54,12 @@ def start_from_drawn(cfg: DictConfig, model: ReIDModel, preprocessing: Preproces
     all else has been checked before. Raises ReIDError when they cannot be made or kept.
     """
     if _is_wanted(cfg):
-        model.start_from(drawn_bundle(cfg))
+        folder = drawn_bundle(cfg)
+        try:
+            load(folder, None)
+        except ReIDError as error:
+            raise ReIDError(f"{error} Remove the folder {folder}: the next training makes it again.") from error
+        model.start_from(folder)
         warn_of_mismatch(model, preprocessing)
 
 

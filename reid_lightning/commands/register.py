@@ -1,15 +1,16 @@
 """Register vehicles: `reid register source=<picture, folder, video or URL> camera=<name> [gallery=<folder>]`."""
 
+from contextlib import closing
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.bundle.loading import load_by_keys
 from reid_lightning.commands.entry_point import build, save_config
 from reid_lightning.errors import ReIDError
-from reid_lightning.search import load_reid_model
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.output.console import RegisteredFiles, watching
 from reid_lightning.search.registration import Registrar
@@ -37,10 +38,10 @@ def register(cfg: DictConfig) -> int:
     )
     gallery, index = Gallery(cfg.gallery), None
     if cfg.bundle is not None:
-        device = best_device(cfg.device, backend=cfg.backend)
-        embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
+        embedder = load_by_keys(cfg.bundle, device=cfg.device, backend=cfg.backend, providers=cfg.providers)
         store = build(cfg, "stores")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim)
         index = GalleryIndex(gallery, store, embed=lambda pictures: embedder.embed(pictures).numpy())
+    threads = torch.get_num_threads()  # a video's frames are decoded, looked at and read beside the embedding
     registrar = Registrar(gallery, finder, index=index, settings=settings_of(cfg))
     save_config(cfg, run_dir)
     files, empty, stopped = RegisteredFiles(run_dir, gallery.root), [], None
@@ -50,11 +51,14 @@ def register(cfg: DictConfig) -> int:
                 with open_source(name, allow_redirects=cfg.allow_redirects) as source:
                     registrar.forget(source, camera=camera)
             with open_source(name, every=cfg.every, allow_redirects=cfg.allow_redirects) as source:
+                torch.set_num_threads(1 if source.in_video else threads)
                 known = registrar.is_done(source, camera=camera)
                 files.begin(source, camera=camera, known=known)
                 try:
-                    with watching(source) as on_step:
-                        found = registrar.register(source, camera=camera, start=start, on_step=on_step)
+                    with (
+                        watching(source) as on_step,
+                        closing(registrar.register(source, camera=camera, start=start, on_step=on_step)) as found,
+                    ):
                         for one in () if known else found:
                             files.add(one)
                 except ReIDError as error:
@@ -65,6 +69,7 @@ def register(cfg: DictConfig) -> int:
             if stopped:
                 break
     finally:  # whatever ends it: what was saved is reported
+        torch.set_num_threads(threads)
         files.write()
     if index is not None and files.new and not stopped:
         index.tidy()

@@ -1,16 +1,17 @@
 """Find registered vehicles: `reid search query=<picture, folder, video or URL> [plate=<plate>] [gallery=...]`."""
 
+from contextlib import closing
 from pathlib import Path
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from reid_lightning.atomic import check_writable
-from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.bundle.loading import load_by_keys
 from reid_lightning.commands.entry_point import build, save_config
 from reid_lightning.drawing.tables import print_written
 from reid_lightning.ranking import KReciprocal
-from reid_lightning.search import TravelTimes, load_reid_model
+from reid_lightning.search import TravelTimes
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.matching.search_options import SearchOptions
 from reid_lightning.search.matching.vehicle_search import VehicleSearch
@@ -26,8 +27,7 @@ def search(cfg: DictConfig) -> int:
     check_writable(run_dir)
     gallery, name = Gallery(cfg.gallery), str(cfg.query)
     check_source(name, every=cfg.every)
-    device = best_device(cfg.device, backend=cfg.backend)
-    embedder = load_reid_model(find_bundle(cfg.bundle), device=device, backend=cfg.backend)
+    embedder = load_by_keys(cfg.bundle, device=cfg.device, backend=cfg.backend, providers=cfg.providers)
     options = SearchOptions(
         min_score=threshold_of(cfg.min_score, embedder),
         top_k=cfg.top_k,
@@ -55,8 +55,8 @@ def search(cfg: DictConfig) -> int:
         open_source(name, every=cfg.every, allow_redirects=cfg.allow_redirects) as source,
         SearchFiles(run_dir, source, gallery, draw=cfg.draw, threshold=threshold) as files,
     ):
-        with watching(source) as on_step:
-            ended = files.add_all(finder.run(source, on_step=on_step))
+        with watching(source) as on_step, closing(finder.run(source, on_step=on_step)) as searched:
+            ended = files.add_all(searched)
         decisions = files.marked(finder.decisions())
         query = {"query": source.name, "min_score": options.min_score, "bundle": store.fingerprint}
         files.finish(decisions, query=query)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from reid_lightning.bundle.embedder import Embedder
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.reader import GalleryReader
@@ -96,4 +98,8 @@ def where_of(
 def settings_of(cfg: Mapping[str, Any]) -> str:
     """A word for all settings that decide which tracks and crops a source has."""
     keys = ("detector", "tracker", "every", "pictures", "crops", "min_frames", "min_side", "min_quality")
-    return hashlib.sha256(repr([str(cfg[key]) for key in keys]).encode()).hexdigest()[:16]
+    deciding = {key: cfg[key] for key in keys}
+    if "providers" in deciding["detector"]:  # where a network runs decides no tracks
+        others = [key for key in deciding["detector"] if key not in ("providers", "device")]
+        deciding["detector"] = OmegaConf.masked_copy(deciding["detector"], others)
+    return hashlib.sha256(repr([str(deciding[key]) for key in keys]).encode()).hexdigest()[:16]

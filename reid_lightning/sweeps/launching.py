@@ -122,41 +122,42 @@ def run_command(
     `only`: of its stdout those lines are shown that begin so. None of its processes is left, also not after Ctrl+C or
     SIGTERM, both of which it gets as well.
     """
-    process = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=environment,
-        stdout=None if only is None else subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    assert process.stderr is not None, "it is a pipe"
-    errors = _Errors(process.stderr)
-    readers: list[threading.Thread] = [errors]
-    if process.stdout is not None:
-        readers.append(threading.Thread(target=_pass_on, args=(process.stdout, only), daemon=True))
-    for reader in readers:
-        reader.start()
-    try:
-        with _sigterm_raises():
+    with _sigterm_raises():
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdout=None if only is None else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        assert process.stderr is not None, "it is a pipe"
+        errors = _Errors(process.stderr)
+        readers: list[threading.Thread] = [errors]
+        try:
+            if process.stdout is not None:
+                readers.append(threading.Thread(target=_pass_on, args=(process.stdout, only), daemon=True))
+            for reader in readers:
+                reader.start()
             process.wait()
-    except (KeyboardInterrupt, SystemExit) as stop:
-        interrupted = isinstance(stop, KeyboardInterrupt)
-        process.send_signal(signal.SIGINT if interrupted else signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-        if interrupted:
-            sys.exit(128 + signal.SIGINT)
-        raise
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the ranks that a crash left behind
-        process.wait()
-        for reader in readers:
-            reader.join()
-        process.stderr.close()
+        except (KeyboardInterrupt, SystemExit) as stop:
+            interrupted = isinstance(stop, KeyboardInterrupt)
+            process.send_signal(signal.SIGINT if interrupted else signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_SECONDS)
+            if interrupted:
+                sys.exit(128 + signal.SIGINT)
+            raise
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # the ranks that a crash left behind
+            process.wait()
+            for reader in readers:
+                if reader.is_alive():
+                    reader.join()
+            process.stderr.close()
     return process.returncode, errors.message
 
 

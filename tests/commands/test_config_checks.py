@@ -95,6 +95,13 @@ def test_every_key_of_every_command_is_checked_and_named(name):
         ("register", "start", "yesterday", "start is 'yesterday'; expected a time such as 2026-"),
         ("register", "device", "foo", "device is 'foo'; expected auto, cpu, cuda, cuda:1 or mps."),
         ("register", "backend", "foo", "backend is 'foo'; expected auto, torch or onnx."),
+        (
+            "register",
+            "providers",
+            "gpu",
+            "providers is 'gpu'; expected auto, cpu, cuda, tensorrt, coreml, openvino, directml",
+        ),
+        ("search", "providers", ["cuda", "gpu"], "providers is ['cuda', 'gpu']; expected auto, cpu, cuda, tensorrt,"),
         ("register", "camera", "x" * 3000, "expected a name of 1,024 bytes at most, no address"),
         ("register", "camera", "é" * 513, "expected a name of 1,024 bytes at most, no address"),
         ("register", "camera", "b\udcff", "(which is not UTF-8); expected a name of 1,024 bytes at most, no address"),

@@ -72,6 +72,17 @@ def test_a_network_begins_with_these_weights_and_keeps_their_statistics(composed
     assert not any(module.training for module in model.backbone.modules() if isinstance(module, torch.nn.BatchNorm2d))
 
 
+def test_kept_weights_that_were_damaged_are_named(composed_run, trainings):
+    small = ["model=timm", "model.backbone=test_resnet", "model.last_stride=2", "model.embedding_dim=8"]
+    cfg = composed_run(*CROPS, *small)
+    weights = drawn_bundle(cfg) / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 0x41
+    weights.write_bytes(content)
+    with pytest.raises(ReIDError, match=r"does not belong to its opts\.yaml.*Remove the folder .*drawn-"):
+        start_from_drawn(cfg, built_without(cfg), Preprocessing(32, 32))
+
+
 def test_two_runs_that_start_together_train_the_fleet_once(composed_run, trainings):
     cfg = composed_run(*CROPS)
     found = []

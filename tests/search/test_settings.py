@@ -7,10 +7,19 @@ import torch
 from PIL import Image
 
 from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.commands.catalogue import CONFIG_DIR
+from reid_lightning.commands.command_line import as_typed, read_words
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.records import Filter
-from reid_lightning.search.settings import camera_of, seconds_since_1970, threshold_of, where_of, words
+from reid_lightning.search.settings import (
+    camera_of,
+    seconds_since_1970,
+    settings_of,
+    threshold_of,
+    where_of,
+    words,
+)
 
 
 def test_the_newest_bundle_is_found(tmp_path):
@@ -78,3 +87,15 @@ def test_a_filter_names_vehicles_as_the_gallery_does(tmp_path):
     for nobody in ("../../x", "A" * 300, "LS15EBX"):
         with pytest.raises(ReIDError, match="no vehicle"):
             where_of(Gallery(tmp_path), plate=nobody)
+
+
+def test_where_a_network_runs_decides_no_tracks():
+    def word(*typed: str) -> str:
+        line = read_words(
+            ["detector=yolox", *typed], command="register", config_name="register", config_dir=str(CONFIG_DIR)
+        )
+        return settings_of(line.composed(as_typed(line)))
+
+    assert word() == word("providers=openvino") == word("detector.providers=[cuda,cpu]", "device=cuda:1")
+    assert word() == "b3f2a182f05c635e", "as before there were providers: sources that are known stay known"
+    assert word() != word("detector.min_score=0.4")
