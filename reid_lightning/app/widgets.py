@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import streamlit as st
 
@@ -22,6 +22,8 @@ OFFERED = 1000
 """Names that a browser is sent to choose from."""
 LARGEST_DOWNLOAD = 256 << 20
 """Bytes."""
+KEPT: Literal["session"] = "session"
+"""`persist_state` of fields whose answer is wanted again when they, or their page, are drawn again."""
 Item = TypeVar("Item")
 _EVERY = 0.5  # seconds between two looks at a job
 
@@ -34,13 +36,15 @@ def uploads(context: AppContext) -> Uploads:
     return st.session_state.uploads
 
 
-def keep_fields(keys: Iterable[str], *, under: str) -> None:
-    """Streamlit forgets fields that are not drawn. Called before a page's fields, this puts back what they held when
-    they were last drawn; all that it has seen is kept in the tab's state `under` a key of its own."""
-    state = st.session_state
-    kept = state.setdefault(under, {})
-    kept.update({key: state[key] for key in keys if key in state})
-    state.update(kept)
+def leave_out_missing(key: str, options: Sequence[str]) -> None:
+    """What is no longer among the `options` of a field of several, which is drawn next, is no longer chosen in it.
+
+    Nothing is set where all is there: a field that is set anew while a page is drawn loses what is typed meanwhile.
+    """
+    chosen = st.session_state.get(key) or []
+    left = [one for one in chosen if one in options]
+    if left != chosen:
+        st.session_state[key] = left
 
 
 def paged(items: Sequence[Item], *, key: str, per_page: int) -> Sequence[Item]:
@@ -49,16 +53,16 @@ def paged(items: Sequence[Item], *, key: str, per_page: int) -> Sequence[Item]:
     return items[first : first + per_page]
 
 
-def first_of_page(total: int, *, key: str, per_page: int) -> int:
+def first_of_page(total: int, *, key: str, per_page: int, kept: bool = False) -> int:
     """The number, from 0, of the first of `total` items on the page that is chosen under `key`; draws the choice where
-    there is more than one page."""
+    there is more than one page. `kept`: the same page is shown again after another one of the application."""
     pages = -(-total // per_page)
     if pages < 2:
         st.session_state.pop(key, None)
         return 0
     if st.session_state.get(key, 1) > pages:  # some were deleted, or a filter leaves fewer
         st.session_state[key] = pages
-    page: int = st.pagination(pages, key=key)
+    page: int = st.pagination(pages, key=key, persist_state=KEPT if kept else None)
     return (page - 1) * per_page
 
 
@@ -73,7 +77,9 @@ def choose_vehicle(
     page = gallery.page(most=OFFERED, on_problem=lambda problem: None)
     total = count(page.total, "vehicle")
     if page.total > OFFERED:
-        part = st.text_input(f"Part of the name or plate, of {total}", key=f"{key}_part", max_chars=100)
+        part = st.text_input(
+            f"Part of the name or plate, of {total}", key=f"{key}_part", max_chars=100, persist_state=KEPT
+        )
         page = gallery.page(Choice(text=part or ""), most=OFFERED, on_problem=lambda problem: None)
     names = [one.summary.id for one in page.vehicles if one.summary.id != without]
     chosen = st.session_state.get(key)
@@ -88,6 +94,7 @@ def choose_vehicle(
             format_func=lambda name: anyone if name is None else plain_text(name),
             placeholder=anyone,  # Streamlit shows it for None, whatever None is called in the list
             key=key,
+            persist_state=KEPT,
         )
     else:
         vehicle = st.selectbox(
@@ -96,6 +103,7 @@ def choose_vehicle(
             format_func=plain_text,
             index=None,
             key=key,
+            persist_state=KEPT,
             placeholder="Type a part of the name",
             filter_mode="contains",
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 from gallery_page import HOSTILE, NEW_YEAR, add, cards, good, on_its_page, press, shown, view
 from PIL import Image
+from redrawn import set_anew
 
 from reid_lightning.app.context import app_context
 from reid_lightning.search.gallery import Gallery
@@ -66,6 +67,7 @@ def test_filters_stay_while_another_page_is_looked_at(start, gallery: Gallery) -
     app.multiselect(key="gallery_types").set_value(["car"]).run()
     app.datetime_input(key="gallery_since").set_value(datetime(2026, 1, 2)).run()
     app.selectbox(key="gallery_order").set_value("sightings").run()
+    assert set_anew(app.run()) == []
     for _ in range(2):
         good(app.switch_page("screens/register.py").run())
         good(app.run())

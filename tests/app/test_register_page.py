@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from redrawn import set_anew
 from streamlit.testing.v1 import AppTest
 from toy_clips import scene, write_clip
 
@@ -219,6 +220,7 @@ def test_many_uploaded_pictures_are_checked_by_the_job(app, gallery):
     app.switch_page("screens/gallery.py").run()
     app.switch_page("screens/register.py").run()
     assert field(app, "Camera").value == "north"
+    assert set_anew(app.run()) == []
     app.file_uploader[0].set_value(sent)
     button(app, "Find vehicles").click().run()
     ended(app, "register_finding")
@@ -318,6 +320,7 @@ def test_a_typed_plate_is_kept_whatever_is_shown_next(app, tmp_path, monkeypatch
     app.switch_page("screens/gallery.py").run()
     app.switch_page("screens/register.py").run()
     assert field(app, "Plate or name, card 20").value == "TYPED"
+    assert set_anew(app.run()) == []
     (folder / "03.png").unlink()
     button(app, "Save 30").click().run()
     if "register_saving" in app.session_state:

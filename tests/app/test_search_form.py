@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from redrawn import set_anew
 from search_page import (
     CALIBRATION,
     HOSTILE,
@@ -159,6 +160,7 @@ def test_the_form_is_kept_while_another_page_is_looked_at(open_page, gallery):
     at.multiselect(key="search_types").select("car")
     at.datetime_input(key="search_since").set_value(datetime(2026, 1, 1))
     at.run()
+    assert set_anew(at.run()) == []
     for screen in ("gallery", "search"):
         at.switch_page(f"screens/{screen}.py").run()
         assert not at.exception and not at.warning

@@ -213,8 +213,14 @@ class Tab:
         return self.page.get_by_role("button", name=name)
 
     def see(self, text) -> None:
-        """Wait for a text."""
-        self.page.get_by_text(text).first.wait_for()
+        """Wait for a text; where it does not come, the failure tells what the page shows instead."""
+        from playwright.sync_api import TimeoutError
+
+        try:
+            self.page.get_by_text(text).first.wait_for()
+        except TimeoutError as error:
+            shown = self.page.locator("body").inner_text()
+            raise AssertionError(f"{text} is not on the page, but this:\n{shown}\n{self.faults}") from error
 
     def type(self, label, text: str) -> None:
         """Into a field, as with the keyboard; leaving it tells the server."""

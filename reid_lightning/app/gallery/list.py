@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -11,7 +12,7 @@ from reid_lightning.app.gallery.charts import NO_CAMERA, bars
 from reid_lightning.app.gallery.dialogs import show_vehicle
 from reid_lightning.app.pictures import thumbnail
 from reid_lightning.app.text import count, date, plain
-from reid_lightning.app.widgets import first_of_page, keep_fields
+from reid_lightning.app.widgets import KEPT, first_of_page, leave_out_missing
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.listing import ORDERS, Choice, Listed, Statistics
@@ -23,12 +24,6 @@ TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE = (
 )
 _WIDTH = 170  # pixels of a card: two beside each other on a phone
 _MOST_BARS = 60
-
-
-def keep_filters(*others: str) -> None:
-    """And `others`. Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what
-    was filtered is wanted again."""
-    keep_fields((TEXT, CAMERAS, TYPES, SINCE, UNTIL, ORDER, PAGE, *others), under="gallery_kept")
 
 
 def current_choice() -> Choice:
@@ -59,7 +54,7 @@ def vehicle_list(gallery: Gallery, numbers: Statistics) -> None:
     st.caption(everything if choice.is_everything else f"{page.fitting:,} of {everything} fit the filters")
     with st.container():
         cards = st.container(horizontal=True)
-        if (first := first_of_page(page.fitting, key=PAGE, per_page=PER_PAGE)) != start:
+        if (first := first_of_page(page.fitting, key=PAGE, per_page=PER_PAGE, kept=True)) != start:
             page = gallery.page(choice, start=first, most=PER_PAGE, on_problem=lambda problem: None)
         for vehicle in page.vehicles:
             with cards:
@@ -91,18 +86,17 @@ def show_statistics(numbers: Statistics) -> None:
 def _filters(numbers: Statistics) -> None:
     cameras, types = list(numbers.per_camera), list(numbers.per_type)
     for key, options in ((CAMERAS, cameras), (TYPES, types)):
-        st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
+        leave_out_missing(key, options)
     left, right = st.columns([3, 1])
-    left.text_input("Plate or name", key=TEXT, placeholder="A part of it", on_change=_first_page, max_chars=100)
-    right.selectbox("Sort by", ORDERS, key=ORDER, on_change=_first_page)
+    again: dict[str, Any] = {"on_change": _first_page, "persist_state": KEPT}
+    left.text_input("Plate or name", key=TEXT, placeholder="A part of it", max_chars=100, **again)
+    right.selectbox("Sort by", ORDERS, key=ORDER, **again)
     with st.expander("More filters: camera, type, time", icon=":material/filter_alt:"):
         left, right = st.columns(2)
         for column, label, key, options in ((left, "Camera", CAMERAS, cameras), (right, "Type", TYPES, types)):
-            column.multiselect(
-                label, options, key=key, placeholder="Any", format_func=_camera_name, on_change=_first_page
-            )
+            column.multiselect(label, options, key=key, placeholder="Any", format_func=_camera_name, **again)
         for column, label, key in ((left, "Seen since", SINCE), (right, "Seen until", UNTIL)):
-            column.datetime_input(label, None, key=key, step=60, format="YYYY-MM-DD", on_change=_first_page)
+            column.datetime_input(label, None, key=key, step=60, format="YYYY-MM-DD", **again)
 
 
 def _camera_name(name: str) -> str:

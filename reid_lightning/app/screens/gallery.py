@@ -10,8 +10,9 @@ import streamlit as st
 from reid_lightning.app.context import app_context
 from reid_lightning.app.gallery.care import export_and_import, model_and_repair, show_problems
 from reid_lightning.app.gallery.dialogs import VEHICLE, show_message
-from reid_lightning.app.gallery.list import keep_filters, show_statistics, vehicle_list
+from reid_lightning.app.gallery.list import show_statistics, vehicle_list
 from reid_lightning.app.text import plain
+from reid_lightning.app.widgets import KEPT
 from reid_lightning.search.gallery import Gallery
 
 VIEWS = ("Vehicles", "Statistics", "Export and import", "Model and repair")
@@ -20,8 +21,6 @@ VIEW = "gallery_view"
 
 def page() -> None:
     """All vehicles; the one that the address names has a page of its own."""
-    keep_filters(VIEW)
-    st.session_state.setdefault(VIEW, VIEWS[0])
     if (vehicle := st.query_params.get(VEHICLE)) is not None:
         st.switch_page("screens/vehicle.py", query_params={VEHICLE: vehicle})
     context = app_context()
@@ -31,7 +30,9 @@ def page() -> None:
     gallery, problems = _shared(str(root.absolute()), str(root)), list[str]()
     with st.spinner("Reading the gallery ...", show_time=True):
         numbers = gallery.statistics(on_problem=problems.append)
-    view = st.segmented_control("View", VIEWS, key=VIEW, required=True, label_visibility="collapsed")
+    view = st.segmented_control(
+        "View", VIEWS, default=VIEWS[0], key=VIEW, required=True, label_visibility="collapsed", persist_state=KEPT
+    )
     if view == "Export and import":
         export_and_import(context, gallery, vehicles=numbers.vehicles)
     elif view == "Model and repair":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,12 @@ from reid_lightning.app.register.cards import Cards
 from reid_lightning.app.register.job import Findings, Saved, find_vehicles, save_vehicles
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.uploads import ENDINGS
-from reid_lightning.app.widgets import job, keep_fields, progress_bar, show_error, show_progress, uploads
+from reid_lightning.app.widgets import KEPT, job, progress_bar, show_error, show_progress, uploads
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.settings import camera_of, seconds_since_1970
 
 FINDING, SAVING = "register_finding", "register_saving"  # jobs
 FIELDS = WHERE, NAMED, CAMERA, START = tuple(f"register_{name}" for name in ("where", "named", "camera", "start"))
-KEPT = "register_kept"
 STRIP = 8  # of the vehicles found so far
 
 
@@ -55,23 +55,25 @@ def _ask(context: AppContext) -> None:
     )
     if problem := st.session_state.pop("register_problem", None):
         show_error(problem)
-    keep_fields(FIELDS, under=KEPT)
     upload = "Upload files"
     kinds = [upload, "A folder, video or camera that this computer reaches"]
-    where = st.radio("Source", kinds, horizontal=True, key=WHERE)
+    where = st.radio("Source", kinds, horizontal=True, key=WHERE, persist_state=KEPT)
     with st.form("register_form", border=False):
         files, named = [], ""
         if where == upload:
             files = st.file_uploader("One video, or pictures", type=ENDINGS, accept_multiple_files=True)
         else:
             hint = "clips/north.mp4, or rtsp://camera/stream"
-            named = st.text_input("Folder, file or address", placeholder=hint, key=NAMED)
+            named = st.text_input("Folder, file or address", placeholder=hint, key=NAMED, persist_state=KEPT)
         left, right = st.columns(2)
-        camera = left.text_input("Camera", placeholder="north", help="Its name: matches are shown with it.", key=CAMERA)
+        camera = left.text_input(
+            "Camera", placeholder="north", help="Its name: matches are shown with it.", key=CAMERA, persist_state=KEPT
+        )
         start = right.text_input(
             "Start (optional)",
             placeholder="2026-01-31T08:00:00",
             key=START,
+            persist_state=KEPT,
             help="When the source began; left out, what the file says. Without an offset it is this computer's time.",
         )
         if not st.form_submit_button("Find vehicles", type="primary", icon=":material/search:"):
@@ -177,9 +179,7 @@ def _show_saving(saving: Job) -> None:
 
 def _leave(context: AppContext, problem: str) -> None:
     """Back to the first question as it was answered, with a reason."""
-    kept = st.session_state.get(KEPT, {})
-    _forget(context)
-    st.session_state[KEPT] = kept
+    _forget(context, but=FIELDS)
     st.session_state.register_problem = problem
     st.rerun()
 
@@ -190,12 +190,12 @@ def _start_over(context: AppContext, label: str) -> None:
         st.rerun()
 
 
-def _forget(context: AppContext) -> None:
-    """Everything of this source, its upload as well."""
+def _forget(context: AppContext, *, but: Sequence[str] = ()) -> None:
+    """Everything of this source, its upload as well; `but` these fields."""
     findings: Findings | None = st.session_state.get("register_findings")
     if findings is not None and isinstance(findings.place, Path):
         uploads(context).drop(findings.place)
-    for key in [key for key in st.session_state if str(key).startswith("register_")]:
+    for key in [key for key in st.session_state if str(key).startswith("register_") and key not in but]:
         del st.session_state[key]
 
 

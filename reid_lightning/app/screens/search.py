@@ -11,7 +11,7 @@ import streamlit as st
 from reid_lightning.app.context import AppContext, app_context
 from reid_lightning.app.demo.page import show_demo
 from reid_lightning.app.jobs import Job
-from reid_lightning.app.search.form import Asked, ask, keep_inputs
+from reid_lightning.app.search.form import Asked, ask
 from reid_lightning.app.search.job import SearchRequest, SearchRun, prepare, search
 from reid_lightning.app.search.results import PAGE, show_cards, show_downloads, show_nothing, show_timeline, show_tracks
 from reid_lightning.app.text import count, plain
@@ -26,7 +26,6 @@ WHILE_RUNNING = 4  # cards; a text under a name would be drawn: Streamlit shows 
 
 def page() -> None:
     """What the model and the gallery allow, and the results of this tab's search."""
-    keep_inputs()
     st.title("Search")
     context = app_context()
     try:

@@ -12,7 +12,7 @@ from reid_lightning.app.context import AppContext
 from reid_lightning.app.search.score_chart import LEAST_SCORE, default_min_score, in_words, score_chart
 from reid_lightning.app.text import count
 from reid_lightning.app.uploads import ENDINGS, PICTURE_ENDINGS, Upload
-from reid_lightning.app.widgets import choose_vehicle, keep_fields
+from reid_lightning.app.widgets import KEPT, choose_vehicle, leave_out_missing
 from reid_lightning.drawing.fonts import plain_text
 from reid_lightning.search import Embedder
 from reid_lightning.search.gallery import Gallery
@@ -23,10 +23,6 @@ from reid_lightning.search.records import Filter
 
 REGISTERED, PICTURE = "A registered vehicle", "The vehicle on a picture"
 _MIN_SCORE = "search_min_score"
-_INPUTS = (
-    *(f"search_{name}" for name in ("kind", "vehicle", "vehicle_part", "named", "top_k", "every")),
-    *(f"search_{name}" for name in ("cameras", "types", "since", "until")),
-)
 
 
 @dataclass(frozen=True)
@@ -40,13 +36,6 @@ class Asked:
     options: SearchOptions
 
 
-def keep_inputs() -> None:
-    """Call it first: Streamlit forgets fields that are not drawn, on this page or on another one; what was asked is
-    wanted again."""
-    scores = (key for key in st.session_state if str(key).startswith(f"{_MIN_SCORE}_"))
-    keep_fields((*_INPUTS, *scores), under="search_kept")
-
-
 def ask(context: AppContext, embedder: Embedder) -> Asked:
     """Draw the form."""
     asked, scored = st.columns(2, gap="large")
@@ -57,10 +46,9 @@ def ask(context: AppContext, embedder: Embedder) -> Asked:
         min_score = _ask_min_score(embedder)
     with st.expander("More: how many, which cameras, types and times", icon=":material/tune:"):
         left, right = st.columns(2)
-        st.session_state.setdefault("search_top_k", 5)
-        st.session_state.setdefault("search_every", context.settings.every)
-        top_k = left.number_input("Matches of a frame", 1, 100, key="search_top_k")
-        every = right.number_input("Look at every n-th frame", 1, 1000, key="search_every")
+        top_k = left.number_input("Matches of a frame", 1, 100, 5, key="search_top_k", persist_state=KEPT)
+        start = context.settings.every
+        every = right.number_input("Look at every n-th frame", 1, 1000, start, key="search_every", persist_state=KEPT)
         if wanted and (files or named):
             st.caption("The vehicle on the picture is looked for; filters of registered vehicles have no say.")
             where = Filter()
@@ -78,7 +66,7 @@ def ask(context: AppContext, embedder: Embedder) -> Asked:
 
 def _ask_wanted(gallery: Gallery) -> tuple[list[Upload], str | None]:
     """Uploaded pictures of the wanted vehicle, or a registered one; none of both: any registered vehicle."""
-    kind = st.radio("Look for", [REGISTERED, PICTURE], horizontal=True, key="search_kind")
+    kind = st.radio("Look for", [REGISTERED, PICTURE], horizontal=True, key="search_kind", persist_state=KEPT)
     if kind == REGISTERED:
         return [], choose_vehicle(gallery, "Vehicle (type to find)", key="search_vehicle", any_one=True)
     files = st.file_uploader(
@@ -103,6 +91,7 @@ def _ask_source(*, optional: bool) -> tuple[list[Upload], str]:
         "or a file, folder or address that this computer reaches",
         placeholder="clips/south.mp4, or rtsp://camera/stream",
         key="search_named",
+        persist_state=KEPT,
     )
     return list(files), named.strip()
 
@@ -111,8 +100,7 @@ def _ask_min_score(embedder: Embedder) -> float:
     calibration = embedder.calibration
     start, why = default_min_score(calibration)
     key = f"{_MIN_SCORE}_{embedder.options.fingerprint}"  # another model, another default
-    st.session_state.setdefault(key, start)
-    min_score = st.slider(LEAST_SCORE, 0.0, 1.0, step=0.01, key=key)
+    min_score = st.slider(LEAST_SCORE, 0.0, 1.0, start, step=0.01, key=key, persist_state=KEPT)
     threshold = Threshold(min_score, calibration)
     if calibration is not None:
         st.caption(f"Matches {threshold.describe()}.")
@@ -139,12 +127,17 @@ def _warn(threshold: Threshold) -> None:
 def _ask_filter(known: Statistics, vehicle: str | None) -> Filter:
     known_cameras, known_types = sorted({*known.per_camera} - {""}), sorted(known.per_type)
     for key, options in (("search_cameras", known_cameras), ("search_types", known_types)):
-        st.session_state[key] = [one for one in st.session_state.get(key, ()) if one in options]
+        leave_out_missing(key, options)
     left, right = st.columns(2)
     cameras = left.multiselect(
-        "Registered by camera", known_cameras, format_func=plain_text, placeholder="all cameras", key="search_cameras"
+        "Registered by camera",
+        known_cameras,
+        format_func=plain_text,
+        placeholder="all cameras",
+        key="search_cameras",
+        persist_state=KEPT,
     )
-    types = right.multiselect("Type", known_types, placeholder="all types", key="search_types")
+    types = right.multiselect("Type", known_types, placeholder="all types", key="search_types", persist_state=KEPT)
     since = until = None
     if not known.per_day:
         st.caption("The registered pictures have no time to filter by.")
@@ -155,8 +148,8 @@ def _ask_filter(known: Statistics, vehicle: str | None) -> Filter:
             kept = st.session_state.get(key)
             if kept is not None and not first <= kept <= last:  # of what is no longer registered
                 st.session_state[key] = None
-        since = left.datetime_input("Registered since", None, first, last, key="search_since")
-        until = right.datetime_input("Registered before", None, first, last, key="search_until")
+        since = left.datetime_input("Registered since", None, first, last, key="search_since", persist_state=KEPT)
+        until = right.datetime_input("Registered before", None, first, last, key="search_until", persist_state=KEPT)
     return Filter(
         vehicles=None if vehicle is None else (vehicle,),
         cameras=tuple(cameras) or None,
