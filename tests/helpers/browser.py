@@ -227,13 +227,18 @@ class Tab:
         box = self.page.get_by_role("textbox", name=label)
         box.fill(text)
         box.press("Tab")
+        self.settle()
 
     def choose(self, label: str, text: str) -> None:
-        """In a list to type into."""
-        box = self.page.get_by_role("combobox", name=label)
+        """In a list to type into, by the keyboard: what is under the mouse moves while the list grows shorter."""
+        from playwright.sync_api import expect
+
+        box, options = self.page.get_by_role("combobox", name=label), self.page.get_by_role("option")
         box.click()
         box.fill(text)
-        self.page.get_by_role("option", name=text).first.click()
+        expect(options).to_have_count(1, timeout=1000 * SECONDS)
+        box.press("Enter")
+        expect(box).to_have_value(text, timeout=1000 * SECONDS)
         self.settle()
 
     def open_vehicle(self, name: str) -> None:

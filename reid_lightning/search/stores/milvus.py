@@ -22,6 +22,7 @@ from reid_lightning.search.stores.base import (
     EVERYTHING,
     FIELDS,
     SCAN_ROWS,
+    StoreError,
     best_first,
     check_batch,
     check_filter,
@@ -54,9 +55,6 @@ _QUERIES = 64
 _MOST_HITS = 16384
 _SPARE = 10  # more than asked for: equal scores at the end are then sorted by id
 _INDEX_SECONDS = 3600.0
-
-
-_NOT_FOUND = (4, 100)
 
 
 class MilvusStore:
@@ -239,10 +237,15 @@ class MilvusStore:
                 yield list(few)
             return
         iterator = self._call("read", lambda name: self._client.query_iterator(name, batch_size=size, **options))
+        collection = self._current
         try:
             while True:
                 with milvus_errors(self._uri, "read"):
                     rows = iterator.next()
+                    if not rows and self._settled() != collection:
+                        raise StoreError(
+                            f"The vector store at {self._uri} was rebuilt while it was read; read it again."
+                        )
                 if not rows:
                     return
                 yield rows
@@ -250,15 +253,20 @@ class MilvusStore:
             iterator.close()
 
     def _call(self, done: str, action: Callable[[str], Any]) -> Any:
-        """Do something with the present collection, again if it is replaced meanwhile."""
+        """Do something with the present collection, again if it is replaced meanwhile: one that is being dropped gives
+        errors, or answers without what it held."""
         with milvus_errors(self._uri, done):
-            collection = self._settled()
-            try:
-                return action(collection)
-            except MilvusException as error:
-                if error.code not in _NOT_FOUND or self._settled() == collection:
-                    raise
-            return action(self._settled())
+            while True:
+                collection, failure = self._current, None
+                try:
+                    answer = action(collection)
+                except MilvusException as error:
+                    failure = error
+                if self._settled() != collection:
+                    continue
+                if failure is not None:
+                    raise failure
+                return answer
 
     def _settled(self) -> str:
         """The present collection, which is still of our model."""

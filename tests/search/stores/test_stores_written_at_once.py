@@ -16,6 +16,7 @@ import pytest
 from toy_run import child, exit_codes
 from toy_vectors import DIM, MODEL, Open, Server, everything, records, vectors
 
+from benchmarks.milvus_server import MilvusServer
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.records import VectorRecord
 from reid_lightning.search.stores import lance
@@ -179,3 +180,25 @@ def test_a_table_that_took_the_place_with_the_same_inodes_is_another_one(
             assert set(everything(keeper)) == left - {records(1)[0].id}
         case "count":
             assert camera.count() == len(left)
+
+
+@pytest.mark.slow
+def test_an_answer_of_a_collection_that_is_being_dropped_is_asked_for_again(
+    milvus_server: MilvusServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Milvus server answers such a search without an error and without a hit."""
+    place = {**MODEL, "name": "asked_again"}
+    store, other = (open_store(milvus_server.uri, **place) for _ in range(2))
+    store.upsert(records(4), vectors(4))
+    search, answers = store._client.search, [[[]]]
+
+    def late(collection: str, **options: object) -> object:
+        if answers:
+            other.replace([(records(4), vectors(4))])
+            return answers.pop()
+        return search(collection, **options)
+
+    monkeypatch.setattr(store._client, "search", late)
+    [hits] = store.search(vectors(4)[:1], top_k=4)
+    assert {hit.record for hit in hits} == {*records(4)}
+    store.drop()
