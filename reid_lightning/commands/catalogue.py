@@ -176,7 +176,7 @@ _ALL = (
     _gallery(
         "import",
         "Add what a zip of `export` holds.",
-        "file bundle device backend providers",
+        "file bundle device backend providers max_gib",
         "file=gallery.zip bundle=latest",
     ),
     _command(

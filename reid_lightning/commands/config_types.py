@@ -221,7 +221,7 @@ _DECLARED: Mapping[str, _Keys] = {
     "gallery sync": {**_EMBED, "embeddings": Folder | None},
     "gallery rebuild": _EMBED,
     "gallery export": {**_SOME, "file": File},
-    "gallery import": {**_EMBED, "file": File, "bundle": Folder | None},
+    "gallery import": {**_EMBED, "file": File, "bundle": Folder | None, "max_gib": Positive},
 }
 
 

@@ -19,6 +19,7 @@ from reid_lightning.drawing.tables import say
 from reid_lightning.errors import ReIDError, count
 from reid_lightning.ranking.files import embedding_files, read_embeddings
 from reid_lightning.search.gallery.archive import export_gallery, import_gallery
+from reid_lightning.search.gallery.archive_entries import TooMuch
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget_vehicle
 from reid_lightning.search.gallery.forgetting import forget as forget_before
@@ -244,8 +245,11 @@ def import_(cfg: DictConfig, gallery: Gallery) -> bool:
     """Add what a zip of `export` holds."""
     if cfg.bundle is not None:
         index_of(cfg, gallery, any_model=False)  # a model that does not fit is reported before the long work
-    with counted("importing") as on_progress:
-        report = import_gallery(gallery, Path(cfg.file), on_progress=on_progress)
+    try:
+        with counted("importing") as on_progress:
+            report = import_gallery(gallery, Path(cfg.file), max_bytes=cfg.max_gib << 30, on_progress=on_progress)
+    except TooMuch as error:
+        raise ReIDError(f"{error} Where you trust it, max_gib={4 * cfg.max_gib} reads four times as much.") from error
     _left_out(list(report.problems))
     said = count(report.added, "sighting"), count(report.known, "was known", "were known")
     say(f"{said[0]} added, {said[1]}, {count(report.left_out, 'file')} left out")

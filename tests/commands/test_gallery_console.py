@@ -9,6 +9,7 @@ from PIL import Image
 from running import gallery_command
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.gallery import archive_entries
 from reid_lightning.search.gallery.sidecar import from_json, to_json
 from reid_lightning.search.records import Crop, Sighting
 
@@ -106,3 +107,12 @@ def test_a_wrong_argument_is_told_shortly(capsys, arguments, said):
     assert gallery_command(*arguments) == 1
     shown = capsys.readouterr().err
     assert said in shown and len(shown) < 3000
+
+
+def test_a_zip_that_holds_more_than_is_read_names_the_key_for_more(monkeypatch, gallery, tmp_path, capsys):
+    file = tmp_path / "g.zip"
+    assert gallery_command("export", f"gallery={gallery}", f"file={file}") == 0
+    monkeypatch.setattr(archive_entries, "MAX_ENTRIES", 2)
+    assert gallery_command("import", f"gallery={tmp_path / 'other'}", f"file={file}") == 1
+    assert "holds 3 files; at most 2 are read. Where you trust it, max_gib=64 reads four" in capsys.readouterr().err
+    assert gallery_command("import", f"gallery={tmp_path / 'other'}", f"file={file}", "max_gib=64") == 0

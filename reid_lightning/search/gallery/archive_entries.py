@@ -19,6 +19,7 @@ from reid_lightning.search.gallery.sidecar import is_plain_name
 
 MANIFEST = "manifest.json"
 MAX_ENTRIES = 500_000
+"""For every 16 GiB that may come out."""
 MAX_PIXELS = 1 << 25
 """Of a picture, 33 million: more than any camera's crop."""
 LARGEST_PICTURE = 1 << 26
@@ -26,6 +27,7 @@ LARGEST_PICTURE = 1 << 26
 MOST_PROBLEMS = 1000
 
 _LARGEST_READ = 1 << 26  # bytes at once: the zip's table of contents, which says itself how long it is
+_LINE = 256  # bytes of that table for an entry of ours
 _PIECE = 1 << 16
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others unpack any amount at once
 _LONGEST_NAME = 120  # signs, in messages
@@ -63,9 +65,10 @@ class Entries(ExitStack):
         self._file = file
         self._left = max_bytes
         self._max_bytes = max_bytes
+        self._most = MAX_ENTRIES * max(1, max_bytes >> 34)
         self.problems = Problems()
         try:
-            stream = self.enter_context(_Bounded(file))
+            stream = self.enter_context(_Bounded(file, max(_LARGEST_READ, self._most * _LINE)))
         except FileNotFoundError as error:
             raise ReIDError(f"There is no file {file}.") from error
         except OSError as error:
@@ -105,7 +108,7 @@ class Entries(ExitStack):
                 while piece := stream.read(_PIECE):
                     self._left -= len(piece)
                     if self._left < 0:
-                        raise TooMuch(self._file, self._max_bytes)
+                        raise self._too_much()
                     if content.tell() + len(piece) > at_most:
                         raise ReIDError(f"it has more than {at_most:,} bytes")
                     content.write(piece)
@@ -130,12 +133,16 @@ class Entries(ExitStack):
         except DECODE_ERRORS as error:
             raise ReIDError(f"it is no whole picture that can be read: {reason(error)}") from error
 
+    def _too_much(self) -> TooMuch:
+        most = f"{self._max_bytes:,} bytes"
+        return TooMuch(f"{self._file.name} unpacks to more than {most}, which is as much as is read.")
+
     def _plain_ones(self) -> dict[str, zipfile.ZipInfo]:
         infos = self._zip.infolist()
-        if len(infos) > MAX_ENTRIES:
-            raise ReIDError(f"{self._file.name} holds {len(infos):,} files; at most {MAX_ENTRIES:,} are read.")
+        if len(infos) > self._most:
+            raise TooMuch(f"{self._file.name} holds {len(infos):,} files; at most {self._most:,} are read.")
         if sum(info.file_size for info in infos) > self._max_bytes:
-            raise TooMuch(self._file, self._max_bytes)
+            raise self._too_much()
         times = Counter(info.orig_filename for info in infos)
         plain = {}
         for info in infos:
@@ -154,17 +161,18 @@ class Entries(ExitStack):
 class TooMuch(ReIDError):
     """More comes out of a zip than may."""
 
-    def __init__(self, file: Path, max_bytes: int) -> None:
-        super().__init__(f"{file.name} unpacks to more than {max_bytes:,} bytes, which is as much as is read.")
-
 
 class _Bounded(io.FileIO):
     """Does not read any amount at once, whatever a zip says of itself."""
 
+    def __init__(self, file: Path, most: int) -> None:
+        super().__init__(file)
+        self._most = most
+
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _LARGEST_READ:
+        if size is not None and size > self._most:
             raise zipfile.BadZipFile("its table of contents is too large")
-        return super().read(_LARGEST_READ if size is None or size < 0 else size) or b""
+        return super().read(self._most if size is None or size < 0 else size) or b""
 
 
 def shown(name: str) -> str:

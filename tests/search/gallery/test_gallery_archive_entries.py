@@ -13,7 +13,7 @@ from gallery_zips import MANIFEST, files_of, filled, jpeg, sidecar, zipped
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, archive_entries
-from reid_lightning.search.gallery.archive import export_gallery, import_gallery
+from reid_lightning.search.gallery.archive import MAX_BYTES, export_gallery, import_gallery
 
 
 @pytest.fixture
@@ -115,9 +115,11 @@ def test_numbers_of_entries_are_bounded(gallery: Gallery, other: Gallery, tmp_pa
     monkeypatch.setattr(archive_entries, "MAX_ENTRIES", 5)
     with pytest.raises(ReIDError, match=r"holds 10 files; at most 5"):
         import_gallery(other, tmp_path / "g.zip")
+    assert import_gallery(other, tmp_path / "g.zip", max_bytes=2 * MAX_BYTES).added == 4
     monkeypatch.setattr(archive_entries, "_LARGEST_READ", 100)
+    monkeypatch.setattr(archive_entries, "_LINE", 1)
     with pytest.raises(ReIDError, match="table of contents is too large"):
-        import_gallery(other, tmp_path / "g.zip")
+        import_gallery(other, tmp_path / "g.zip", max_bytes=2 * MAX_BYTES)
 
 
 def test_other_packings_and_encryption_are_refused(other: Gallery, tmp_path: Path) -> None:
