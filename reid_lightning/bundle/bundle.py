@@ -186,7 +186,7 @@ def read_options(path: Path) -> BundleOptions:
     """Read `opts.yaml` (or the one inside a bundle folder); ReIDError when it is missing, damaged or not ours."""
     path = path / OPTS_NAME if path.is_dir() else path
     if not path.is_file():
-        raise ReIDError(f"no {OPTS_NAME} at {path}; expected a bundle folder, as train.py and export.py write it.")
+        raise ReIDError(f"no {OPTS_NAME} at {path}; expected a bundle folder, as reid train and reid export write it.")
     return _options(read_plain_yaml(path), where=str(path))
 
 

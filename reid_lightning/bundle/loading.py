@@ -70,7 +70,7 @@ def load_reid_model(
     if opts is None or (checkpoint is not None and checkpoint.suffix != ".onnx"):
         raise ReIDError(
             f"backend='onnx' was given the options {opts_path} and the weights {checkpoint_path}; expected a bundle "
-            "folder that export.py wrote with formats=[safetensors,onnx]."
+            "folder that reid export wrote with formats=[safetensors,onnx]."
         )
 
     from reid_lightning.bundle.onnx_embedder import OnnxEmbedder  # here: ONNX Runtime is needed by it alone

@@ -23,7 +23,12 @@ def fleet(cfg: DictConfig) -> None:
 def traffic(cfg: DictConfig) -> None:
     """Draw two clips of the same vehicles with their ground truth."""
     from reid_lightning.synthetic.traffic.draw import draw_traffic
-    from reid_lightning.synthetic.traffic.spec import TrafficSpec
+    from reid_lightning.synthetic.traffic.spec import CAMERAS, STARTER_MIN_SCORE, TrafficSpec
 
     settings = {str(name): value for name, value in cfg.items() if name != "folder"}
-    say(f"Traffic: {draw_traffic(cfg.folder, TrafficSpec(**settings))}")
+    folder = draw_traffic(cfg.folder, TrafficSpec(**settings))
+    first, second = CAMERAS
+    say(f"Traffic: {folder}")
+    say("To try register and search on it (a trained bundle needs no min_score):")
+    say(f"  reid register source={folder / first}.mp4 camera={first}")
+    say(f"  reid search query={folder / second}.mp4 camera={second} min_score={STARTER_MIN_SCORE}")

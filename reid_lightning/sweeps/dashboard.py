@@ -24,6 +24,10 @@ from reid_lightning.sweeps.results import Choice, ScoredJob, choices, protocols
 _BARS = ("mAP", "rank-1", "mINP")
 _CURVES = (("val/mAP", "epoch"), ("train/loss", "step"), ("lr", "step"))
 _LOGARITHMIC = ("train/loss",)  # those of several losses differ by orders of magnitude
+_NOTHING_LOGGED = {  # by what a curve goes along
+    "epoch": "nothing in logs/metrics.csv",
+    "step": "nothing in logs/metrics.csv,\nwhich has a line every\ntrainer.log_every_n_steps",
+}
 _MOST_SHOWN = 10  # choices in the picture: as many as there are colours
 _CHOICE, _STEP = "choice", "trainer/global_step"  # as `training.run_names` and Lightning name them
 _NO_FILTER = re.compile(r"""[=<>'"\\]""")
@@ -92,7 +96,14 @@ def plot_dashboard(jobs: Sequence[ScoredJob], folder: Path, *, title: str) -> Fi
         for choice, colour in zip(shown, colours, strict=True):
             _draw_curve(place, name, along, [folder / job.folder for job in choice.jobs], colour)
         place.set_title(name, color=TEXT, fontsize=10)
-        place.set(xlabel=along, yscale="log" if name in _LOGARITHMIC else "linear")
+        logarithmic = name in _LOGARITHMIC and any(
+            np.any(np.asarray(line.get_ydata(), dtype=float) > 0) for line in place.lines
+        )
+        place.set(xlabel=along, yscale="log" if logarithmic else "linear")
+        if not place.lines:
+            place.text(
+                0.5, 0.5, _NOTHING_LOGGED[along], color=TEXT, ha="center", va="center", transform=place.transAxes
+            )
     handles = [Patch(color=colour, label=choice.name) for choice, colour in zip(shown, colours, strict=True)]
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, labelcolor=TEXT, fontsize=9)
     return figure
@@ -112,6 +123,8 @@ def _draw_curve(axes: Axes, name: str, along: str, runs: Sequence[Path], colour:
         for row in _logged(run):
             if row.get(name) and row.get(along):
                 values[float(row[along])].append(float(row[name]))
+    if not values:
+        return
     places = np.array(sorted(values))
     means = np.array([statistics.mean(values[place]) for place in places])
     spreads = np.array([_spread(values[place]) for place in places])

@@ -70,7 +70,7 @@ class ReIDDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         if not dataset.train:
-            raise ReIDError(f"data set {dataset.name!r} holds no training pictures; evaluate.py can still rank it.")
+            raise ReIDError(f"data set {dataset.name!r} holds no training pictures; reid evaluate can still rank it.")
         for name in ("query", "gallery"):
             if not getattr(dataset, name):
                 raise ReIDError(f"data set {dataset.name!r} holds no {name} pictures, so nothing can be evaluated.")

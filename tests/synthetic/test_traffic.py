@@ -241,7 +241,10 @@ def test_command_draws_and_explains_mistakes(tmp_path: Path, capsys: pytest.Capt
     drawing = ["data", "traffic", f"folder={tmp_path}"]
     small = ["vehicles=1", "seconds=22", "width=160", "height=120", "frames_per_second=1"]
     assert reid_command(*drawing, *small) == 0
-    folder = Path(capsys.readouterr().out.removeprefix("Traffic: ").strip())
+    said, *_, register, search = capsys.readouterr().out.splitlines()
+    folder = Path(said.removeprefix("Traffic: "))
+    assert register == f"  reid register source={folder}/north.mp4 camera=north"
+    assert search == f"  reid search query={folder}/south.mp4 camera=south min_score=0.35"
     assert folder.parent == tmp_path
     assert len(read_truth(folder).vehicles) == 1
     assert reid_command(*drawing, "seconds=3") == 1

@@ -10,10 +10,9 @@ from reid_lightning.app.jobs import Job
 from reid_lightning.app.search.score_chart import LEAST_SCORE
 from reid_lightning.app.text import count, plain
 from reid_lightning.app.widgets import job, progress_bar, show_error
+from reid_lightning.synthetic.traffic import STARTER_MIN_SCORE
 
 KEY = "demo_job"
-MIN_SCORE = 0.6
-"""search.py's default; benchmarks/results/search_traffic.md says what it finds in drawn traffic."""
 
 
 def show_demo(context: AppContext, *, plan: DemoPlan | None = None) -> None:
@@ -56,7 +55,7 @@ def show_demo_result() -> None:
             done = f"Before the first camera {count(made.vehicles, 'vehicle was', 'vehicles were')} registered."
         st.success(
             f"The demo is ready. {done} To find them again, search in the clip of camera {plain(made.camera)}, "
-            f"with the {LEAST_SCORE.lower()} at {MIN_SCORE:.2f}.",
+            f"with the {LEAST_SCORE.lower()} at {STARTER_MIN_SCORE:.2f}.",
             icon=":material/check:",
         )
         st.code(str(made.clip.absolute()), language=None)

@@ -105,7 +105,7 @@ def _ask_min_score(embedder: Embedder) -> float:
     if calibration is not None:
         st.caption(f"Matches {threshold.describe()}.")
     if calibration is None or calibration.histogram is None:
-        st.caption(f"{why} A stored threshold brings a chart of scores: `evaluate.py ... store_threshold=true`.")
+        st.caption(f"{why} A stored threshold brings a chart of scores: `reid evaluate ... store_threshold=true`.")
         _warn(threshold)
         return min_score
     st.altair_chart(score_chart(calibration.histogram, min_score), width="stretch")

@@ -115,7 +115,7 @@ def _other_than_picture(entry: os.DirEntry[str]) -> tuple[str, ...] | None:
         return ("unreadable",)
     if kind in FORMATS:
         return None
-    return (readable(shortened(ending, 20)) or "no ending", *([] if kind is None else [kind]))
+    return (readable(shortened(ending, 20)) or "without an ending", *([] if kind is None else [kind]))
 
 
 def _sentence(others: Counter[str], formats: Counter[str], pictures: int) -> str:

@@ -187,7 +187,7 @@ def _empty_splits(splits: Mapping[str, Split]) -> Iterable[Problem]:
         if not split:
             yield Problem(
                 f"There are no {name} pictures.",
-                f"Nothing can be used for {needed_for[name]}; train.py needs all three splits.",
+                f"Nothing can be used for {needed_for[name]}; reid train needs all three splits.",
                 "Check the split: data.test_fraction, the lists, or the split column or group.",
             )
 

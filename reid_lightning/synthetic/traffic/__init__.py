@@ -18,7 +18,7 @@ from reid_lightning.synthetic.traffic.plan import (
     plan_traffic,
     traffic_looks,
 )
-from reid_lightning.synthetic.traffic.spec import CAMERAS, TrafficSpec
+from reid_lightning.synthetic.traffic.spec import CAMERAS, STARTER_MIN_SCORE, TrafficSpec
 from reid_lightning.synthetic.traffic.truth import (
     BoxTruth,
     CameraTruth,
@@ -29,7 +29,7 @@ from reid_lightning.synthetic.traffic.truth import (
 )
 
 __all__ = [
-    "CAMERAS", "BoxTruth", "CameraTruth", "PassageTruth", "PlannedPassage", "PlannedVehicle", "TrafficPlan",
-    "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_traffic", "read_truth",
+    "CAMERAS", "STARTER_MIN_SCORE", "BoxTruth", "CameraTruth", "PassageTruth", "PlannedPassage", "PlannedVehicle",
+    "TrafficPlan", "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_traffic", "read_truth",
     "traffic_looks",
 ]  # fmt: skip

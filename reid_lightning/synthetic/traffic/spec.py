@@ -22,6 +22,8 @@ BEFORE, AFTER = 4.0, 3.0
 LEAD = 1.0
 """Seconds of empty road at the start, from which a motion detector learns the background."""
 SHORTEST_HEADWAY = 1.25
+STARTER_MIN_SCORE = 0.35
+"""From which score on the starter finds vehicles again, rightly, before the second camera; none has its threshold."""
 
 
 @dataclass(frozen=True)

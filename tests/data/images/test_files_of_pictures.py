@@ -53,7 +53,9 @@ def mixed(tmp_path: Path) -> Path:
     return root
 
 
-PASSED_OVER = "5 of 61 files were passed over (.heic 2, .txt 1, a pipe 1, no ending 1); HEIC cannot be decoded here"
+PASSED_OVER = (
+    "5 of 61 files were passed over (.heic 2, .txt 1, a pipe 1, without an ending 1); HEIC cannot be decoded here"
+)
 
 
 def test_formats_are_known_by_their_first_bytes():
