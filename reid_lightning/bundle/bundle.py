@@ -38,11 +38,6 @@ OPTS_NAME = "opts.yaml"
 WEIGHTS_NAME = "model.safetensors"
 ONNX_NAME = "model.onnx"
 CARD_NAME = "model_card.md"
-CHOSEN_ON = "best epoch chosen on"
-MEASURED_ON = "one epoch validated on"
-VALIDATION_MAP = "validation mAP"
-"""Keys of `BundleOptions.data`: one of the first two, and the third where that names other pictures than those of the
-figures."""
 
 
 @dataclass(frozen=True)

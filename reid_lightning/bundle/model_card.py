@@ -8,6 +8,12 @@ from typing import Any
 
 from reid_lightning.errors import count
 
+CHOSEN_ON = "best epoch chosen on"
+MEASURED_ON = "one epoch validated on"
+VALIDATION_MAP = "validation mAP"
+"""Keys of `BundleOptions.data`: one of the first two, and the third where that names other pictures than those of the
+figures."""
+
 
 def model_card(options: Mapping[str, Any]) -> str:
     """The card of a bundle in Markdown; `options` is what its `opts.yaml` holds."""
@@ -38,7 +44,7 @@ embeddings = model.embed([picture_1, picture_2])  # PIL pictures of any size -> 
 
 ## Data
 
-{table(options["data"])}
+{table(_as_printed(options["data"]))}
 
 ## Architecture
 
@@ -56,7 +62,7 @@ The figures above hold for the data named above. Measure on pictures of your own
 
 def _in_one_line(value: object) -> str:
     """Of names and values that may come from anywhere: without line breaks, HTML or a table's own signs."""
-    text = html.escape(" ".join(str(value).split()), quote=False)
+    text = "none" if value is None else html.escape(" ".join(str(value).split()), quote=False)
     return text.replace("|", "\\|").replace("`", "'")
 
 
@@ -75,6 +81,15 @@ def _thresholds(calibration: Mapping[str, Mapping[str, Any]]) -> str:
             + (f" Not to be trusted: {_in_one_line(values['warning'])}" if values["warning"] else "")
         )
     return "\n".join(lines)
+
+
+def _as_printed(data: Mapping[str, Any]) -> dict[str, Any]:
+    """As a training prints it: epochs are counted from 1 and figures are percent."""
+    epoch, validated = data.get("epoch"), data.get(VALIDATION_MAP)
+    printed: dict[str, Any] = {} if not isinstance(epoch, int) else {"epoch": epoch + 1}
+    if isinstance(validated, float):
+        printed[VALIDATION_MAP] = f"{100 * validated:.1f} %, of the best epoch"
+    return {**data, **printed}
 
 
 def _in_percent(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from rich.text import Text
 
 from reid_lightning.atomic import check_writable, write_atomically
 from reid_lightning.bundle import exporters
-from reid_lightning.bundle.bundle import VALIDATION_MAP, load, save_bundle
+from reid_lightning.bundle.bundle import load, save_bundle
 from reid_lightning.bundle.embedder import ReIDEmbedder
 from reid_lightning.bundle.loading import best_device, find_bundle
+from reid_lightning.bundle.model_card import VALIDATION_MAP
 from reid_lightning.bundle.starter import MEASURED
 from reid_lightning.commands.entry_point import save_config
 from reid_lightning.data.images.files import find_pictures

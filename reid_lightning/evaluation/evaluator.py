@@ -12,8 +12,9 @@ from typing import Literal
 
 import torch
 
-from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP, store_calibration
+from reid_lightning.bundle.bundle import store_calibration
 from reid_lightning.bundle.embedder import Embedder, with_flip
+from reid_lightning.bundle.model_card import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP
 from reid_lightning.data.records import VehicleDataset, VehicleImage
 from reid_lightning.drawing.progress import counted
 from reid_lightning.errors import ReIDError, count

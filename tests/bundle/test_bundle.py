@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from reid_lightning.bundle import bundle
-from reid_lightning.bundle.model_card import model_card
+from reid_lightning.bundle.model_card import VALIDATION_MAP, model_card
 from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.images.preprocessing import Preprocessing
 from reid_lightning.errors import ReIDError
@@ -195,6 +195,14 @@ def test_a_checkpoint_from_elsewhere_and_one_with_code_in_it_are_refused(tmp_pat
     )  # any class would do: nothing but tensors and plain values loads
     with pytest.raises(ReIDError, match="not a readable checkpoint"):
         bundle.open_model(foreign)
+
+
+def test_the_card_counts_epochs_and_says_figures_as_a_training_prints_them(saved):
+    options = bundle.read_options(saved).as_dict()
+    options["data"] |= {"epoch": 11, VALIDATION_MAP: 0.96789}
+    card = model_card(options)
+    assert "| epoch | 12 |" in card and "| validation mAP | 96.8 %, of the best epoch |" in card
+    assert "| ibn | none |" in model_card({**options, "architecture": {"ibn": None}})
 
 
 def test_what_a_stranger_wrote_into_a_bundle_stays_in_one_line_of_the_card(saved):

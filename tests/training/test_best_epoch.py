@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON
+from reid_lightning.bundle.model_card import CHOSEN_ON, MEASURED_ON
 from reid_lightning.training.callbacks import retrieval_metrics
 from reid_lightning.training.callbacks.best_checkpoint import BestCheckpoint
 from reid_lightning.training.callbacks.retrieval_metrics import choice_of, is_best_epoch

@@ -8,7 +8,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from reid_lightning.bundle import bundle
-from reid_lightning.bundle.bundle import VALIDATION_MAP
+from reid_lightning.bundle.model_card import VALIDATION_MAP
 from reid_lightning.bundle.weights import read_checkpoint
 from reid_lightning.data.readers.validation import Divided
 from reid_lightning.models.pretrained import MatchReport
@@ -44,6 +44,11 @@ class ExportBest(pl.Callback):
         )
 
 
+def _name_of(weights: Path) -> str:
+    """Of a file of weights; of a bundle's, which are all called alike, the folder's."""
+    return weights.parent.name if weights.name == bundle.WEIGHTS_NAME else weights.name
+
+
 def describe_training(trainer: pl.Trainer, model: Any) -> dict[str, int | float | str]:
     """What the model card says of the data, of the weights that training started from, and of the epoch's choice."""
     divided: Divided = datamodule_of(trainer).divided
@@ -53,7 +58,7 @@ def describe_training(trainer: pl.Trainer, model: Any) -> dict[str, int | float 
     validated = {} if divided.on_test or best is None else {VALIDATION_MAP: float(best)}
     return {
         "name": dataset.name,
-        "first weights": "random" if report is None else f"{report.source}, {Path(report.origin).name}",
+        "first weights": "random" if report is None else f"{report.source}, {_name_of(Path(report.origin))}",
         "training pictures": len(dataset.train),
         "training identities": len({image.identity for image in dataset.train}),
         "query pictures": len(dataset.query),

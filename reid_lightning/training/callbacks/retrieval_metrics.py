@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 
-from reid_lightning.bundle.bundle import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP
+from reid_lightning.bundle.model_card import CHOSEN_ON, MEASURED_ON, VALIDATION_MAP
 from reid_lightning.evaluation.metrics import EmbeddingMetric, RetrievalMetric
 from reid_lightning.evaluation.ranking_labels import ranking_labels
 from reid_lightning.training.datamodule import datamodule_of
