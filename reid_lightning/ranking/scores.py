@@ -10,7 +10,7 @@ from torch import Tensor
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.checks import check_directions, check_embeddings, check_pair
 from reid_lightning.ranking.equal_rows import EqualRows, FixedBlocks
-from reid_lightning.ranking.precision import product
+from reid_lightning.ranking.precision import product, square_root_
 
 Metric = Literal["cosine", "euclidean"]
 
@@ -99,7 +99,7 @@ class EmbeddingScores:
         if self._query_squares is None:
             return scores
         lengths = self._query_squares[self._blocks.equal.first[start : start + len(scores)]]
-        return -(lengths[:, None] - scores).clamp(min=0).sqrt()
+        return square_root_((lengths[:, None] - scores).clamp_(min=0)).neg_()
 
 
 class DistanceScores:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking.neighbours import entries_below
-from reid_lightning.ranking.precision import product
+from reid_lightning.ranking.precision import product, square_root_
 from reid_lightning.ranking.scores import SMALLEST_NORM
 from reid_lightning.ranking.sparse_coding import squared_residuals
 from reid_lightning.ranking.track_blocks import TrackGroup, TrackPart, TrackRows, Tracks, lay_out
@@ -93,7 +93,7 @@ def _residuals(query_tracks: Tracks, gallery_tracks: Tracks) -> Tensor:
         for gallery_group, dictionaries in _groups(gallery):
             squares = squared_residuals(signals.flatten(0, 1), dictionaries)
             of_tracks = squares.view(*signals.shape[:2], -1).sum(dim=0)
-            result[query_group.tracks[:, None], gallery_group.tracks] = of_tracks.sqrt().to(result.dtype)
+            result[query_group.tracks[:, None], gallery_group.tracks] = square_root_(of_tracks).to(result.dtype)
     gallery.equal(set).copy_columns(query.equal(sorted).copy_rows(result))
     return result
 
@@ -172,7 +172,7 @@ def _euclidean(rows: Tensor, columns: Tensor) -> Tensor:
     squares = product(rows, columns)
     torch.sub(torch.linalg.vector_norm(columns, dim=1).square(), squares, alpha=2, out=squares)
     near = entries_below(squares.add_(lengths), _NEAR * lengths[:, 0])
-    found = squares.clamp_(min=0).sqrt_()
+    found = square_root_(squares.clamp_(min=0))
     for row, column in zip(*(numbers.split(1024) for numbers in near), strict=True):
         found[row, column] = torch.linalg.vector_norm(rows[row] - columns[column], dim=1)
     return found
