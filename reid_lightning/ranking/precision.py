@@ -40,8 +40,10 @@ def empty_matrix(rows: int, columns: int, *, like: Tensor) -> Tensor:
 
 
 def square_root_(values: Tensor) -> Tensor:
-    """The roots of `values`, at least 0, in their place, as IEEE 754 rounds them on every processor: on Intel's, torch's
-    MKL gives 1.414213562373095 for 2."""
+    """The roots of `values`, at least 0, in their place, as IEEE 754 rounds them.
+
+    torch's MKL does not on Intel's processors: it gives 1.414213562373095 for 2.
+    """
     if values.device.type != "cpu":
         return values.sqrt_()
     np.sqrt(values.numpy(), out=values.numpy())
