@@ -41,14 +41,15 @@ def embed(cfg: DictConfig) -> None:
         EmbeddingPieces(output / name, images, names, cfg.pictures_per_file, model, cfg.flip)
         for name, (images, names) in _pictures(cfg).items()
     ]
-    for one in lists:
-        one.begin()
-    own = list(of_part(lists, part, parts))
-    missing = [piece for piece in own if not piece.is_there]
     device = best_device(cfg.device, backend=cfg.backend)
     keys = {"device": device, "backend": cfg.backend, "providers": providers or AUTO}
     load = partial(_load, bundle.absolute(), threads=cfg.threads, **keys)
     settings = {"batch_size": cfg.batch_size, "num_workers": cfg.num_workers}
+    embedder = load() if cfg.ray is None else None  # its errors come before anything is made
+    for one in lists:
+        one.begin()
+    own = list(of_part(lists, part, parts))
+    missing = [piece for piece in own if not piece.is_there]
     if missing and cfg.ray is not None:
         from reid_lightning.evaluation.ray_pieces import embed_on_ray  # here: Ray is needed by it alone
 
@@ -62,8 +63,8 @@ def embed(cfg: DictConfig) -> None:
                 settings=settings,
                 on_progress=on_progress,
             )
-    elif missing:
-        embedder, shown = load(), Console().is_terminal
+    elif embedder is not None:
+        shown = Console().is_terminal
         for done, piece in enumerate(missing, start=1):
             title = f"{piece.file.parent.name}/{piece.file.name} ({done:,} of {len(missing):,} to do)"
             piece.embed(embedder, title=title if shown else None, **settings)
@@ -140,4 +141,4 @@ def _report(lists: list[EmbeddingPieces], *, part: str, new: int, there: int) ->
     for one in lists:
         done = sum(one.piece(number).is_there for number in range(len(one)))
         pictures = count(len(one.images), "picture")
-        say(f"{one.folder}: {done:,} of {count(len(one), 'file')} are there, {pictures} in all.")
+        say(f"{one.folder}: {done:,} of {count(len(one), 'file')}, {pictures} in all.")

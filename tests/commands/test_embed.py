@@ -62,15 +62,24 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*.safetensors"))}
 
 
-def test_a_provider_that_is_not_there_is_told_before_anything_is_written(embed: Callable, tmp_path: Path) -> None:
-    refused = embed("whole", "backend=onnx", "providers=openvino", is_well=False)
-    assert "providers names openvino, but the onnxruntime that is installed offers" in refused.stderr
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("backend=onnx providers=openvino", "providers names openvino, but the onnxruntime that is installed offers"),
+        ("backend=torch device=cuda:99", "device is 'cuda:99', which cannot be used here"),
+    ],
+)
+def test_what_cannot_embed_here_is_told_before_anything_is_written(
+    embed: Callable, tmp_path: Path, words: str, said: str
+) -> None:
+    refused = embed("whole", *words.split(), is_well=False)
+    assert said in refused.stderr
     assert not (tmp_path / "whole").exists()
 
 
 def test_parts_in_any_order_make_the_files_of_one_process(embed: Callable, tmp_path: Path, bundle: Path) -> None:
     assert "part 1/1: 6 files written, 0 were there" in embed("whole").stdout
-    assert "1 of 3 files are there, 8 pictures" in embed("parts", "part=3/3").stdout
+    assert "1 of 3 files, 8 pictures" in embed("parts", "part=3/3").stdout
     assert "2 files written" in embed("parts", "part=1/3").stdout
     embed("parts", "part=2/3")
     assert contents(tmp_path / "whole") == contents(tmp_path / "parts") and len(contents(tmp_path / "whole")) == 6
