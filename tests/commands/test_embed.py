@@ -63,16 +63,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("given", "said"),
     [
         ("backend=onnx providers=openvino", "providers names openvino, but the onnxruntime that is installed offers"),
         ("backend=torch device=cuda:99", "device is 'cuda:99', which cannot be used here"),
     ],
 )
 def test_what_cannot_embed_here_is_told_before_anything_is_written(
-    embed: Callable, tmp_path: Path, words: str, said: str
+    embed: Callable, tmp_path: Path, given: str, said: str
 ) -> None:
-    refused = embed("whole", *words.split(), is_well=False)
+    refused = embed("whole", *given.split(), is_well=False)
     assert said in refused.stderr
     assert not (tmp_path / "whole").exists()
 
