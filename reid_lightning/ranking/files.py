@@ -58,10 +58,10 @@ def read_embeddings(path: str | Path) -> EmbeddingTable:
     if path.is_dir():
         return _read_pieces(path)
     readers = {".json": _read_json, ".safetensors": _read_safetensors, ".npz": _read_npz}
+    if not path.is_file():
+        raise ReIDError(f"no file or folder of embeddings at {path} (seen from {Path.cwd()}).")
     if path.suffix not in readers:
         raise ReIDError(f"{path} ends in {path.suffix!r}; expected a file of embeddings: {', '.join(SUFFIXES)}.")
-    if not path.is_file():
-        raise ReIDError(f"no file of embeddings at {path} (seen from {Path.cwd()}).")
     try:
         table = readers[path.suffix](path)
     except ReIDError as error:

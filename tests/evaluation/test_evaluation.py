@@ -222,7 +222,7 @@ def test_a_picture_that_cannot_be_drawn_costs_neither_metrics_nor_threshold(eval
         ([], "nothing to evaluate was named"),
         (["checkpoint=x", "ranking=y"], "several sources were named: checkpoint, ranking"),
         (["query_embeddings=q.json"], "name both files"),
-        (["query_embeddings=q.json", "gallery_embeddings=g.json"], "no file of embeddings at q.json"),
+        (["query_embeddings=q.json", "gallery_embeddings=g.json"], "no file or folder of embeddings at q.json"),
         (["ranking=nothing.json"], "nothing.json cannot be read"),
         (["ranking=nothing.json", "protocol.metrc=mcd"], "metrc"),
         (["ranking=x.json", "store_threshold=true"], "store_threshold=true needs checkpoint"),

@@ -140,10 +140,12 @@ def test_mistakes_in_json_name_the_file_and_the_track(tmp_path, text, message):
 
 
 def test_other_files_are_refused(tmp_path):
+    (tmp_path / "q.csv").touch()
     with pytest.raises(ReIDError, match=r"ends in '.csv'"):
         read_embeddings(tmp_path / "q.csv")
-    with pytest.raises(ReIDError, match="no file of embeddings at"):
-        read_embeddings(tmp_path / "q.json")
+    for missing in ("q.json", "nowhere"):
+        with pytest.raises(ReIDError, match=f"no file or folder of embeddings at .*{missing}"):
+            read_embeddings(tmp_path / missing)
     for name in ("q.safetensors", "q.npz"):
         (tmp_path / name).write_bytes(b"damaged")
         with pytest.raises(ReIDError, match="not a file of embeddings"):
