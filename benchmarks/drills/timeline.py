@@ -9,7 +9,7 @@ import bisect
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,7 +124,7 @@ class Timeline:
             for one in open_ones:
                 for number, place in one.state.items():
                     during[number].add(place)
-            found += self._faults(answer, {**may, **during})
+            found += self._faults(answer, {**may, **during}, moving={*during})
         return found
 
     def _settle(self, may: dict[int, set[Place]], done: int, until: float) -> int:
@@ -145,11 +145,12 @@ class Timeline:
             first -= 1
         return list(self._writes[first:last])
 
-    def _faults(self, answer: Answer, may: Mapping[int, set[Place]]) -> list[str]:
+    def _faults(self, answer: Answer, may: Mapping[int, set[Place]], moving: Set[int]) -> list[str]:
+        """`moving`: sightings that were being changed, which a count may take at neither place, or at both."""
         hits, wrong = answer.hits, []
         if answer.sightings is not None:
-            least = sum(None not in places for places in may.values())
-            most = sum(places != {None} for places in may.values())
+            least = sum(None not in places for number, places in may.items() if number not in moving)
+            most = sum(places != {None} for places in may.values()) + len(moving)
             if not least <= answer.sightings <= most:
                 wrong.append(f"count: {answer.sightings} sightings of {least} to {most}")
         counted = Counter((hit.number, hit.crop) for hit in hits)

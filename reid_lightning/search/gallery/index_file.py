@@ -97,7 +97,7 @@ class IndexFile:
                 with suppress(OSError):
                     path.unlink()
 
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read_as_it_is(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """What `work` makes of the index; it is called again where that turned out to be damaged.
 
         Raises:
@@ -127,7 +127,7 @@ class IndexFile:
         """Mark the folders that were noted as changed, while nobody is changing any."""
         if _size(self._notes):
             with self.still():
-                self.read(self._take)
+                self.read_as_it_is(self._take)
 
     def _take(self, db: sqlite3.Connection) -> None:
         if self._file is None:

@@ -11,9 +11,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from reid_lightning.search.gallery.index_file import IndexFile
 from reid_lightning.search.gallery.sighting_rows import SETTLED, State, file_name, file_state, read_rows, state_of
@@ -24,12 +25,15 @@ from reid_lightning.search.records import OnProgress, unseen
 FEW, MANY = 300, 5000
 """Folders that a look for one sighting, and one for a list, compares with the disk beside those that are noted."""
 
+T = TypeVar("T")
 _PART = 200  # folders read between two writes
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SightingIndex(IndexFile):
     """An index file that is compared with the disk."""
+
+    _seen: sqlite3.Connection | None = None  # at the last look
 
     def look(self, folders: int = FEW, *, on_progress: OnProgress = unseen, everything: bool = False) -> None:
         """See what has changed since the last look.
@@ -40,16 +44,27 @@ class SightingIndex(IndexFile):
             everything: also every file of folders that are as they were.
         """
         self._take_notes()
-        self.read(lambda db: self._look(db, folders, on_progress, everything))
+        self.read_as_it_is(lambda db: self._look(db, folders, on_progress, everything))
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What `work` makes of the index, after a look if it is another one than at the last: somebody may be making it
+        again. ReIDError: as `read_as_it_is`."""
+
+        def after_a_look(db: sqlite3.Connection) -> T:
+            if self._seen is not db:
+                self._look(db, FEW, unseen, False)
+            return work(db)
+
+        return self.read_as_it_is(after_a_look)
 
     @contextmanager
     def making(self, vehicle: str) -> Iterator[None]:
         """The folder of a vehicle is made, after a look and inside of `changing`: the next look need not list all for
         it. What people put beside it by hand in that very moment is seen when all is listed again, seconds later."""
-        was_known = self.read(lambda db: fact(db, "root") == _root_of(state_of(self._root)[0]))
+        was_known = self.read_as_it_is(lambda db: fact(db, "root") == _root_of(state_of(self._root)[0]))
         yield
         if was_known:
-            self.read(lambda db: self._made(db, vehicle))
+            self.read_as_it_is(lambda db: self._made(db, vehicle))
 
     def _made(self, db: sqlite3.Connection, vehicle: str) -> None:
         state = _root_of(state_of(self._root)[0])
@@ -61,7 +76,7 @@ class SightingIndex(IndexFile):
     def look_at(self, vehicles: Sequence[str]) -> bool:
         """See what has changed in these folders; returns whether anything has."""
         self._take_notes()
-        return self.read(lambda db: self._look_at(db, vehicles))
+        return self.read_as_it_is(lambda db: self._look_at(db, vehicles))
 
     def _look(self, db: sqlite3.Connection, folders: int, on_progress: OnProgress, everything: bool) -> None:
         boot = _boot()
@@ -76,6 +91,7 @@ class SightingIndex(IndexFile):
             with suppress(sqlite3.OperationalError), written(db):
                 set_facts(db, boot=boot)
         self._read_marked(db, on_progress)
+        self._seen = db
 
     def _look_at(self, db: sqlite3.Connection, vehicles: Sequence[str]) -> bool:
         before = db.execute("SELECT COUNT(*), MAX(value) FROM facts WHERE name = 'step'").fetchone()

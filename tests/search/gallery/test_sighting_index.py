@@ -15,6 +15,7 @@ from indexed_gallery import check_agrees, database, filled, grow_old
 
 from reid_lightning.search.gallery import Gallery, changes, index_file, vehicle_folder
 from reid_lightning.search.gallery.index_file import NOTES
+from reid_lightning.search.gallery.listing import statistics_of
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
 pytestmark = pytest.mark.usefixtures("no_crashes")
@@ -138,3 +139,16 @@ def test_what_is_removed_for_good_is_in_the_index_no_more(tmp_path: Path) -> Non
     for path in database(tmp_path).parent.iterdir():
         assert b"SECRET" not in path.read_bytes() and b"secret" not in path.read_bytes()
     check_agrees(gallery)
+
+
+def test_what_is_read_of_an_index_that_is_made_again_is_all_of_it(tmp_path: Path) -> None:
+    """A rebuild removes it between another reader's look and what that reader asks."""
+    gallery = filled(tmp_path)
+    index, number = gallery.locations.index, gallery.statistics().sightings
+    assert number > 0
+    Gallery(gallery.root).locations.index.forget()
+    assert statistics_of(index).sightings == number
+    Gallery(gallery.root).locations.index.forget()
+    one = Gallery(gallery.root).locations.index
+    one.read_as_it_is(lambda db: None)  # made, and not filled
+    assert statistics_of(index).sightings == number
