@@ -206,10 +206,11 @@ _ALL = (
     ),
     _command(
         "data traffic",
-        "Draw two clips of the same vehicles by two cameras, with ground truth.",
-        "folder seed vehicles seconds frames_per_second width height",
+        "Draw clips of the same vehicles by two or four cameras, with ground truth.",
+        "folder seed vehicles cameras seconds frames_per_second width height",
         "",
         "folder=data/synthetic vehicles=20 seconds=120",
+        "cameras=4 vehicles=200 seconds=900",
         task="drawn_worlds:traffic",
     ),
     _command(

@@ -201,6 +201,7 @@ _DECLARED: Mapping[str, _Keys] = {
         "folder": Folder,
         "seed": NotNegative,
         "vehicles": Positive,
+        "cameras": Positive,
         "seconds": Size,
         "frames_per_second": Positive,
         "width": Positive,

@@ -21,7 +21,7 @@ SIDECAR, PICTURE, DAMAGED = range(3)
 
 COLUMNS = (
     "file", "kind", "sighting", "inode", "changed", "size", "camera", "type", "source", "plate", "start", "end",
-    "confirmed", "crops", "names", "cover", "quality",
+    "confirmed", "crops", "names", "cover", "quality", "plate_confidence",
 )  # fmt: skip
 Row = tuple[str | int | float | None, ...]
 """The values of COLUMNS."""
@@ -100,7 +100,7 @@ def _rows(
         yield earlier[file] if name in known else _row(file, one, states.get(name))
     for stem in content.damaged:
         values = (json.dumps(f"{stem}{SUFFIX}"), DAMAGED, text(stem))
-        yield (*values, None, None, None, "", "", "", None, None, None, 0, 0, None, None, None)
+        yield (*values, None, None, None, "", "", "", None, None, None, 0, 0, None, None, None, None)
 
 
 def _row(file: str, one: Sighting, state: FileState | None) -> Row:
@@ -123,6 +123,7 @@ def _row(file: str, one: Sighting, state: FileState | None) -> Row:
         None if is_usual else json.dumps(names),
         json.dumps(best.file),
         best.quality,
+        None if one.plate is None else one.plate_confidence,
     )
 
 
@@ -149,6 +150,7 @@ def _sighting(vehicle: str, row: Row) -> Sighting:
         start=_number(values["start"]),
         end=_number(values["end"]),
         plate=None if values["plate"] is None else str(values["plate"]),
+        plate_confidence=_number(values["plate_confidence"]) or 0.0,
         confirmed=bool(values["confirmed"]),
     )
 

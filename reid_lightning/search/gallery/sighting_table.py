@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from reid_lightning.search.gallery.sighting_rows import COLUMNS, DAMAGED, FolderRows, Row, file_name, text
 from reid_lightning.search.gallery.summary import VehicleSummary, summary_of
 
-VERSION = 2
+VERSION = 3
 """Of these tables; an index of another one is made again."""
 QUARTER = 900
 """Seconds: days of all time zones begin with a quarter of an hour, in which sightings are counted."""

@@ -11,6 +11,7 @@ A folder holds `north.mp4` and `south.mp4` (H.264; both start at 2026-01-01T08:0
 from __future__ import annotations
 
 from reid_lightning.synthetic.traffic.draw import draw_traffic
+from reid_lightning.synthetic.traffic.network import plan_network
 from reid_lightning.synthetic.traffic.plan import (
     PlannedPassage,
     PlannedVehicle,
@@ -18,7 +19,7 @@ from reid_lightning.synthetic.traffic.plan import (
     plan_traffic,
     traffic_looks,
 )
-from reid_lightning.synthetic.traffic.spec import CAMERAS, STARTER_MIN_SCORE, TrafficSpec
+from reid_lightning.synthetic.traffic.spec import CAMERAS, FOUR_CAMERAS, STARTER_MIN_SCORE, TrafficSpec
 from reid_lightning.synthetic.traffic.truth import (
     BoxTruth,
     CameraTruth,
@@ -29,7 +30,7 @@ from reid_lightning.synthetic.traffic.truth import (
 )
 
 __all__ = [
-    "CAMERAS", "STARTER_MIN_SCORE", "BoxTruth", "CameraTruth", "PassageTruth", "PlannedPassage", "PlannedVehicle",
-    "TrafficPlan", "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_traffic", "read_truth",
-    "traffic_looks",
+    "CAMERAS", "FOUR_CAMERAS", "STARTER_MIN_SCORE", "BoxTruth", "CameraTruth", "PassageTruth", "PlannedPassage",
+    "PlannedVehicle", "TrafficPlan", "TrafficSpec", "TrafficTruth", "VehicleTruth", "draw_traffic", "plan_network",
+    "plan_traffic", "read_truth", "traffic_looks",
 ]  # fmt: skip

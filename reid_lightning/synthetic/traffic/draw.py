@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from reid_lightning.atomic import save_picture
 from reid_lightning.drawing.progress import progress_bar
 from reid_lightning.errors import extra
 from reid_lightning.synthetic.traffic.clip import build_model, draw_clip
+from reid_lightning.synthetic.traffic.network import SPREAD, plan_network, usual_seconds
 from reid_lightning.synthetic.traffic.plan import TrafficPlan, plan_traffic
 from reid_lightning.synthetic.traffic.site import build_site
 from reid_lightning.synthetic.traffic.spec import CAMERAS, TRAFFIC_VERSION, TrafficSpec
@@ -36,12 +38,14 @@ with extra("search"):
 
 START = "2026-01-01T08:00:00Z"
 SHEET_FILE = "sheet.jpg"
+TRAVEL_TIMES_FILE = "travel_times.csv"
 _QUALITY = "21"
 _CELL = (240, 180)
+_COLUMNS = 24
 
 
 def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
-    """Draw two clips with their ground truth, unless they are there already.
+    """Draw the clips with their ground truth, unless they are there already.
 
     The pictures depend on the spec alone; the bytes of the clips on the version of the H.264 library, too.
 
@@ -50,17 +54,17 @@ def draw_traffic(root: Path | str, spec: TrafficSpec) -> Path:
         spec: what to draw.
 
     Returns:
-        The folder `root/spec.folder_name`, with `north.mp4`, `south.mp4`, `ground_truth.json`, `traffic.json` (the
-        spec) and `sheet.jpg` (each vehicle at its nearest before each camera).
+        The folder `root/spec.folder_name`, with `north.mp4`, `south.mp4`, ..., `ground_truth.json`, `traffic.json` (the
+        spec), `sheet.jpg` (each vehicle at its nearest before each camera) and, of four cameras, `travel_times.csv`.
 
     Raises:
         ReIDError: the folder cannot be written, or the disk is full.
     """
     return draw_once(
         Path(root).expanduser() / spec.folder_name,
-        lambda folder: _draw_all(folder, plan_traffic(spec)),
+        lambda folder: _draw_all(folder, (plan_traffic if spec.cameras == len(CAMERAS) else plan_network)(spec)),
         what="traffic",
-        megabytes=5 + spec.frames * spec.width * spec.height // 10_000_000,
+        megabytes=5 + spec.cameras * spec.frames * spec.width * spec.height // 20_000_000,
         key="root",
         errors=(av.FFmpegError,),
     )
@@ -73,8 +77,8 @@ def _draw_all(folder: Path, plan: TrafficPlan) -> None:
     boxes: list[BoxTruth] = []
     nearest: dict[tuple[str, str], tuple[float, Image.Image]] = {}
     with progress_bar(transient=True) as progress:
-        bar = progress.add_task("Drawing traffic", total=spec.frames * len(CAMERAS))
-        for camera in CAMERAS:
+        bar = progress.add_task("Drawing traffic", total=spec.frames * spec.cameras)
+        for camera in spec.camera_names:
             site = build_site(spec, camera)
             with _video(folder / f"{camera}.mp4", spec) as write:
                 for picture, found in draw_clip(plan, site, models):
@@ -84,9 +88,20 @@ def _draw_all(folder: Path, plan: TrafficPlan) -> None:
                         _keep_nearest(nearest, picture, box)
                     progress.advance(bar)
     write_truth(folder / TRUTH_FILE, _truth(plan, boxes))
+    if spec.cameras > len(CAMERAS):
+        (folder / TRAVEL_TIMES_FILE).write_text(_travel_times(spec))
     parameters = {"generator": TRAFFIC_VERSION, **dataclasses.asdict(spec)}
     (folder / "traffic.json").write_text(json.dumps(parameters, indent=2) + "\n")
     save_picture(_sheet(plan, nearest), folder / SHEET_FILE, quality=90)
+
+
+def _travel_times(spec: TrafficSpec) -> str:
+    """The table that `travel_times=` reads: usual seconds and their spread, as who knows the roads would write it."""
+    rows = (
+        f"{start},{end},{usual_seconds(spec, start, end):g},{SPREAD:g}"
+        for start, end in combinations(spec.camera_names, 2)
+    )
+    return "\n".join(["from,to,seconds,spread", *rows, ""])
 
 
 @contextmanager
@@ -117,7 +132,7 @@ def _truth(plan: TrafficPlan, boxes: list[BoxTruth]) -> TrafficTruth:
     spec = plan.spec
     cameras = tuple(
         CameraTruth(name, f"{name}.mp4", START, spec.frames, float(spec.frames_per_second), spec.width, spec.height)
-        for name in CAMERAS
+        for name in spec.camera_names
     )
     vehicles = tuple(
         VehicleTruth(
@@ -145,15 +160,19 @@ def _keep_nearest(
 
 
 def _sheet(plan: TrafficPlan, nearest: dict[tuple[str, str], tuple[float, Image.Image]]) -> Image.Image:
-    """A column for each vehicle with its name and plate, a row for each camera; empty where it does not pass."""
+    """A column for each vehicle with its name and plate, a row for each camera; empty where it does not pass. After
+    `_COLUMNS` vehicles the next ones begin below."""
     width, height = _CELL
-    sheet = Image.new("RGB", (width * len(plan.vehicles), 20 + height * len(CAMERAS)), (24, 24, 26))
+    band = 20 + height * plan.spec.cameras
+    columns = min(_COLUMNS, len(plan.vehicles))
+    sheet = Image.new("RGB", (width * columns, band * -(-len(plan.vehicles) // columns)), (24, 24, 26))
     pen = ImageDraw.Draw(sheet)
-    for column, vehicle in enumerate(plan.vehicles):
-        pen.text((column * width + 6, 4), f"{vehicle.name}  {vehicle.plate}", fill=(235, 235, 235))
-        for row, camera in enumerate(CAMERAS):
+    for number, vehicle in enumerate(plan.vehicles):
+        left, top = width * (number % columns), band * (number // columns)
+        pen.text((left + 6, top + 4), f"{vehicle.name}  {vehicle.plate}", fill=(235, 235, 235))
+        for row, camera in enumerate(plan.spec.camera_names):
             if (vehicle.name, camera) in nearest:
                 picture = nearest[vehicle.name, camera][1]
                 picture.thumbnail((width - 4, height - 4))
-                sheet.paste(picture, (column * width + 2, 22 + row * height))
+                sheet.paste(picture, (left + 2, top + 22 + row * height))
     return sheet

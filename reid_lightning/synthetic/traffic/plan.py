@@ -62,15 +62,14 @@ class TrafficPlan:
 
 
 def plan_traffic(spec: TrafficSpec) -> TrafficPlan:
-    """Plan the traffic; a pure function of the spec.
+    """Plan the traffic of two cameras; a pure function of the spec. That of four is `network.plan_network`.
 
     About every fourth vehicle passes one camera only: a stranger to the other one, and where there are look-alikes one
     of them. From time to time one overtakes another before a camera.
     """
     random = np.random.default_rng(np.random.SeedSequence([spec.seed, 6, TRAFFIC_SPLIT]))
-    names = [f"v{number + 1:02d}" for number in range(spec.vehicles)]
-    looks, plates = traffic_looks(spec), _plates(random, spec.vehicles)
-    vehicles = tuple(PlannedVehicle(*parts) for parts in zip(names, plates, looks, strict=True))
+    vehicles = plan_vehicles(spec, random)
+    names = [vehicle.name for vehicle in vehicles]
     alone = min(max(1, spec.vehicles // 4), spec.vehicles - 1)
     only = {names[(4 * i + 1) % spec.vehicles]: CAMERAS[(i + 1) % 2] for i in range(alone)}
     order = [names[int(i)] for i in random.permutation(spec.vehicles)]
@@ -90,9 +89,16 @@ def plan_traffic(spec: TrafficSpec) -> TrafficPlan:
         travel = random.uniform(*spec.travel)
         speed, lane = random.uniform(*SPEEDS), LANES[int(random.random() < 0.4)]
         south.append(PlannedPassage(passage.vehicle, CAMERAS[1], float(passage.seconds + travel), lane, float(speed)))
-    planned = (_apart(north, spec, between=0.0), _apart(south, spec, between=0.5 * spec.headway))
+    planned = (apart(north, spec, between=0.0), apart(south, spec, between=0.5 * spec.headway))
     kept = [p for passages in planned for p in passages if only.get(p.vehicle, p.camera) == p.camera]
     return TrafficPlan(spec, vehicles, tuple(kept))
+
+
+def plan_vehicles(spec: TrafficSpec, random: np.random.Generator) -> tuple[PlannedVehicle, ...]:
+    """Who passes by, with plates."""
+    names = [f"v{number + 1:02d}" for number in range(spec.vehicles)]
+    looks, plates = traffic_looks(spec), _plates(random, spec.vehicles)
+    return tuple(PlannedVehicle(*parts) for parts in zip(names, plates, looks, strict=True))
 
 
 def traffic_looks(spec: TrafficSpec) -> list[VehicleLook]:
@@ -121,7 +127,7 @@ def _plates(random: np.random.Generator, count: int) -> list[str]:
     return list(plates)
 
 
-def _apart(passages: Iterable[PlannedPassage], spec: TrafficSpec, *, between: float) -> list[PlannedPassage]:
+def apart(passages: Iterable[PlannedPassage], spec: TrafficSpec, *, between: float) -> list[PlannedPassage]:
     """Keep GAP between the vehicles of a lane and `between` any two: later ones change the lane or wait.
 
     None waits beyond the clip's end; there vehicles come earlier instead.

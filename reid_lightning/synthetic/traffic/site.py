@@ -1,7 +1,8 @@
-"""The two fixed cameras: where they hang, what light they see in, and the empty road before them.
+"""The fixed cameras: where they hang, what light they see in, and the empty road before them.
 
 The road runs along x and vehicles come towards the cameras, to smaller x. `north` hangs above the road in the sun and
-reads plates; `south` looks across it from the other side under clouds, from farther away.
+reads plates; `south` looks across it from the other side under clouds, from farther away; `east` from this side into a
+low, warm sun; `west` from high above in the blue of the evening, with the noise of little light.
 """
 
 from __future__ import annotations
@@ -16,13 +17,52 @@ from PIL import ImageFilter
 from reid_lightning.synthetic.fleet.cameras import Camera, build_camera
 from reid_lightning.synthetic.fleet.picture import develop
 from reid_lightning.synthetic.fleet.scene import View, look_at
-from reid_lightning.synthetic.traffic.spec import CAMERAS, TrafficSpec
+from reid_lightning.synthetic.traffic.spec import FOUR_CAMERAS, TrafficSpec
 
 HEADING = np.pi
 """Where vehicles head, radians from x."""
 ROAD = 4.3
 """Metres from the middle of the road to the kerb."""
 _FINE = 2
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Metres, radians; `focal` in widths of the picture; light and faults as in `fleet.cameras.Camera`."""
+
+    eye: tuple[float, float, float]
+    target: tuple[float, float, float]
+    focal: float
+    sun: tuple[float, float]
+    sunlight: float
+    skylight: float
+    cast: tuple[float, float, float]
+    exposure: float
+    contrast: float
+    saturation: float
+    blur: float
+    noise: float
+    shadow: float
+
+
+_PLACES = {
+    "north": _Place(
+        (0.0, 2.6, 6.0), (19.0, 0.1, 0.5), 2.25, (2.5, 0.75), 1.1, 0.5, (1.04, 1.0, 0.96),
+        exposure=1.0, contrast=1.05, saturation=1.0, blur=0.45, noise=1.3, shadow=0.7,
+    ),
+    "south": _Place(
+        (0.0, -8.5, 5.0), (17.0, 0.2, 0.6), 1.9, (4.2, 0.9), 0.3, 0.8, (0.97, 1.0, 1.04),
+        exposure=1.1, contrast=0.95, saturation=0.85, blur=0.6, noise=1.9, shadow=0.3,
+    ),
+    "east": _Place(
+        (0.0, 8.0, 5.5), (17.5, -0.2, 0.6), 1.85, (1.2, 0.45), 0.95, 0.4, (1.10, 0.99, 0.90),
+        exposure=0.95, contrast=1.1, saturation=0.95, blur=0.55, noise=1.7, shadow=0.75,
+    ),
+    "west": _Place(
+        (0.0, -3.0, 9.0), (18.5, 0.0, 0.5), 2.0, (5.4, 0.6), 0.2, 0.7, (0.93, 0.99, 1.09),
+        exposure=0.85, contrast=0.9, saturation=0.75, blur=0.75, noise=2.8, shadow=0.35,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,35 +94,30 @@ class Site:
 
 def build_site(spec: TrafficSpec, name: str) -> Site:
     """Build a camera of the spec; a pure function of its arguments."""
-    number = CAMERAS.index(name)
-    base = build_camera(spec.seed, 90 + number)
-    eye, target, focal = (
-        ((0.0, 2.6, 6.0), (19.0, 0.1, 0.5), 2.25),
-        ((0.0, -8.5, 5.0), (17.0, 0.2, 0.6), 1.9),
-    )[number]
-    azimuth, elevation = (2.5, 0.75) if number == 0 else (4.2, 0.9)
+    number = FOUR_CAMERAS.index(name)
+    place = _PLACES[name]
+    azimuth, elevation = place.sun
     sun = np.array([np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)])
-    warm = (1.04, 1.0, 0.96) if number == 0 else (0.97, 1.0, 1.04)
     camera = dataclasses.replace(
-        base,
+        build_camera(spec.seed, 90 + number),
         yaw=0.0,
         sun=sun,
-        sunlight=np.array([1.0, 0.96, 0.88]) * (1.1, 0.3)[number],
-        skylight=np.array([0.92, 0.97, 1.05]) * (0.5, 0.8)[number],
-        cast=np.array(warm),
-        exposure=(1.0, 1.1)[number],
-        contrast=(1.05, 0.95)[number],
-        saturation=(1.0, 0.85)[number],
-        blur=(0.45, 0.6)[number],
-        noise=(1.3, 1.9)[number],
-        shadow=(0.7, 0.3)[number],
+        sunlight=np.array([1.0, 0.96, 0.88]) * place.sunlight,
+        skylight=np.array([0.92, 0.97, 1.05]) * place.skylight,
+        cast=np.array(place.cast),
+        exposure=place.exposure,
+        contrast=place.contrast,
+        saturation=place.saturation,
+        blur=place.blur,
+        noise=place.noise,
+        shadow=place.shadow,
     )
-    straight = look_at(np.array(eye), np.array(target), 0.0)
-    view = View(straight.eye, straight.basis, focal * spec.width, (-spec.width / 2, -spec.height / 2))
+    straight = look_at(np.array(place.eye), np.array(place.target), 0.0)
+    view = View(straight.eye, straight.basis, place.focal * spec.width, (-spec.width / 2, -spec.height / 2))
     size = (spec.width, spec.height)
     random = np.random.default_rng(np.random.SeedSequence([spec.seed, 7, number]))
     light = (camera.sunlight * camera.sun[2] + camera.skylight).astype(np.float32)
-    return Site(name, view, camera, target[0], size, _road(view, size, random) * light)
+    return Site(name, view, camera, place.target[0], size, _road(view, size, random) * light)
 
 
 def _road(view: View, size: tuple[int, int], random: np.random.Generator) -> np.ndarray:

@@ -17,6 +17,7 @@ from reid_lightning.synthetic.fleet.spec import GENERATOR_VERSION
 TRAFFIC_VERSION = 1
 """Raise it with every change that alters what is drawn: old caches are then left alone."""
 CAMERAS = ("north", "south")
+FOUR_CAMERAS = (*CAMERAS, "east", "west")
 BEFORE, AFTER = 4.0, 3.0
 """Seconds that a slow vehicle is in the picture before it is at the camera's target, and after it."""
 LEAD = 1.0
@@ -28,10 +29,11 @@ STARTER_MIN_SCORE = 0.35
 
 @dataclass(frozen=True)
 class TrafficSpec:
-    """Two clips of the same vehicles, one after the other, before the cameras `north` and then `south`.
+    """Clips of the same vehicles: two, before the cameras `north` and then `south`, or four, of vehicles that enter,
+    pass and leave a network of roads at any of the cameras `north`, `south`, `east` and `west` (see `network.py`).
 
-    `seconds` is the length of each clip, `travel` the shortest and longest seconds from camera to camera; `width` and
-    `height` are pixels.
+    `seconds` is the length of each clip, `travel` the shortest and longest seconds from camera to camera, of four
+    cameras those between the two nearest ones; `width` and `height` are pixels.
     """
 
     seed: int = 0
@@ -41,6 +43,7 @@ class TrafficSpec:
     width: int = 960
     height: int = 540
     travel: tuple[float, float] = (8.0, 12.0)
+    cameras: int = 2
 
     def __post_init__(self) -> None:
         """Reject what cannot be drawn.
@@ -57,6 +60,8 @@ class TrafficSpec:
         ):
             if not low <= getattr(self, name) <= high:
                 raise ReIDError(f"{name} is {getattr(self, name)}; expected {low} to {high}.")
+        if self.cameras not in (len(CAMERAS), len(FOUR_CAMERAS)):
+            raise ReIDError(f"cameras is {self.cameras}; expected {len(CAMERAS)} or {len(FOUR_CAMERAS)}.")
         if not math.isfinite(self.seconds):
             raise ReIDError(f"seconds is {self.seconds}; expected a finite number.")
         if self.width % 2 or self.height % 2:
@@ -66,13 +71,18 @@ class TrafficSpec:
         if self.headway < SHORTEST_HEADWAY:
             needed = self.seconds + (SHORTEST_HEADWAY - self.headway) * self.vehicles
             raise ReIDError(
-                f"seconds is {self.seconds:g}, too short for {self.vehicles} vehicles at both cameras; "
+                f"seconds is {self.seconds:g}, too short for {self.vehicles} vehicles at {self.cameras} cameras; "
                 f"expected at least {math.ceil(needed * 10) / 10:.1f}, or fewer vehicles."
             )
 
     @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Of the cameras."""
+        return FOUR_CAMERAS[: self.cameras]
+
+    @property
     def headway(self) -> float:
-        """Mean seconds from vehicle to vehicle at one camera."""
+        """Mean seconds from vehicle to vehicle at one camera, if all pass it."""
         return (self.seconds - LEAD - BEFORE - AFTER - self.travel[1]) / self.vehicles
 
     @property
@@ -84,5 +94,8 @@ class TrafficSpec:
     def folder_name(self) -> str:
         """`traffic-seed<seed>-<8 hex digits>`; the digits hash every parameter and the generators' versions."""
         versions = {"version": TRAFFIC_VERSION, "fleet": GENERATOR_VERSION}
-        parameters = json.dumps({**versions, **dataclasses.asdict(self)}, sort_keys=True)
+        own = dataclasses.asdict(self)
+        if self.cameras == len(CAMERAS):
+            del own["cameras"]  # the folders of before there were four
+        parameters = json.dumps({**versions, **own}, sort_keys=True)
         return f"traffic-seed{self.seed}-{hashlib.sha256(parameters.encode()).hexdigest()[:8]}"

@@ -15,6 +15,8 @@ from typing import Any
 from reid_lightning.errors import ReIDError
 
 TRUTH_FILE = "ground_truth.json"
+APART = 5.0
+"""Seconds out of sight after which a vehicle passes a camera again."""
 _FORMAT = 1
 
 
@@ -92,21 +94,26 @@ class TrafficTruth:
 
 
 def passages_of(boxes: Iterable[BoxTruth], vehicle: str, frames_per_second: float) -> tuple[PassageTruth, ...]:
-    """What the boxes of a vehicle say of its passages, one for each camera, in the order of their boxes."""
-    cameras: dict[str, list[BoxTruth]] = {}
-    for box in boxes:
-        if box.vehicle == vehicle:
-            cameras.setdefault(box.camera, []).append(box)
+    """What the boxes of a vehicle say of its passages, in the order of their boxes: one for each camera, and another
+    one where it comes again after `APART` seconds or more."""
+    seen: list[list[BoxTruth]] = []
+    latest: dict[str, list[BoxTruth]] = {}
+    for box in (box for box in boxes if box.vehicle == vehicle):
+        now = latest.get(box.camera)
+        if now is None or box.frame - now[-1].frame >= APART * frames_per_second:
+            now = latest[box.camera] = []
+            seen.append(now)
+        now.append(box)
     return tuple(
         PassageTruth(
-            camera=camera,
-            first_frame=min(box.frame for box in seen),
-            last_frame=max(box.frame for box in seen),
-            first_second=round(min(box.frame for box in seen) / frames_per_second, 3),
-            last_second=round(max(box.frame for box in seen) / frames_per_second, 3),
-            legible=any(box.legible for box in seen),
+            camera=of_passage[0].camera,
+            first_frame=of_passage[0].frame,
+            last_frame=of_passage[-1].frame,
+            first_second=round(of_passage[0].frame / frames_per_second, 3),
+            last_second=round(of_passage[-1].frame / frames_per_second, 3),
+            legible=any(box.legible for box in of_passage),
         )
-        for camera, seen in cameras.items()
+        for of_passage in seen
     )
 
 

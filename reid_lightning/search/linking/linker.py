@@ -1,0 +1,227 @@
+"""Sightings of all cameras joined to vehicles: who is new is compared, what was said is heard, all is grouped.
+
+Nothing of the gallery is changed: what comes out is a layer beside it (`links.py`), made anew each time from what was
+compared (`comparisons.py`), so that the outcome does not depend on when who was linked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from reid_lightning.atomic import locked
+from reid_lightning.errors import ReIDError, count
+from reid_lightning.search.gallery import VectorStore
+from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.gallery.sighting_list import Seen, all_seen
+from reid_lightning.search.linking import comparisons, links
+from reid_lightning.search.linking.answers import FOLDER, Agreement, Answers
+from reid_lightning.search.linking.comparisons import Comparisons
+from reid_lightning.search.linking.evidence import STEEPNESS, UNALIKE, Exclusions, Rules, is_sure, plates
+from reid_lightning.search.linking.grouping import group
+from reid_lightning.search.linking.links import Links
+from reid_lightning.search.linking.vectors import SightingVectors
+from reid_lightning.search.matching.travel_times import TravelTimes
+from reid_lightning.search.records import OnProgress, unseen
+from reid_lightning.search.stores.base import again as begun_again
+
+_BELOW = 0.25  # of the threshold: what is less similar by its mean can hardly reach it
+
+
+@dataclass(frozen=True)
+class LinkOptions:
+    """How sightings are linked.
+
+    Args:
+        threshold: the similarity from which two are likelier one vehicle by their looks, such as the bundle's
+            calibrated one.
+        steepness: see `Rules`.
+        travel_times: between cameras; None: nothing is known of them.
+        use_plates: False: plates are not looked at.
+        again: compare everything anew.
+    """
+
+    threshold: float
+    steepness: float = STEEPNESS
+    travel_times: TravelTimes | None = None
+    use_plates: bool = True
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What `link` found; `compared` sightings were new, `without_vectors` have no embedding yet."""
+
+    links: Links
+    sightings: int
+    compared: int
+    without_vectors: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Who is to be grouped, and by what: sightings by number, weighed pairs, what is certain and what cannot be.
+
+    `scores` (P,) belong to `pairs` (P, 2) that were compared.
+    """
+
+    seen: Sequence[Seen]
+    pairs: np.ndarray
+    scores: np.ndarray
+    rules: Rules
+    together: tuple[tuple[int, int], ...] = ()
+    apart: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exclusions(self) -> Exclusions:
+        """Which groups cannot be one."""
+        return Exclusions(self.seen, self.rules, self.apart)
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """(Q, 2) pairs, those of equal plates as well, and (Q,) their weights."""
+        looks = dict(zip(map(tuple, self.pairs.tolist()), self.rules.looks(self.scores).tolist(), strict=True))
+        weighed: dict[tuple[int, int], float] = looks
+        for pair in _equal_plates(self.seen):
+            weighed.setdefault(pair, UNALIKE)
+        by_time = self.rules.travel_times is not None
+        for (one, other), weight in weighed.items():
+            more = plates(self.seen[one], self.seen[other])
+            if by_time:
+                more += self.rules.travel(self.seen[one], self.seen[other])
+            if more:
+                weighed[one, other] = weight + more
+        ordered = sorted(weighed)
+        values = np.array([max(weighed[pair], UNALIKE) for pair in ordered])
+        return np.array(ordered, np.int64).reshape(-1, 2), values
+
+    def grouped(self) -> list[list[Seen]]:
+        """The vehicles."""
+        pairs, weights = self.weights()
+        labels = group(
+            len(self.seen), pairs, weights, unweighed=UNALIKE, together=self.together, conflict=self.exclusions
+        )
+        groups: dict[int, list[Seen]] = {}
+        for one, label in zip(self.seen, labels.tolist(), strict=True):
+            groups.setdefault(label, []).append(one)
+        return list(groups.values())
+
+
+def link(
+    gallery: GalleryReader, store: VectorStore, options: LinkOptions, *, on_progress: OnProgress = unseen
+) -> Linked:
+    """Join the sightings of a gallery to vehicles, and keep that beside it.
+
+    Who is new since the last time is compared; what was compared before is not, unless the model is another one or the
+    gallery has doubled. A killed process leaves what was there before.
+
+    Raises:
+        ReIDError: the gallery has no sighting with a vector, another process links it, or the disk is full.
+    """
+    folder = gallery.root / FOLDER
+    if folder.is_symlink():
+        raise ReIDError(f"{folder} is a link, and links in a gallery are not followed. Remove it.")
+    try:
+        folder.mkdir(exist_ok=True)
+        with locked(folder / ".link.lock"):
+            seen = all_seen(gallery.locations.index)
+            made, new = _compared(gallery.root, store, seen, options, on_progress)
+            problem = problem_of(seen, made, Answers(gallery.root), options)
+            found = Links(
+                links.named(problem.grouped()),
+                options.threshold,
+                made.model,
+                time.time(),
+                {
+                    "steepness": options.steepness,
+                    "travel_times": options.travel_times is not None,
+                    "plates": options.use_plates,
+                },
+                problem.notes,
+            )
+            comparisons.keep(gallery.root, made)
+            links.keep(gallery.root, found)
+    except OSError as error:
+        raise ReIDError(
+            f"The links cannot be kept in {folder}: {error.strerror or error}. What was linked before is as it was; "
+            "make room, and link again."
+        ) from error
+    return Linked(found, len(seen), new, len(seen) - len(made.ids))
+
+
+def problem_of(seen: Sequence[Seen], made: Comparisons, answers: Answers, options: LinkOptions) -> Problem:
+    """What is to be grouped, of sightings as they are now; what was compared of others is left out."""
+    if not options.use_plates:
+        seen = [replace(one, plate=None, plate_confidence=0.0) for one in seen]
+    number = {one.id: row for row, one in enumerate(seen)}
+    places = np.array([number.get(name, -1) for name in made.ids], np.int64)
+    pairs = places[made.pairs] if len(made.ids) else made.pairs
+    there = (pairs >= 0).all(axis=1)
+    pairs = np.sort(pairs[there], axis=1)
+    times = [time for one in seen for time in (one.start, one.end) if time is not None]
+    span = max(times) - min(times) if times else 0.0
+    rules = Rules(options.threshold, options.steepness, options.travel_times, span)
+    words = answers.words()
+    together, apart = (_numbered(some, number) for some in (words.together, words.apart))
+    notes = [
+        f"What {one.by} said of {' and '.join(one.pairs[0])} ({one.says}) contradicts later answers, which hold."
+        for one in words.overruled
+    ]
+    if damaged := answers.damaged:
+        notes.append(f"{count(damaged, 'answer')} cannot be read and count for nothing: {answers.path}")
+    kept = Agreement[int]()
+    for pair in together:
+        kept.join(*pair)
+    for pair in apart:
+        kept.part(*pair)
+    together += [pair for pair in _placed(seen) if kept.join(*pair)]
+    return Problem(seen, pairs, made.scores[there], rules, tuple(together), tuple(apart), tuple(notes))
+
+
+def _compared(
+    root: Path, store: VectorStore, seen: Sequence[Seen], options: LinkOptions, on_progress: OnProgress
+) -> tuple[Comparisons, int]:
+    cameras = {one.id: one.camera for one in seen}
+    vectors = begun_again(lambda: SightingVectors(store.scan(), wanted=cameras, dim=store.dim, folder=root / FOLDER))
+    if not vectors.ids:
+        raise ReIDError(
+            f"No sighting of {root} has a vector; embed them first: reid gallery sync gallery=<folder> bundle=<folder>."
+        )
+    return comparisons.brought_up_to_date(
+        None if options.again else comparisons.read(root),
+        vectors,
+        [cameras[name] for name in vectors.ids],
+        model=store.fingerprint,
+        least=options.threshold - _BELOW,
+        on_progress=on_progress,
+    )
+
+
+def _numbered(pairs: Iterable[tuple[str, str]], number: dict[str, int]) -> list[tuple[int, int]]:
+    return [(number[one], number[other]) for one, other in pairs if one in number and other in number]
+
+
+def _equal_plates(seen: Sequence[Seen]) -> list[tuple[int, int]]:
+    """Neighbours in time among the sightings of each plate."""
+    of_plate: dict[str, list[int]] = {}
+    for row, one in enumerate(seen):
+        if one.plate is not None:
+            of_plate.setdefault(one.plate, []).append(row)
+    found = []
+    for rows in of_plate.values():
+        rows.sort(key=lambda row: (not is_sure(seen[row]), seen[row].start or 0.0, row))
+        found += [(min(pair), max(pair)) for pair in pairwise(rows)]
+    return found
+
+
+def _placed(seen: Sequence[Seen]) -> list[tuple[int, int]]:
+    """What a person has put into one folder is one vehicle."""
+    folders: dict[str, list[int]] = {}
+    for row, one in enumerate(seen):
+        folders.setdefault(one.vehicle, []).append(row)
+    return [pair for rows in folders.values() if any(seen[row].placed for row in rows) for pair in pairwise(rows)]
