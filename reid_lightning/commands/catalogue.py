@@ -52,6 +52,19 @@ def _command(
     return Command(name, does, task or f"{word}:{word}", config or word, examples, tuple(keys.split()), sweeps, own)
 
 
+def _link(action: str, does: str, keys: str, *examples: str) -> Command:
+    """Of what was linked."""
+    task = "link:list_" if action == "list" else f"link:{action}"
+    return _command(f"link {action}", does, f"{keys} gallery", *examples, task=task, config="link", own=True)
+
+
+def _review(action: str, does: str, keys: str, *examples: str) -> Command:
+    """Of people's answers."""
+    return _command(
+        f"review {action}", does, f"{keys} gallery", *examples, task=f"review:{action}", config="review", own=True
+    )
+
+
 def _gallery(action: str, does: str, keys: str, *examples: str) -> Command:
     """`keys`: its own; those of the store are behind them."""
     task = f"gallery:{action}_" if action in ("list", "import") else f"gallery:{action}"
@@ -180,6 +193,40 @@ _ALL = (
         "file=gallery.zip bundle=latest",
     ),
     _command(
+        "link",
+        "Join the sightings of all cameras to vehicles, with or without plates.",
+        "gallery bundle min_score travel_times use_plates again sheet stores.uri stores.name",
+        "",
+        "gallery=data/gallery travel_times=travel_times.csv sheet=links.jpg",
+        own=True,
+    ),
+    _link("list", "List the vehicles that several sightings were joined to.", "sheet", "", "sheet=links.jpg"),
+    _link("show", "Show why the sightings of a vehicle are one.", "vehicle sheet", "vehicle=LS15EBC"),
+    _link(
+        "undo",
+        "Part a linked vehicle, or take one sighting out of it; it stays so.",
+        "vehicle sighting by",
+        "vehicle=LS15EBC",
+        "vehicle=LS15EBC sighting=70e9ecbb01ab23cd by=anna",
+    ),
+    _command(
+        "review",
+        "Show the pairs of sightings whose answer changes most of what was linked.",
+        "gallery most sheet",
+        "",
+        "gallery=data/gallery most=20 sheet=review.jpg",
+        own=True,
+    ),
+    _review(
+        "answer",
+        "Say whether two sightings are one vehicle; it is never overruled.",
+        "pair says by",
+        "pair=70e9ecbb01ab23cd,00e1c0ffee00beef says=same",
+        "pair=70e9ecbb01ab23cd,00e1c0ffee00beef says=different by=anna",
+    ),
+    _review("answers", "List the answers that hold, by whom and when.", "", ""),
+    _review("undo", "Take an answer back.", "answer by", "answer=70e9ecbb01ab"),
+    _command(
         "app",
         "Serve the application: register, search and look after a gallery in the browser.",
         "gallery bundle detector.path device backend providers stores.uri max_upload_mib max_pictures",
@@ -253,6 +300,8 @@ COMMANDS: Mapping[str, Command] = {command.name: command for command in _ALL}
 """By name."""
 ROOMS: Mapping[str, str] = {
     "gallery": "Look after the registered vehicles and their vectors.",
+    "link": "Sightings of all cameras joined to vehicles.",
+    "review": "What people say of pairs of sightings, and what is worth asking them.",
     "data": "Look at data sets, pack them, draw worlds to try things with.",
     "detector": "Files of detectors that are known to work.",
 }

@@ -104,6 +104,8 @@ _GALLERY: _Keys = {"gallery": GalleryFolder}
 _VEHICLE: _Keys = {**_GALLERY, "vehicle": Word}
 _SOME: _Keys = {**_GALLERY, "vehicle": Word | list[Word] | None}
 _EMBED: _Keys = {**_GALLERY, **_MODEL, "bundle": Folder}
+_LINKED: _Keys = {**_GALLERY, "sheet": File | None}
+_BY: _Keys = {**_GALLERY, "by": Word | None}
 _DETECTORS: _Keys = {"folder": Folder | None}
 _DECLARED: Mapping[str, _Keys] = {
     "register": {
@@ -210,6 +212,21 @@ _DECLARED: Mapping[str, _Keys] = {
     "data augmentation_sheet": {**_TRAIN, "output": File, "pictures": Positive, "draws": Positive},
     "detector list": _DETECTORS,
     "detector fetch": {**_DETECTORS, "name": Literal["yolox_nano"], "address": Word | None},
+    "link": {
+        **_LINKED,
+        "bundle": Folder,
+        "min_score": Cosine | Literal["auto", "calibrated"],
+        "travel_times": File | None,
+        "use_plates": bool,
+        "again": bool,
+    },
+    "link list": _LINKED,
+    "link show": {**_LINKED, "vehicle": Word},
+    "link undo": {**_BY, "vehicle": Word, "sighting": Word | None},
+    "review": {**_LINKED, "most": Positive},
+    "review answer": {**_BY, "pair": Word | list[Word], "says": Literal["same", "different", "unsure"]},
+    "review answers": _GALLERY,
+    "review undo": {**_BY, "answer": Word},
     "gallery list": _GALLERY,
     "gallery rename": {**_VEHICLE, "to": Word},
     "gallery merge": {**_VEHICLE, "into": Word},

@@ -26,8 +26,8 @@ def print_vehicles(vehicles: Iterable[VehicleSummary]) -> None:
         types = ", ".join(_types(vehicle))
         lists = (Name(plain_text(", ".join(vehicle.cameras))), Name(plain_text(types)))
         counts = (str(vehicle.sightings), str(vehicle.crops))
-        table.add_row(Name(plain_text(vehicle.id), least=_ID), *counts, *lists, _span(vehicle.first, vehicle.last))
-    _print(table)
+        table.add_row(Name(plain_text(vehicle.id), least=_ID), *counts, *lists, span_of(vehicle.first, vehicle.last))
+    print_table(table)
 
 
 def print_trash(entries: Iterable[Removed]) -> None:
@@ -37,7 +37,7 @@ def print_trash(entries: Iterable[Removed]) -> None:
         number = str(len(entry.sightings) + len(entry.pictures))
         names = (Name(plain_text(entry.vehicle)), Name(plain_text(entry.into)))
         table.add_row(entry.id, plain_text(entry.action), *names, number, date(entry.until, UTC)[:10])
-    _print(table)
+    print_table(table)
 
 
 def _types(vehicle: VehicleSummary) -> list[str]:
@@ -45,7 +45,8 @@ def _types(vehicle: VehicleSummary) -> list[str]:
     return known + ([] if vehicle.confirmed else [UNCONFIRMED]) or list(vehicle.types)
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """On a terminal as wide as it is, else as wide as names need."""
     console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:  # a pipe or a file gets names whole, to be copied, read, cut
         console.width = max(
@@ -54,7 +55,7 @@ def _print(table: Table) -> None:
     console.print(table)
 
 
-def _span(first: float | None, last: float | None) -> str:
+def span_of(first: float | None, last: float | None) -> str:
     """From when to when, to the minute; on one day that is named once."""
     if first is None or last is None:
         return ""

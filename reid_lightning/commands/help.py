@@ -25,8 +25,9 @@ def overview(room: str = "") -> str:
     for name, commands in first.items():
         command = commands[0]
         if len(commands) > 1:
-            names = ", ".join(one.name.partition(" ")[2] for one in commands)
-            lines += [*_wrapped(ROOMS[name], f"  {name:<10}", 12), *_wrapped(names, f"{'':<12}", 12)]
+            names = ", ".join(filter(None, (one.name.partition(" ")[2] for one in commands)))
+            does = command.does if command.name == name else ROOMS[name]
+            lines += [*_wrapped(does, f"  {name:<10}", 12), *_wrapped(names, f"{'':<12}", 12)]
         else:
             lines += _wrapped(command.does, f"  {name:<10}", 12)
         lines.append(f"{'':<12}{_typed(command, command.examples[0]) if len(commands) == 1 else f'reid {name}'}")

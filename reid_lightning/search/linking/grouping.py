@@ -7,8 +7,29 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Where two groups of sightings meet: `weight` is the mean evidence between them, `joined` whether they are one
+    vehicle now. Of every vehicle that was joined there is the last seam, along which it would fall apart."""
+
+    one: tuple[int, ...]
+    other: tuple[int, ...]
+    weight: float
+    joined: bool
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """`labels` (count,) int64: of each sighting the least one of its group; `seams`, if they were asked for."""
+
+    labels: np.ndarray
+    seams: tuple[Seam, ...] = ()
+
 
 Conflict = Callable[[Sequence[int], Sequence[int]], bool]
 """Whether two groups of sightings, by number, cannot be one vehicle."""
@@ -22,7 +43,8 @@ def group(
     unweighed: float,
     together: Iterable[tuple[int, int]] = (),
     conflict: Conflict = lambda one, other: False,
-) -> np.ndarray:
+    with_seams: bool = False,
+) -> Grouping:
     """Join what the evidence speaks for, the surest first, until nothing more is gained.
 
     The evidence for two groups is the mean weight over all pairs between them (average linkage; Sokal and Michener,
@@ -36,9 +58,7 @@ def group(
         unweighed: the weight of all pairs that are not given, below 0.
         together: pairs that are one vehicle whatever the weights say.
         conflict: groups for which it is true are never joined, but by `together`.
-
-    Returns:
-        (count,) int64: of each sighting the least one of its group.
+        with_seams: also where groups meet that something was said of, and that might be joined.
     """
     members: dict[int, list[int]] = {number: [number] for number in range(count)}
     sums: dict[int, dict[int, tuple[float, int]]] = {number: {} for number in range(count)}
@@ -72,6 +92,7 @@ def group(
         if one < other and mean(one, other) > 0
     ]
     heapq.heapify(waiting)
+    last: dict[int, Seam] = {}
     while waiting:
         gain, one, other = heapq.heappop(waiting)
         if one not in members or other not in sums[one] or -mean(one, other) != gain:
@@ -79,8 +100,19 @@ def group(
         if conflict(members[one], members[other]):
             del sums[one][other], sums[other][one]
             continue
+        parts = tuple(members[one]), tuple(members[other])
         keep = join(one, other)
+        last.pop(max(one, other), None)
+        last[keep] = Seam(*parts, -gain, True)
         for third in sums[keep]:
             if (gain := mean(keep, third)) > 0:
                 heapq.heappush(waiting, (-gain, min(keep, third), max(keep, third)))
-    return at
+    if not with_seams:
+        return Grouping(at)
+    apart = [
+        Seam(tuple(members[one]), tuple(members[other]), mean(one, other), False)
+        for one in members
+        for other in sums[one]
+        if one < other and not conflict(members[one], members[other])
+    ]
+    return Grouping(at, (*last.values(), *apart))

@@ -7,10 +7,11 @@ compared (`comparisons.py`), so that the outcome does not depend on when who was
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,17 +21,18 @@ from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sighting_list import Seen, all_seen
 from reid_lightning.search.linking import comparisons, links
-from reid_lightning.search.linking.answers import FOLDER, Agreement, Answers
+from reid_lightning.search.linking.answers import FOLDER, Agreement, Answers, Words
 from reid_lightning.search.linking.comparisons import Comparisons
-from reid_lightning.search.linking.evidence import STEEPNESS, UNALIKE, Exclusions, Rules, is_sure, plates
-from reid_lightning.search.linking.grouping import group
+from reid_lightning.search.linking.evidence import UNALIKE, Exclusions, Rules, is_sure, plates
+from reid_lightning.search.linking.grouping import Grouping, group
 from reid_lightning.search.linking.links import Links
+from reid_lightning.search.linking.thresholds import recalibrated, threshold_of_strangers
 from reid_lightning.search.linking.vectors import SightingVectors
-from reid_lightning.search.matching.travel_times import TravelTimes
+from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 from reid_lightning.search.records import OnProgress, unseen
 from reid_lightning.search.stores.base import again as begun_again
 
-_BELOW = 0.25  # of the threshold: what is less similar by its mean can hardly reach it
+_LEAST, _BELOW = 0.4, 0.25  # similarity by the mean: who is less, or so much less than the threshold, is not compared
 
 
 @dataclass(frozen=True)
@@ -39,35 +41,25 @@ class LinkOptions:
 
     Args:
         threshold: the similarity from which two are likelier one vehicle by their looks, such as the bundle's
-            calibrated one.
-        steepness: see `Rules`.
+            calibrated one; None: what strangers of the gallery reach, see `threshold_of_strangers`.
+        use_answers: people's answers move the threshold, see `recalibrated`.
         travel_times: between cameras; None: nothing is known of them.
         use_plates: False: plates are not looked at.
         again: compare everything anew.
     """
 
-    threshold: float
-    steepness: float = STEEPNESS
+    threshold: float | None
+    use_answers: bool = True
     travel_times: TravelTimes | None = None
     use_plates: bool = True
     again: bool = False
 
 
 @dataclass(frozen=True)
-class Linked:
-    """What `link` found; `compared` sightings were new, `without_vectors` have no embedding yet."""
-
-    links: Links
-    sightings: int
-    compared: int
-    without_vectors: int
-
-
-@dataclass(frozen=True)
 class Problem:
     """Who is to be grouped, and by what: sightings by number, weighed pairs, what is certain and what cannot be.
 
-    `scores` (P,) belong to `pairs` (P, 2) that were compared.
+    `scores` (P,) belong to `pairs` (P, 2) that were compared. `basis` is where the threshold comes from, in words.
     """
 
     seen: Sequence[Seen]
@@ -77,6 +69,7 @@ class Problem:
     together: tuple[tuple[int, int], ...] = ()
     apart: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    basis: str = ""
 
     @property
     def exclusions(self) -> Exclusions:
@@ -100,16 +93,35 @@ class Problem:
         values = np.array([max(weighed[pair], UNALIKE) for pair in ordered])
         return np.array(ordered, np.int64).reshape(-1, 2), values
 
-    def grouped(self) -> list[list[Seen]]:
-        """The vehicles."""
+    def grouping(self, *, with_seams: bool = False) -> Grouping:
+        """Who is one vehicle."""
         pairs, weights = self.weights()
-        labels = group(
-            len(self.seen), pairs, weights, unweighed=UNALIKE, together=self.together, conflict=self.exclusions
+        return group(
+            len(self.seen),
+            pairs,
+            weights,
+            unweighed=UNALIKE,
+            together=self.together,
+            conflict=self.exclusions,
+            with_seams=with_seams,
         )
+
+    def vehicles(self) -> list[list[Seen]]:
+        """The sightings of each."""
         groups: dict[int, list[Seen]] = {}
-        for one, label in zip(self.seen, labels.tolist(), strict=True):
+        for one, label in zip(self.seen, self.grouping().labels.tolist(), strict=True):
             groups.setdefault(label, []).append(one)
         return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Linked:
+    """What `link` found; `compared` sightings were new, `without_vectors` have no embedding yet."""
+
+    links: Links
+    problem: Problem
+    compared: int
+    without_vectors: int
 
 
 def link(
@@ -133,14 +145,16 @@ def link(
             made, new = _compared(gallery.root, store, seen, options, on_progress)
             problem = problem_of(seen, made, Answers(gallery.root), options)
             found = Links(
-                links.named(problem.grouped()),
-                options.threshold,
+                links.named(problem.vehicles()),
+                problem.rules.threshold,
                 made.model,
                 time.time(),
                 {
-                    "steepness": options.steepness,
-                    "travel_times": options.travel_times is not None,
-                    "plates": options.use_plates,
+                    "basis": problem.basis,
+                    "steepness": round(problem.rules.steepness, 2),
+                    "travel_times": _as_values(options.travel_times),
+                    "use_plates": options.use_plates,
+                    "threshold": options.threshold,
                 },
                 problem.notes,
             )
@@ -151,11 +165,15 @@ def link(
             f"The links cannot be kept in {folder}: {error.strerror or error}. What was linked before is as it was; "
             "make room, and link again."
         ) from error
-    return Linked(found, len(seen), new, len(seen) - len(made.ids))
+    return Linked(found, problem, new, len(seen) - len(made.ids))
 
 
 def problem_of(seen: Sequence[Seen], made: Comparisons, answers: Answers, options: LinkOptions) -> Problem:
-    """What is to be grouped, of sightings as they are now; what was compared of others is left out."""
+    """What is to be grouped, of sightings as they are now; what was compared of others is left out.
+
+    Raises:
+        ReIDError: no threshold is given, and there are too few strangers to tell one.
+    """
     if not options.use_plates:
         seen = [replace(one, plate=None, plate_confidence=0.0) for one in seen]
     number = {one.id: row for row, one in enumerate(seen)}
@@ -163,10 +181,9 @@ def problem_of(seen: Sequence[Seen], made: Comparisons, answers: Answers, option
     pairs = places[made.pairs] if len(made.ids) else made.pairs
     there = (pairs >= 0).all(axis=1)
     pairs = np.sort(pairs[there], axis=1)
-    times = [time for one in seen for time in (one.start, one.end) if time is not None]
-    span = max(times) - min(times) if times else 0.0
-    rules = Rules(options.threshold, options.steepness, options.travel_times, span)
+    scores = made.scores[there]
     words = answers.words()
+    rules, basis = _rules(seen, pairs, scores, words, number, options)
     together, apart = (_numbered(some, number) for some in (words.together, words.apart))
     notes = [
         f"What {one.by} said of {' and '.join(one.pairs[0])} ({one.says}) contradicts later answers, which hold."
@@ -180,7 +197,83 @@ def problem_of(seen: Sequence[Seen], made: Comparisons, answers: Answers, option
     for pair in apart:
         kept.part(*pair)
     together += [pair for pair in _placed(seen) if kept.join(*pair)]
-    return Problem(seen, pairs, made.scores[there], rules, tuple(together), tuple(apart), tuple(notes))
+    return Problem(seen, pairs, scores, rules, tuple(together), tuple(apart), tuple(notes), basis)
+
+
+def _rules(
+    seen: Sequence[Seen],
+    pairs: np.ndarray,
+    scores: np.ndarray,
+    words: Words,
+    number: Mapping[str, int],
+    options: LinkOptions,
+) -> tuple[Rules, str]:
+    """With the threshold that counts, and where it comes from."""
+    times = [time for one in seen for time in (one.start, one.end) if time is not None]
+    span = max(times) - min(times) if times else 0.0
+    if options.threshold is None:
+        threshold, strangers = threshold_of_strangers(seen, pairs, scores)
+        basis = f"threshold {threshold:.2f}, which 1 in 1,000 of {count(strangers, 'pair')} of strangers reaches"
+    else:
+        threshold, basis = options.threshold, f"threshold {options.threshold:.2f}"
+    rules = Rules(threshold, travel_times=options.travel_times, span=span)
+    said = [(pair, True) for pair in words.together] + [(pair, False) for pair in words.apart]
+    known = dict(zip(map(tuple, pairs.tolist()), scores.tolist(), strict=True)) if said and options.use_answers else {}
+    judged = [
+        (known[key], same, rules.of(seen[key[0]], seen[key[1]], None))
+        for (one, other), same in said
+        if one in number and other in number and (key := tuple(sorted((number[one], number[other])))) in known
+    ]
+    if not judged:
+        return rules, basis
+    found = recalibrated(
+        [score for score, _, _ in judged],
+        [same for _, same, _ in judged],
+        threshold=threshold,
+        more=[evidence.plates + evidence.travel for _, _, evidence in judged],
+    )
+    moved = replace(rules, threshold=min(max(found.threshold, -1.0), 1.0), steepness=found.steepness)
+    return moved, f"{found.describe()}; {threshold:.2f} before"
+
+
+def _as_values(times: TravelTimes | None) -> dict[str, Any] | None:
+    """A table of travel times as plain values, for who asks later why two were linked."""
+    if times is None:
+        return None
+    pairs = [[*pair, usual.seconds, usual.spread] for pair, usual in sorted(times.pairs.items())]
+    return {"pairs": pairs, "early": times.early, "late": times.late}
+
+
+def options_of(settings: Mapping[str, Any]) -> LinkOptions:
+    """The options of links that were kept. ReIDError: they are damaged."""
+    try:
+        times = settings["travel_times"]
+        table = None
+        if times is not None:
+            pairs = {(str(a), str(b)): TravelTime(float(s), float(spread)) for a, b, s, spread in times["pairs"]}
+            table = TravelTimes(pairs, early=float(times["early"]), late=float(times["late"]))
+        threshold = settings["threshold"]
+        least = None if threshold is None else float(threshold)
+        return LinkOptions(least, travel_times=table, use_plates=bool(settings["use_plates"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReIDError(
+            f"The settings of the links are damaged ({error}); link again: reid link gallery=<folder>."
+        ) from error
+
+
+def linked_before(gallery: GalleryReader) -> tuple[Links, Problem]:
+    """What was linked last, and by what, with the words that people have said since. Nothing is compared.
+
+    Raises:
+        ReIDError: nothing was linked yet, or what was is damaged.
+    """
+    found = links.read(gallery.root)
+    made = comparisons.read(gallery.root)
+    if made is None:
+        raise ReIDError(
+            f"What was compared in {gallery.root} is gone or damaged; link again: reid link gallery=<folder>."
+        )
+    return found, problem_of(all_seen(gallery.locations.index), made, Answers(gallery.root), options_of(found.settings))
 
 
 def _compared(
@@ -197,7 +290,7 @@ def _compared(
         vectors,
         [cameras[name] for name in vectors.ids],
         model=store.fingerprint,
-        least=options.threshold - _BELOW,
+        least=_LEAST if options.threshold is None else min(options.threshold - _BELOW, _LEAST),
         on_progress=on_progress,
     )
 

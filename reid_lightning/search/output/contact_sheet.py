@@ -40,7 +40,7 @@ class RegisteredPicture:
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """Squares side by side (None: a picture that is gone), a frame's colour, and lines of a caption, the first dark."""
 
     pictures: tuple[np.ndarray | Image.Image | None, ...]
@@ -92,7 +92,7 @@ def contact_sheet(
         explained += f" Green frame: the one answer ({len(answers):,} of {tracks:,} {unit} have one); grey: single "
         explained += "pictures match that vehicle, too, but it is not the answer."
     lines = (explained if drawn else "Nothing was found.", *notes)
-    return _draw(path, cells, title=title, notes=lines, columns=columns, limit=limit, side=CELL)
+    return draw_sheet(path, cells, title=title, notes=lines, columns=columns, limit=limit, side=CELL)
 
 
 def registered_sheet(
@@ -114,8 +114,8 @@ def registered_sheet(
             read = f"plate {sighting.plate} ({sighting.plate_confidence:.2f})"
         lines = [sighting.vehicle, read, f"{sighting.camera}, {time_code(row.seconds)}"]
         marks = ("" if row.is_new else "was registered before", "" if sighting.confirmed else UNCONFIRMED)
-        cells.append(_Cell((row.picture,), (*lines, ", ".join(filter(None, marks)))))
-    return _draw(path, cells, title=title, notes=notes, columns=columns, limit=limit, side=REGISTERED_SIDE)
+        cells.append(Cell((row.picture,), (*lines, ", ".join(filter(None, marks)))))
+    return draw_sheet(path, cells, title=title, notes=notes, columns=columns, limit=limit, side=REGISTERED_SIDE)
 
 
 def thumbnail(picture: np.ndarray | Image.Image, side: int = CELL) -> Image.Image:
@@ -132,7 +132,7 @@ def _pair(
     *,
     decided: bool,
     in_video: bool,
-) -> _Cell:
+) -> Cell:
     place = f"picture {match.frame}"
     if in_video:
         place = time_code(match.seconds) + ("" if match.track is None else f",  track {match.track}")
@@ -145,15 +145,15 @@ def _pair(
     elif decided:
         lines.append("no answer")
     colour = _ANSWER if _is_answer(match, answer) else _OTHER
-    return _Cell((query, _registered(match, gallery)), tuple(lines), colour)
+    return Cell((query, _registered(match, gallery)), tuple(lines), colour)
 
 
 def _is_answer(match: Match, answer: TrackDecision | None) -> bool:
     return answer is not None and answer.vehicle == match.vehicle
 
 
-def _draw(
-    path: str | Path, cells: Sequence[_Cell], *, title: str, notes: Sequence[str], columns: int, limit: int, side: int
+def draw_sheet(
+    path: str | Path, cells: Sequence[Cell], *, title: str, notes: Sequence[str], columns: int, limit: int, side: int
 ) -> Path:
     """The cells in rows below a title and notes, which are broken between words."""
     if columns < 1 or limit < 1:
@@ -178,13 +178,13 @@ def _draw(
     return save_picture(canvas, Path(path))
 
 
-def _lines(cell: _Cell, width: int) -> tuple[str, ...]:
+def _lines(cell: Cell, width: int) -> tuple[str, ...]:
     """Broken between words where a line is wider than its pictures."""
     parts = (broken(plain_text(line), font_for(line, _SMALL), width) or [""] for line in cell.lines)
     return tuple(line for part in parts for line in part)
 
 
-def _draw_cell(canvas: Image.Image, corner: tuple[int, int], width: int, cell: _Cell, side: int) -> None:
+def _draw_cell(canvas: Image.Image, corner: tuple[int, int], width: int, cell: Cell, side: int) -> None:
     left, top = corner
     draw = ImageDraw.Draw(canvas)
     if cell.colour is not None:

@@ -14,7 +14,7 @@ from reid_lightning.search.linking.grouping import group
 
 def grouped(count: int, weights: dict[tuple[int, int], float], **options: object) -> list[list[int]]:
     pairs = np.array(list(weights), np.int64).reshape(-1, 2)
-    labels = group(count, pairs, np.array(list(weights.values()), float), **{"unweighed": -4.0, **options})
+    labels = group(count, pairs, np.array(list(weights.values()), float), **{"unweighed": -4.0, **options}).labels
     assert all(labels[label] == label for label in labels)
     return sorted(np.flatnonzero(labels == label).tolist() for label in set(labels.tolist()))
 
@@ -73,7 +73,7 @@ def slowly(
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_is_what_a_slow_loop_finds(data: st.DataObject) -> None:
     count = data.draw(st.integers(1, 7))
     all_pairs = list(combinations(range(count), 2))
@@ -96,5 +96,25 @@ def test_does_not_depend_on_the_order_of_pairs(seed: int) -> None:
     pairs = np.array(list(combinations(range(30), 2)))
     weights = np.round(random.normal(-1, 2, len(pairs)))  # with many ties
     order = random.permutation(len(pairs))
-    found = [group(30, pairs[rows], weights[rows], unweighed=-3.0).tolist() for rows in (slice(None), order)]
+    found = [group(30, pairs[rows], weights[rows], unweighed=-3.0).labels.tolist() for rows in (slice(None), order)]
     assert found[0] == found[1]
+
+
+def test_seams_are_where_a_vehicle_would_fall_apart_and_where_two_might_be_one() -> None:
+    weights = {(0, 1): 5.0, (1, 2): 3.0, (0, 2): 1.0, (2, 3): -1.0, (4, 5): 2.0, (3, 5): 1.0, (3, 4): -1.5}
+    pairs = np.array(list(weights))
+    found = group(
+        6,
+        pairs,
+        np.array(list(weights.values())),
+        unweighed=-4.0,
+        conflict=lambda one, other: {3} == {*one, *other} & {3} and {4, 5} <= {*one, *other},
+        with_seams=True,
+    )
+    assert found.labels.tolist() == [0, 0, 0, 3, 4, 4]
+    seams = {(seam.one, seam.other): (seam.weight, seam.joined) for seam in found.seams}
+    assert seams == {
+        ((0, 1), (2,)): (2.0, True),
+        ((4,), (5,)): (2.0, True),
+        ((0, 1, 2), (3,)): (-3.0, False),  # (-1 - 4 - 4) / 3
+    }
