@@ -33,6 +33,7 @@ from reid_lightning.models.adaptation import adapted, strangeness
 from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 from reid_lightning.search.gallery.reader import GalleryReader
+from reid_lightning.search.linking.confirmed import confirmed_vehicles
 
 _FEW = 100
 _WORTH_TRAINING = 20
@@ -186,11 +187,13 @@ def _compiled(pattern: str | None) -> re.Pattern[str] | None:
 
 
 def _of_gallery(folder: Path) -> Iterator[VehicleImage]:
-    """The crops of its sightings, whose folder says the vehicle: that of a plate, or of one track."""
+    """The crops of its sightings. Those of a vehicle that people or plates confirm are one; of the rest the folder says
+    the vehicle, which is that of a plate or of one track."""
     reader = GalleryReader(folder)
+    confirmed = {one.id: name for name, sightings in confirmed_vehicles(reader).items() for one in sightings}
     for one in reader.sightings():
         for path in reader.crop_paths(one):
-            yield VehicleImage(path, one.vehicle, one.camera or None)
+            yield VehicleImage(path, confirmed.get(one.id, one.vehicle), one.camera or None)
 
 
 def _numbers(names: list[str | None]) -> torch.Tensor:

@@ -113,6 +113,10 @@ class Sighting:
     fingerprint, `source_name` what it was called. `start` and `end` are seconds since 1970 (UTC), or None where nobody
     knows when the source began. `plate` is what was read, with `plate_confidence`; None: nothing legible. `confirmed`
     says whether a vehicle model or a person says that this is a vehicle; else it has moved, and is marked UNCONFIRMED.
+
+    What was known when it was registered, for whoever looks at it: without a plate the vehicle that it `looks_like`
+    most, with a `looks_like_score` (cosine similarity); with one another plate that differs in one character,
+    `near_plate`, which was seen by `near_plate_camera`.
     """
 
     id: str
@@ -129,6 +133,10 @@ class Sighting:
     plate: str | None = None
     plate_confidence: float = 0.0
     confirmed: bool = True
+    looks_like: str | None = None
+    looks_like_score: float = 0.0
+    near_plate: str | None = None
+    near_plate_camera: str | None = None
 
 
 @dataclass(frozen=True)

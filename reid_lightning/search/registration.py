@@ -14,6 +14,7 @@ from pathlib import Path
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.gallery.index import NotInGalleryError
+from reid_lightning.search.hints import Hints
 from reid_lightning.search.plates import folder_name, unknown_name
 from reid_lightning.search.records import Crop, Sighting, box_of
 from reid_lightning.search.video.fixed_camera import ADVICE
@@ -147,10 +148,15 @@ class Registrar:
     ) -> Registered:
         """Save one vehicle, under `vehicle` or the name its plate gives it."""
         sighting = sighting_of(found, source, camera=camera, start=start, vehicle=vehicle)
-        is_new = self.gallery.add(sighting, [crop.picture for crop in found.crops])
+        pictures, vectors = [crop.picture for crop in found.crops], None
+        if self.gallery.find(sighting.id) is None:
+            hints = Hints(self.gallery, self.index)
+            vectors = hints.vectors_of(sighting.id, pictures)
+            sighting = sighting if vehicle is not None else hints.of(sighting, vectors)
+        is_new = self.gallery.add(sighting, pictures)
         if self.index is not None:
             with suppress(NotInGalleryError):  # somebody has deleted it meanwhile
-                self.index.add(sighting)  # a known one as well: whoever was killed may have saved pictures only
+                self.index.add(sighting, vectors)  # a known one as well: who was killed may have saved pictures only
         return Registered(self.gallery.find(sighting.id) or sighting, found, is_new)
 
     def _known_as(self, name: str | None) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import trash
@@ -86,6 +87,10 @@ class GalleryIndex:
                 return False
             vectors = self._crops.embedded(pictures)
         return any(self._settle(records, vectors).values())
+
+    def embedded(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """(N, dim) float32 of length 1, of pictures as they are stored. ReIDError: there is no model."""
+        return self._crops.embedded(pictures)
 
     def sync(self, *, on_progress: OnProgress = unseen) -> IndexReport:
         """Make the store agree with the disk: embed what is missing, remove what is gone, follow what has moved."""

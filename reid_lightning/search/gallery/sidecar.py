@@ -27,7 +27,10 @@ _LARGEST_COUNT = 1 << 53
 _WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
 _TEXTS = ("id", "camera", "source", "source_name", "type", "detector")
 _ALWAYS = {**dict.fromkeys(_TEXTS, str), "track": int, "plate_confidence": float, "confirmed": bool}
-_OPTIONAL = {"start": float, "end": float, "plate": str}
+_OPTIONAL = {
+    **{"start": float, "end": float, "plate": str},
+    **{"looks_like": str, "looks_like_score": float, "near_plate": str, "near_plate_camera": str},
+}
 _OF_A_CROP = {"file": str, "frame": int, "seconds": float, "score": float, "quality": float}
 _STORED = ("id", "camera", "type")  # in the vector stores too, which take UTF-8 alone
 

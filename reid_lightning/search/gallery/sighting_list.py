@@ -39,6 +39,21 @@ def all_seen(index: SightingIndex) -> list[Seen]:
     return list(_unique(index))
 
 
+def plates_near(index: SightingIndex, plate: str, *, most: int = 5) -> list[tuple[str, str]]:
+    """(plate, camera) of plates that differ from `plate` in one character that is another one, missing or too much;
+    most often seen first, then by name. The camera is the one that saw it last."""
+    ends = [(plate[:place], plate[place:]) for place in range(len(plate) + 1)]
+    patterns = {f"{left}?{right}" for left, right in ends}  # one too much
+    patterns |= {f"{left}?{right[1:]}" for left, right in ends if right}
+    patterns |= {f"{left}{right[1:]}" for left, right in ends if right and len(plate) > 1}
+    what = (
+        "SELECT plate, camera, COUNT(*) AS seen, MAX(coalesce(start, 0)) FROM rows WHERE kind < 2 AND plate != ? AND "
+        f"({' OR '.join(['plate GLOB ?'] * len(patterns))}) GROUP BY plate ORDER BY seen DESC, plate LIMIT ?"
+    )
+    given = (plate, *sorted(patterns), most)
+    return index.read(lambda db: [(near, camera) for near, camera, *_ in db.execute(what, given)])
+
+
 def _unique(index: SightingIndex) -> Iterator[Seen]:
     last: tuple[str, str] = "", ""
     before = ""

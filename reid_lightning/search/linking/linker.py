@@ -148,7 +148,7 @@ def link(
                 links.named(problem.vehicles()),
                 problem.rules.threshold,
                 made.model,
-                time.time(),
+                round(time.time(), 3),
                 {
                     "basis": problem.basis,
                     "steepness": round(problem.rules.steepness, 2),

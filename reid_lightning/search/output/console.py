@@ -20,7 +20,13 @@ from reid_lightning.drawing.tables import Name, middle_shortened, new_table, pri
 from reid_lightning.errors import count
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.track_decisions import TrackDecision
-from reid_lightning.search.output.contact_sheet import REGISTERED_SIDE, ROWS, RegisteredPicture, registered_sheet
+from reid_lightning.search.output.contact_sheet import (
+    REGISTERED_SIDE,
+    ROWS,
+    RegisteredPicture,
+    read_in_words,
+    registered_sheet,
+)
 from reid_lightning.search.records import UNCONFIRMED, Match, time_code
 from reid_lightning.search.registration import Registered
 from reid_lightning.search.video.sources import Source
@@ -80,8 +86,8 @@ class RegisteredFiles:
         self._sightings: list[dict[str, object]] = []  # of this source
         self._sources.append({**said, "sightings": self._sightings})
         self._title = f"{plain_text(source.name)}, camera {plain_text(camera)}"
-        names = ("vehicle", "plate read", "")
-        self._table = new_table("vehicle", "plate read", "type", "time", "crops", "", names=names)
+        names = ("vehicle", "plate or likeness", "")
+        self._table = new_table("vehicle", "plate or likeness", "type", "time", "crops", "", names=names)
         if known:
             say(f"{source.name} was registered for camera {camera} before: nothing to add.")
 
@@ -94,7 +100,7 @@ class RegisteredFiles:
         self._unconfirmed += not sighting.confirmed
         self._sightings.append(asdict(sighting) | {"is_new": one.is_new})
         if len(self._sightings) <= _ROWS:
-            plate = "" if sighting.plate is None else f"{plain_text(sighting.plate)} {sighting.plate_confidence:.2f}"
+            plate = plain_text(read_in_words(sighting))
             span = _span(one.found.first, one.found.last)
             kind = sighting.type if sighting.confirmed else UNCONFIRMED
             cells = (kind, span, str(len(sighting.crops)), "" if one.is_new else "known")

@@ -109,13 +109,23 @@ def registered_sheet(
     cells = []
     for row in rows[:limit]:
         sighting = row.sighting
-        read = "no plate read"
-        if sighting.plate is not None:
-            read = f"plate {sighting.plate} ({sighting.plate_confidence:.2f})"
+        read = read_in_words(sighting)
+        read = f"plate {read}" if sighting.plate is not None else f"no plate read{read and ', '}{read}"
         lines = [sighting.vehicle, read, f"{sighting.camera}, {time_code(row.seconds)}"]
         marks = ("" if row.is_new else "was registered before", "" if sighting.confirmed else UNCONFIRMED)
         cells.append(Cell((row.picture,), (*lines, ", ".join(filter(None, marks)))))
     return draw_sheet(path, cells, title=title, notes=notes, columns=columns, limit=limit, side=REGISTERED_SIDE)
+
+
+def read_in_words(sighting: Sighting) -> str:
+    """`LS15EBO (0.91), near LS15EBC by north`; `looks like LS15EBC (0.78)`; nothing where nothing is known."""
+    if sighting.plate is None:
+        return (
+            "" if sighting.looks_like is None else f"looks like {sighting.looks_like} ({sighting.looks_like_score:.2f})"
+        )
+    where = "" if sighting.near_plate_camera is None else f" by {sighting.near_plate_camera}"
+    near = "" if sighting.near_plate is None else f", near {sighting.near_plate}{where}"
+    return f"{sighting.plate} ({sighting.plate_confidence:.2f}){near}"
 
 
 def thumbnail(picture: np.ndarray | Image.Image, side: int = CELL) -> Image.Image:
