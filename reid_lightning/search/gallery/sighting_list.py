@@ -42,6 +42,8 @@ def all_seen(index: SightingIndex) -> list[Seen]:
 def plates_near(index: SightingIndex, plate: str, *, most: int = 5) -> list[tuple[str, str]]:
     """(plate, camera) of plates that differ from `plate` in one character that is another one, missing or too much;
     most often seen first, then by name. The camera is the one that saw it last."""
+    if not plate.isalnum():  # no plate that was read
+        return []
     ends = [(plate[:place], plate[place:]) for place in range(len(plate) + 1)]
     patterns = {f"{left}?{right}" for left, right in ends}  # one too much
     patterns |= {f"{left}?{right[1:]}" for left, right in ends if right}

@@ -18,8 +18,8 @@ STRANGERS = 200
 FALSE_MATCH_RATE = 1e-3
 """Of strangers, who score the threshold or more; that of bundles, too."""
 
-_NEAR, _SOON = 10.0, 300.0  # seconds: two tracks of one camera that begin so far apart are two vehicles
-_DOUBT = 0.05  # standard deviation of the threshold before anybody has answered
+_NEAR, _SOON = 10.0, 60.0  # seconds: two tracks of one camera that begin so far apart are two vehicles
+_DOUBT = 0.03  # standard deviation of the threshold before anybody has answered
 _DOUBT_OF_STEEPNESS = 0.5  # and of the logarithm of the steepness
 _SIGMAS = 1.96  # of an interval that holds 95 %
 
@@ -49,7 +49,7 @@ def recalibrated(
     """Move a threshold to what people said, and no further than they said enough for.
 
     P(same) = 1 / (1 + exp(-(k (score - t) + more))): a logistic regression (Platt, 1999) with t normal about the
-    threshold before (standard deviation 0.05) and k lognormal about its usual value; the interval is that of the normal
+    threshold before (standard deviation 0.03) and k lognormal about its usual value; the interval is that of the normal
     approximation about the greatest posterior. Which pairs were asked about makes no difference, as long as they were
     chosen by their evidence.
 
@@ -81,7 +81,7 @@ def recalibrated(
 def threshold_of_strangers(seen: Sequence[Seen], pairs: np.ndarray, scores: np.ndarray) -> tuple[float, int]:
     """Where nothing else is known: the score that 1 in 1,000 strangers reaches, and how many pairs of strangers say so.
 
-    Strangers are two tracks of one camera that began 10 s to 5 min apart: hardly any vehicle comes again so soon. Of
+    Strangers are two tracks of one camera that began 10 to 60 s apart: hardly any vehicle comes again so soon. Of
     those that were not compared it is known that they score less than those that were.
 
     Raises:
