@@ -87,7 +87,7 @@ _ALL = (
     ),
     _command(
         "evaluate",
-        "Evaluate a model, files of embeddings or a ranking: mAP, CMC, ROC, pictures.",
+        "Evaluate a model, embeddings or a ranking: mAP, CMC, ROC, pictures.",
         "checkpoint query_embeddings gallery_embeddings ranking data.root evaluation.flip evaluation.batch_size "
         "evaluation.save_embeddings device backend providers store_threshold",
         "checkpoint=runs/train/<run>/bundle",
@@ -105,7 +105,7 @@ _ALL = (
     ),
     _command(
         "export",
-        "Write a model as a bundle: safetensors, ONNX, torch.export; each compared with the original.",
+        "Write a model as a bundle: safetensors, ONNX, torch.export; checked.",
         "checkpoint formats hydra.run.dir",
         "checkpoint=runs/train/<run>/bundle formats=[onnx,pt2]",
         "checkpoint=[a.ckpt,b.ckpt]",
@@ -129,7 +129,7 @@ _ALL = (
     ),
     _command(
         "register",
-        "Find the vehicles of pictures or a video, and keep them in a gallery.",
+        "Find the vehicles of pictures or a video, keep them in a gallery.",
         "source camera gallery bundle start every pictures min_quality device backend providers stores.uri",
         "source=clip.mp4 camera=north",
         "source=rtsp://user:password@10.0.0.8/stream camera=gate",
@@ -194,7 +194,7 @@ _ALL = (
     ),
     _command(
         "link",
-        "Join the sightings of all cameras to vehicles, with or without plates.",
+        "Join sightings of all cameras to vehicles, also without plates.",
         "gallery bundle min_score travel_times use_plates again sheet stores.uri stores.name",
         "",
         "gallery=data/gallery travel_times=travel_times.csv sheet=links.jpg",
@@ -211,7 +211,7 @@ _ALL = (
     ),
     _command(
         "review",
-        "Show the pairs of sightings whose answer changes most of what was linked.",
+        "Show the pairs of sightings that are worth asking a person.",
         "gallery most sheet",
         "",
         "gallery=data/gallery most=20 sheet=review.jpg",
@@ -222,13 +222,12 @@ _ALL = (
         "Say whether two sightings are one vehicle; it is never overruled.",
         "pair says by",
         "pair=70e9ecbb01ab23cd,00e1c0ffee00beef says=same",
-        "pair=70e9ecbb01ab23cd,00e1c0ffee00beef says=different by=anna",
     ),
     _review("answers", "List the answers that hold, by whom and when.", "", ""),
     _review("undo", "Take an answer back.", "answer by", "answer=70e9ecbb01ab"),
     _command(
         "app",
-        "Serve the application: register, search and look after a gallery in the browser.",
+        "Serve the application: register, search, gallery in the browser.",
         "gallery bundle detector.path device backend providers stores.uri max_upload_mib max_pictures",
         "",
         "gallery=data/gallery bundle=runs/train/<run>/bundle",

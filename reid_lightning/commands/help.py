@@ -30,7 +30,7 @@ def overview(room: str = "") -> str:
             lines += [*_wrapped(does, f"  {name:<10}", 12), *_wrapped(names, f"{'':<12}", 12)]
         else:
             lines += _wrapped(command.does, f"  {name:<10}", 12)
-        lines.append(f"{'':<12}{_typed(command, command.examples[0]) if len(commands) == 1 else f'reid {name}'}")
+            lines.append(f"{'':<12}{_typed(command, command.examples[0])}")
     lines += ["", f"{words} <command> --help shows its keys. Without installation, from a clone:", "  python -m "]
     lines[-1] += f"reid_lightning.commands {words.removeprefix('reid')} <command> ...".replace("  ", " ")
     return "\n".join(lines)

@@ -27,6 +27,7 @@ GIVEN = {"source": "x.mp4", "camera": "north", "query": "x.jpg", "checkpoint": "
 GIVEN |= {"folder": "x"}
 GIVEN |= {"data.path": "x.csv", "data.root": "x", "detector.path": "x.onnx"}
 WANTED = {"vehicle": "A", "to": "B", "into": "C", "before": "2026-01-31", "file": "x.zip", "bundle": "x"}
+WANTED |= {"pair": "a,b", "says": "same", "answer": "a"}
 FREE = {"trainer.plugins"}  # keys that take whatever there is
 
 

@@ -30,6 +30,7 @@ GIVEN = {  # what has no default because it is the user's
                     "vehiclex",
                     "market1501",
                     "shards",
+                    "gallery",
                 ),
             )
         },

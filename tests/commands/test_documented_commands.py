@@ -138,6 +138,8 @@ def house(tmp_path_factory, fleet_root) -> Path:
     (registered,) = (one for one in (folder / "data/gallery").iterdir() if one.name.startswith("unknown-"))
     finished = run_here(folder, "reid", "gallery", "rename", f"vehicle={registered.name}", "to=LS15EBC")
     assert finished.returncode == 0, finished.stdout + finished.stderr
+    finished = run_here(folder, "reid", "link", "min_score=0.6")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
 
 

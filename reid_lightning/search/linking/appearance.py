@@ -98,7 +98,7 @@ def compare(
     """
     means = background.centred(vectors.means, camera)
     order = np.argsort(camera, kind="stable")
-    ordered = means[order]
+    ordered, place = means[order], np.argsort(order)
     bounds = np.searchsorted(camera[order], np.arange(len(background.cameras) + 1))
     crowds = np.full((len(means), len(background.cameras)), np.nan, np.float32)
     found: list[np.ndarray] = []
@@ -107,12 +107,12 @@ def compare(
         on_progress(start, len(new))
         some = new[start : start + rows]
         block = means[some] @ ordered.T
-        block[np.arange(len(some)), np.argsort(order)[some]] = -np.inf  # itself
+        block[np.arange(len(some)), place[some]] = -np.inf  # itself
         for number in range(len(background.cameras)):
             crowds[some, number] = _crowd(block[:, bounds[number] : bounds[number + 1]])
         near = _greatest(block, min(NEAREST, block.shape[1]))
-        row, place = np.nonzero(np.take_along_axis(block, near, axis=1) >= least)
-        one, other = some[row], order[near[row, place]]
+        row, column = np.nonzero(np.take_along_axis(block, near, axis=1) >= least)
+        one, other = some[row], order[near[row, column]]
         found.append(np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1))
     on_progress(len(new), len(new))
     pairs = np.unique(np.concatenate(found), axis=0) if found else np.empty((0, 2), np.int64)
