@@ -32,6 +32,7 @@ from reid_lightning.ranking.tracks import track_distances
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, open_store
 from reid_lightning.search.linking.linker import LinkOptions, link
+from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.synthetic.traffic import read_truth
 
@@ -173,11 +174,13 @@ def row(name: str, judged: Sequence[IdentityMeasures], setting: str = "") -> dic
 
 def sure_row(name: str, shown: Sequence[Traffic], chosen: Sequence[Traffic], **options: bool) -> dict[str, str]:
     """At the least threshold at which pairwise precision is SURE on the folders to choose on."""
+    where = "there" if shown is chosen else "where it was chosen"
     for threshold in THRESHOLDS:
         found = [one.judge(ours(one, float(threshold), **options)) for one in chosen]
         if np.mean([one.pairwise_precision for one in found]) >= SURE:
             break
-    return row(f"{name}, from {threshold:.2f} on", [one.judge(ours(one, float(threshold), **options)) for one in shown])
+    name = f"{name}, from {threshold:.2f} on: precision of {SURE:.2f} {where}"
+    return row(name, [one.judge(ours(one, float(threshold), **options)) for one in shown])
 
 
 def main() -> None:
@@ -193,22 +196,22 @@ def main() -> None:
     for name, settings in rivals().items():
         best = max(settings, key=lambda way: np.mean([one.judge(way(one.distances)).idf1 for one in chosen]))
         rows.append(row(name, [one.judge(best(one.distances)) for one in shown]))
-    threshold = embedder.threshold
+    threshold = threshold_for_links(embedder.calibration)
     for plates, times in ((False, False), (False, True), (True, False), (True, True)):
         name = f"reid link{', travel times' if times else ''}{', plates at one camera' if plates else ''}"
         options = {"plates": plates, "times": times}
         rows.append(row(name, [one.judge(ours(one, threshold, **options)) for one in shown]))
     for plates, times in ((False, False), (True, True)):
         name = f"reid link{', travel times' if times else ''}{', plates at one camera' if plates else ''}"
-        rows.append(sure_row(name, shown, chosen, plates=plates, times=times))
+        rows += [sure_row(name, shown, others, plates=plates, times=times) for others in (shown, chosen)]
     truths = ", ".join(
         f"{one.name}: {len(one.ids)} sightings of {len(set(one.truth) - {None})} vehicles, "
         f"{sum(name is None for name in one.truth)} of none, {one.missed} passages without one"
         for one in shown
     )
     note = (
-        f"Percent. {truths}. The bundle: mAP {embedder.options.metrics.get('mAP'):.3f}; links from its calibrated "
-        f"threshold on ({threshold:.2f}) unless another is named. Settings chosen on "
+        f"Percent. {truths}. The bundle: mAP {embedder.options.metrics.get('mAP'):.3f}; links as by "
+        f"`min_score=auto` (from {threshold:.2f} on) unless another is named. Settings chosen on "
         f"{', '.join(one.name for one in chosen)}."
     )
     report(given.get("name", "linking"), rows, Path(given.get("output", "benchmarks/results")), note=note)

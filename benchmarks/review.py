@@ -28,28 +28,32 @@ from reid_lightning.search.linking import comparisons
 from reid_lightning.search.linking.answers import Answers
 from reid_lightning.search.linking.linker import LinkOptions, Problem, link, problem_of
 from reid_lightning.search.linking.review import questions
+from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes
 
 NEAR = 0.05
 
-Choose = Callable[[Problem, set[tuple[str, str]], int], list[tuple[str, str]]]
+Pair = tuple[str, str]
+Choose = Callable[[Problem, set[Pair], int], list[tuple[Pair, float]]]
+"""Pairs to ask about, with what is known of them as a similarity."""
 
 
-def useful(problem: Problem, known: set[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+def useful(problem: Problem, known: set[Pair], most: int) -> list[tuple[Pair, float]]:
     """What `reid review` asks."""
-    return [(one.one, one.other) for one in questions(problem, most=most)]
+    return [((one.one, one.other), one.score) for one in questions(problem, most=most)]
 
 
 def drawn(random: np.random.Generator, *, near: bool) -> Choose:
     """Pairs at random."""
 
-    def choose(problem: Problem, known: set[tuple[str, str]], most: int) -> list[tuple[str, str]]:
+    def choose(problem: Problem, known: set[Pair], most: int) -> list[tuple[Pair, float]]:
         allowed = (
             np.abs(problem.scores - problem.rules.threshold) <= NEAR if near else np.ones(len(problem.pairs), bool)
         )
         rows = random.permutation(np.flatnonzero(allowed))
-        pairs = [tuple(sorted(problem.seen[int(number)].id for number in problem.pairs[row])) for row in rows]
-        return [pair for pair in pairs if pair not in known][:most]
+        pairs = [(problem.seen[one].id, problem.seen[other].id) for one, other in problem.pairs[rows].tolist()]
+        known_scores = zip(pairs, problem.scores[rows].tolist(), strict=True)
+        return [(pair, score) for pair, score in known_scores if pair not in known][:most]
 
     return choose
 
@@ -59,7 +63,7 @@ def asked(traffic: Traffic, options: LinkOptions, choose: Choose, *, answers: in
     seen = all_seen(traffic.gallery.locations.index)
     made = comparisons.read(traffic.gallery.root)
     truth = dict(zip(traffic.ids, traffic.truth, strict=True))
-    known: set[tuple[str, str]] = set()
+    known: set[Pair] = set()
     found = []
     with tempfile.TemporaryDirectory() as folder:
         kept = Answers(Path(folder))
@@ -69,9 +73,9 @@ def asked(traffic: Traffic, options: LinkOptions, choose: Choose, *, answers: in
             found.append(traffic.judge([of[one] for one in traffic.ids]).idf1)
             if len(known) >= answers:
                 return found
-            for pair in choose(problem, known, min(a_round, answers - len(known))):
+            for pair, score in choose(problem, known, min(a_round, answers - len(known))):
                 same = truth[pair[0]] == truth[pair[1]] is not None
-                kept.add([pair], "same" if same else "different", by="truth", when=float(len(known)))
+                kept.add([pair], "same" if same else "different", by="truth", when=float(len(known)), score=score)
                 known.add(pair)
 
 
@@ -84,7 +88,7 @@ def main() -> None:
     ways: dict[str, list[list[float]]] = {}
     for traffic in folders:
         table = TravelTimes.read(traffic.folder / "travel_times.csv") if given.get("times", False) else None
-        options = LinkOptions(embedder.threshold, travel_times=table, use_plates=False)
+        options = LinkOptions(threshold_for_links(embedder.calibration), travel_times=table, use_plates=False)
         store = open_store(str(traffic.gallery.root / ".index"), name="vehicles")
         link(traffic.gallery, store, options)
         store.close()

@@ -23,6 +23,7 @@ from reid_lightning.search.linking.linker import LinkOptions, linked_before
 from reid_lightning.search.linking.linker import link as link_gallery
 from reid_lightning.search.linking.links import LinkedVehicle, Links
 from reid_lightning.search.linking.links import read as read_links
+from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.output.link_sheet import link_sheet
 
@@ -141,7 +142,8 @@ def _threshold(cfg: DictConfig, fingerprint: str) -> float | None:
         )
     values = options.calibration.get(f"{IMAGE_TO_IMAGE}, cosine")
     if values is not None:
-        return min(Calibration(**values).threshold, 1.0)
+        calibration = Calibration(**values)
+        return min(calibration.threshold, 1.0) if cfg.min_score == "calibrated" else threshold_for_links(calibration)
     if cfg.min_score == "calibrated":
         raise ReIDError(
             f"min_score=calibrated: the bundle {folder} has no calibrated threshold. Put one into it: reid evaluate "

@@ -13,7 +13,7 @@ from reid_lightning.errors import ReIDError, count
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.linking.answers import SAYS, Answers, pair_of
 from reid_lightning.search.linking.linker import linked_before
-from reid_lightning.search.linking.review import questions
+from reid_lightning.search.linking.review import questions, score_of
 from reid_lightning.search.output.link_sheet import question_sheet
 
 
@@ -82,12 +82,9 @@ def pair_in(gallery: GalleryReader, pair: object) -> tuple[str, str]:
 
 
 def _score(gallery: GalleryReader, one: str, other: str) -> float | None:
-    """What the pair scores, if it was compared."""
+    """What the answer says something of, if anything was linked; an answer counts as well without."""
     try:
         _, problem = linked_before(gallery)
-    except ReIDError:  # an answer counts as well before anything was linked
+    except ReIDError:
         return None
-    number = {seen.id: row for row, seen in enumerate(problem.seen)}
-    wanted = sorted((number.get(one, -1), number.get(other, -1)))
-    rows = (problem.pairs == wanted).all(axis=1).nonzero()[0]
-    return float(problem.scores[rows[0]]) if len(rows) else None
+    return score_of(problem, one, other)

@@ -40,8 +40,8 @@ def pair_of(one: str, other: str) -> tuple[str, str]:
 class Answer:
     """What `by` said at `when` (seconds since 1970) of every pair of sightings in `pairs`.
 
-    One answer has several pairs where a whole link was undone. `score` is the similarity that a pair had when somebody
-    was asked about it, None where nobody was.
+    One answer has several pairs where a whole link was undone. `score` is what was known when somebody was asked (see
+    `Question`), None where nobody was.
     """
 
     id: str

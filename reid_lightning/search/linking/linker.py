@@ -21,7 +21,7 @@ from reid_lightning.search.gallery import VectorStore
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sighting_list import Seen, all_seen
 from reid_lightning.search.linking import comparisons, links
-from reid_lightning.search.linking.answers import FOLDER, Agreement, Answers, Words
+from reid_lightning.search.linking.answers import FOLDER, Agreement, Answer, Answers, Words, words_of
 from reid_lightning.search.linking.comparisons import Comparisons
 from reid_lightning.search.linking.evidence import UNALIKE, Exclusions, Rules, is_sure, plates
 from reid_lightning.search.linking.grouping import Grouping, group
@@ -182,8 +182,9 @@ def problem_of(seen: Sequence[Seen], made: Comparisons, answers: Answers, option
     there = (pairs >= 0).all(axis=1)
     pairs = np.sort(pairs[there], axis=1)
     scores = made.scores[there]
-    words = answers.words()
-    rules, basis = _rules(seen, pairs, scores, words, number, options)
+    given = answers.all()
+    words = words_of(given)
+    rules, basis = _rules(seen, pairs, scores, words, given, options)
     together, apart = (_numbered(some, number) for some in (words.together, words.apart))
     notes = [
         f"What {one.by} said of {' and '.join(one.pairs[0])} ({one.says}) contradicts later answers, which hold."
@@ -205,7 +206,7 @@ def _rules(
     pairs: np.ndarray,
     scores: np.ndarray,
     words: Words,
-    number: Mapping[str, int],
+    answers: Sequence[Answer],
     options: LinkOptions,
 ) -> tuple[Rules, str]:
     """With the threshold that counts, and where it comes from."""
@@ -213,24 +214,18 @@ def _rules(
     span = max(times) - min(times) if times else 0.0
     if options.threshold is None:
         threshold, strangers = threshold_of_strangers(seen, pairs, scores)
-        basis = f"threshold {threshold:.2f}, which 1 in 1,000 of {count(strangers, 'pair')} of strangers reaches"
+        basis = f"threshold {threshold:.2f}, which 1 in 500 of {count(strangers, 'pair')} of strangers reaches"
     else:
         threshold, basis = options.threshold, f"threshold {options.threshold:.2f}"
     rules = Rules(threshold, travel_times=options.travel_times, span=span)
-    said = [(pair, True) for pair in words.together] + [(pair, False) for pair in words.apart]
-    known = dict(zip(map(tuple, pairs.tolist()), scores.tolist(), strict=True)) if said and options.use_answers else {}
-    judged = [
-        (known[key], same, rules.of(seen[key[0]], seen[key[1]], None))
-        for (one, other), same in said
-        if one in number and other in number and (key := tuple(sorted((number[one], number[other])))) in known
-    ]
-    if not judged:
+    held = {*words.together, *words.apart}
+    asked = [one for one in answers if one.score is not None and one.says != "unsure" and one.pairs[0] in held]
+    if not asked or not options.use_answers:
         return rules, basis
     found = recalibrated(
-        [score for score, _, _ in judged],
-        [same for _, same, _ in judged],
+        [one.score for one in asked if one.score is not None],
+        [one.says == "same" for one in asked],
         threshold=threshold,
-        more=[evidence.plates + evidence.travel for _, _, evidence in judged],
     )
     moved = replace(rules, threshold=min(max(found.threshold, -1.0), 1.0), steepness=found.steepness)
     return moved, f"{found.describe()}; {threshold:.2f} before"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reid_lightning.search.linking.answers import pair_of
-from reid_lightning.search.linking.evidence import Evidence
+from reid_lightning.search.linking.evidence import Evidence, Rules
 from reid_lightning.search.linking.grouping import Seam
 from reid_lightning.search.linking.linker import Problem
 
@@ -17,7 +17,9 @@ class Question:
     """Are these two sightings one vehicle?
 
     `joined`: they are linked now. `worth` is how many pairs of sightings would be linked otherwise by the answer that
-    is not expected, times how likely that is. `evidence` is what is known of the pair.
+    is not expected, times how likely that is. `evidence` is what is known of the pair. `score` is the mean evidence
+    between the groups that they belong to, as a similarity: that is why the pair is asked about, and what its answer
+    says something of (`recalibrated`).
     """
 
     one: str
@@ -25,6 +27,7 @@ class Question:
     joined: bool
     worth: float
     evidence: Evidence
+    score: float
 
 
 def questions(problem: Problem, *, unsure: Iterable[tuple[str, str]] = (), most: int = 10) -> list[Question]:
@@ -59,8 +62,24 @@ def questions(problem: Problem, *, unsure: Iterable[tuple[str, str]] = (), most:
         score, (one, other) = max(pairs, key=lambda entry: (entry[0], -entry[1][0], -entry[1][1]))
         asked.update((*seam.one, *seam.other))
         evidence = problem.rules.of(seen[one], seen[other], score)
-        found.append(Question(seen[one].id, seen[other].id, seam.joined, _worth(seam), evidence))
+        ids, as_score = (seen[one].id, seen[other].id), _score(seam, problem.rules)
+        found.append(Question(*ids, seam.joined, _worth(seam), evidence, as_score))
     return found
+
+
+def score_of(problem: Problem, one: str, other: str) -> float | None:
+    """The `score` of the question whether two sightings are one vehicle; None: nobody would ask it, since they are one
+    for other reasons, or were not compared."""
+    number = {seen.id: row for row, seen in enumerate(problem.seen)}
+    a, b = number.get(one, -1), number.get(other, -1)
+    for seam in problem.grouping(with_seams=True).seams:
+        if (a in seam.one and b in seam.other) or (b in seam.one and a in seam.other):
+            return _score(seam, problem.rules)
+    return None
+
+
+def _score(seam: Seam, rules: Rules) -> float:
+    return min(max(rules.threshold + seam.weight / rules.steepness, -1.0), 1.0)
 
 
 def _worth(seam: Seam) -> float:

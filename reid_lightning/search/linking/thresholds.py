@@ -10,13 +10,15 @@ import numpy as np
 from scipy.optimize import minimize
 
 from reid_lightning.errors import ReIDError, count
+from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking.evidence import STEEPNESS, gap_of
 
 STRANGERS = 200
 """Pairs of strangers without which their scores say nothing."""
-FALSE_MATCH_RATE = 1e-3
-"""Of strangers, who score the threshold or more; that of bundles, too."""
+FALSE_MATCH_RATE = 2e-3
+"""Of strangers, who score the threshold or more. Twice that of bundles, which is of single pictures: tracks are
+steadier, and times, plates and all other pairs of a group speak as well. Chosen on drawn traffic."""
 
 _NEAR, _SOON = 10.0, 60.0  # seconds: two tracks of one camera that begin so far apart are two vehicles
 _DOUBT = 0.03  # standard deviation of the threshold before anybody has answered
@@ -43,30 +45,26 @@ class Recalibrated:
         )
 
 
-def recalibrated(
-    scores: Sequence[float], same: Sequence[bool], *, threshold: float, more: Sequence[float] | None = None
-) -> Recalibrated:
+def recalibrated(scores: Sequence[float], same: Sequence[bool], *, threshold: float) -> Recalibrated:
     """Move a threshold to what people said, and no further than they said enough for.
 
-    P(same) = 1 / (1 + exp(-(k (score - t) + more))): a logistic regression (Platt, 1999) with t normal about the
-    threshold before (standard deviation 0.03) and k lognormal about its usual value; the interval is that of the normal
+    P(same) = 1 / (1 + exp(-k (score - t))): a logistic regression (Platt, 1999) with t normal about the threshold
+    before (standard deviation 0.03) and k lognormal about its usual value; the interval is that of the normal
     approximation about the greatest posterior. Which pairs were asked about makes no difference, as long as they were
-    chosen by their evidence.
+    chosen by these scores.
 
     Args:
-        scores: (N,) similarities of the pairs.
+        scores: (N,) what was known of the pairs, as similarities.
         same: (N,) what was said.
         threshold: of before.
-        more: (N,) weights of other evidence of the pairs, such as travel times; None: there is none.
     """
     if len(scores) != len(same) or not len(scores):
         raise ReIDError(f"{len(scores)} scores came with {len(same)} answers; expected one for each, and one at least.")
     values, said = np.asarray(scores, float), np.asarray(same, float)
-    offset = np.zeros(len(values)) if more is None else np.asarray(more, float)
 
     def loss(point: np.ndarray) -> float:
         t, log_k = point
-        odds = math.exp(log_k) * (values - t) + offset
+        odds = math.exp(log_k) * (values - t)
         likelihood = np.sum(np.logaddexp(0.0, odds) - said * odds)
         doubts = ((t - threshold) / _DOUBT) ** 2 + ((log_k - math.log(STEEPNESS)) / _DOUBT_OF_STEEPNESS) ** 2
         return float(likelihood + doubts / 2)
@@ -78,8 +76,21 @@ def recalibrated(
     return Recalibrated(t, t - _SIGMAS * sigma, t + _SIGMAS * sigma, math.exp(log_k), len(values))
 
 
+def threshold_for_links(calibration: Calibration) -> float:
+    """The score that `FALSE_MATCH_RATE` of the different pairs of a bundle's calibration reach; the bundle's own
+    threshold where that knows no more, or was asked for by more false matches."""
+    histogram = calibration.histogram
+    if histogram is None or calibration.false_match_rate >= FALSE_MATCH_RATE or not any(histogram.different):
+        return min(calibration.threshold, 1.0)
+    low, high = histogram.low, calibration.threshold
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if histogram.shares_from(middle)[1] <= FALSE_MATCH_RATE else (middle, high)
+    return min(high, 1.0)
+
+
 def threshold_of_strangers(seen: Sequence[Seen], pairs: np.ndarray, scores: np.ndarray) -> tuple[float, int]:
-    """Where nothing else is known: the score that 1 in 1,000 strangers reaches, and how many pairs of strangers say so.
+    """Where nothing else is known: the score that 1 in 500 strangers reaches, and how many pairs of strangers say so.
 
     Strangers are two tracks of one camera that began 10 to 60 s apart: hardly any vehicle comes again so soon. Of
     those that were not compared it is known that they score less than those that were.

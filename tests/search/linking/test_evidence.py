@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_calibration import calibration
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking.evidence import UNALIKE, Exclusions, Rules, differ_by_one, plates
 from reid_lightning.search.linking.linker import Problem
-from reid_lightning.search.linking.review import questions
-from reid_lightning.search.linking.thresholds import recalibrated, threshold_of_strangers
+from reid_lightning.search.linking.review import questions, score_of
+from reid_lightning.search.linking.thresholds import recalibrated, threshold_for_links, threshold_of_strangers
 from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 
 TIMES = TravelTimes({("north", "south"): TravelTime(60.0, 0.25)})
@@ -101,8 +103,6 @@ def test_answers_move_a_threshold_as_far_as_they_go() -> None:
     assert 0.55 < lower.threshold < 0.64
     assert lower.low < lower.threshold < lower.high
     assert lower.high - lower.low < nothing_new.high - nothing_new.low  # more answers, more sure
-    explained = recalibrated([0.62] * 10, [True] * 10, threshold=0.7, more=[8.0] * 10)
-    assert abs(explained.threshold - 0.7) < 0.01  # other evidence says it all
 
 
 @given(st.integers(0, 1000))
@@ -127,10 +127,10 @@ def test_strangers_are_tracks_of_one_camera_soon_after_each_other() -> None:
     with pytest.raises(ReIDError, match="110 pairs of sightings that are surely strangers"):
         threshold_of_strangers(some, np.empty((0, 2), int), np.empty(0))
     some = [seen(f"s{n:03d}", start=15.0 * n) for n in range(400)]
-    pairs = np.array([(0, 1), (5, 7), (0, 399), (8, 9)])
-    found, strangers = threshold_of_strangers(some, pairs, np.array([0.5, 0.6, 0.99, 0.4]))
+    pairs = np.array([(0, 1), (5, 7), (0, 399), (8, 9), (20, 22)])
+    found, strangers = threshold_of_strangers(some, pairs, np.array([0.5, 0.6, 0.99, 0.4, 0.45]))
     assert strangers == 399 + 398 + 397 + 396
-    assert found == 0.5  # of 1,590 pairs one reaches 0.6; (0, 399) are no strangers for sure
+    assert found == 0.4  # of 1,590 pairs three reach more than that; (0, 399) are no strangers for sure
 
 
 def problem(weights: dict[tuple[int, int], float], count: int) -> Problem:
@@ -158,6 +158,9 @@ def test_worth_asking_is_what_changes_most() -> None:
         ("s7", "s8", False),
     ]
     assert asked[0].worth == pytest.approx(3.0)
+    assert [one.score for one in asked] == pytest.approx([0.7, 0.71, 0.685])
+    assert score_of(problem(weights, 11), "s4", "s1") == pytest.approx(0.7)
+    assert score_of(problem(weights, 11), "s0", "s9") is None
     assert asked[1].worth == pytest.approx(1 - 1 / (1 + math.exp(-0.4)))
     tired = questions(problem(weights, 11), unsure=[("s5", "s6")], most=2)
     assert ("s5", "s6") not in [(one.one, one.other) for one in tired]
@@ -173,3 +176,11 @@ def test_what_has_an_answer_is_not_asked() -> None:
 def test_rules_out_of_range_are_refused(name: str, value: float) -> None:
     with pytest.raises(ReIDError, match="expected"):
         Rules(**{"threshold": 0.7, name: value})
+
+
+def test_a_bundle_says_from_where_on_by_its_different_pairs() -> None:
+    different = (990, 0, 0, 0, 0, 0, 6, 3, 1, 0)
+    known = calibration(0.8, (0,) * 10, different, false_match_rate=0.001)
+    assert threshold_for_links(known) == pytest.approx(0.7 + 0.1 * 2 / 3)  # 1 + 3 x 1/3 of 1,000 pairs
+    assert threshold_for_links(replace(known, histogram=None)) == 0.8
+    assert threshold_for_links(replace(known, false_match_rate=0.01)) == 0.8
