@@ -79,7 +79,8 @@ def sighting(number: int, vehicle: str) -> tuple[Sighting, list[np.ndarray]]:
     """The same pictures for the same number, whatever it is called."""
     picture = np.random.default_rng(number).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     crop = Crop("", 0, 0.0, (0.0, 0.0, 9.0, 9.0), 1.0, 1.0)
-    made = Sighting(f"{number:016x}", vehicle, "n", "f" * 16, "x", number, "car", "d", (crop, crop), start=1.0, end=2.0)
+    times = {"start": 10.0 * number, "end": 10.0 * number + 1.0}
+    made = Sighting(f"{number:016x}", vehicle, "n", "f" * 16, "x", number, "car", "d", (crop, crop), **times)
     return made, [picture, picture[::-1]]
 
 
