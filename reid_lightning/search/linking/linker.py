@@ -32,7 +32,7 @@ from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 from reid_lightning.search.records import OnProgress, unseen
 from reid_lightning.search.stores.base import again as begun_again
 
-_LEAST, _BELOW = 0.4, 0.25  # similarity by the mean: who is less, or so much less than the threshold, is not compared
+LEAST, _BELOW = 0.4, 0.25  # similarity by the mean: who is less, or so much less than the threshold, is not compared
 
 
 @dataclass(frozen=True)
@@ -285,7 +285,7 @@ def _compared(
         vectors,
         [cameras[name] for name in vectors.ids],
         model=store.fingerprint,
-        least=_LEAST if options.threshold is None else min(options.threshold - _BELOW, _LEAST),
+        least=LEAST if options.threshold is None else min(options.threshold - _BELOW, LEAST),
         on_progress=on_progress,
     )
 
