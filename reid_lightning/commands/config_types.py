@@ -119,6 +119,7 @@ _DECLARED: Mapping[str, _Keys] = {
         **_FINDING,
         "query": Source,
         "bundle": Folder,
+        "box": list[float] | None,
         "plate": Names | None,
         "min_score": Cosine | Literal["calibrated"],
         "top_k": Positive,
