@@ -34,9 +34,6 @@ FRAMES_AT_ONCE = 16
 PICTURES_OF_A_TRACK = 64
 """Embeddings kept of a track for its decision, spread evenly over its length."""
 
-POOR_PICTURES = 5
-"""Of a track without a picture of `min_quality`: its best ones, by which it is decided about after all."""
-
 
 @dataclass(frozen=True)
 class SearchedFrame:
@@ -88,7 +85,7 @@ class VehicleSearch:
     build_tracker: Callable[..., VehicleTracker]
     options: SearchOptions = field(default_factory=SearchOptions)
     tracks: int = field(init=False, default=0)
-    """Tracks seen so far; those without a picture of `min_quality` have no matches, but a decision by their best."""
+    """Tracks seen so far; those without a picture of `min_quality` are not compared and not decided about."""
     candidates: int = field(init=False, default=0)
     """Vehicles looked at so far, one for each frame that shows it."""
 
@@ -107,7 +104,6 @@ class VehicleSearch:
             filtered = "no registered picture meets the filter (plate, cameras, types, since, until); ask for less."
             raise ReIDError(empty if self.options.where.is_empty or self.store.count() == 0 else filtered)
         self._tracks: dict[int, _Track] = {}
-        self._poor: dict[int, list[tuple[float, Candidate]]] = {}
         self._decided: list[TrackDecision] = []
         self._whole: GalleryEmbeddings | None = None
         self._start: float | None = None
@@ -121,7 +117,7 @@ class VehicleSearch:
         Raises:
             ReIDError: there are travel times, and nobody says when the source began.
         """
-        self._tracks, self._poor, self._decided, self.tracks, self.candidates = {}, {}, [], 0, 0
+        self._tracks, self._decided, self.tracks, self.candidates = {}, [], 0, 0
         self._in_video = source.in_video
         self._start = source.start if self.options.start is None else self.options.start
         if self.options.travel_times is not None and self._start is None:
@@ -168,8 +164,7 @@ class VehicleSearch:
     def decisions(self) -> list[TrackDecision]:
         """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting, times the prior
         of travel times where there are some. Tracks that have not ended yet are judged by what was seen of them."""
-        going_on = {**self._tracks, **({} if self.options.one_vehicle else self._of_poor(list(self._poor)))}
-        return sorted([*self._decided, *self._decide(going_on)], key=lambda one: (one.track, one.rank))
+        return sorted([*self._decided, *self._decide(self._tracks)], key=lambda one: (one.track, one.rank))
 
     def _decide(self, tracks: Mapping[int, _Track]) -> list[TrackDecision]:
         if not tracks:
@@ -210,13 +205,10 @@ class VehicleSearch:
                 self._tracks.setdefault(number, _Track()).add(kept, embedding)
             matches = self._matches(candidates, embeddings)
         if not self.options.one_vehicle:  # what is over need not be remembered
-            over = [track for step in steps for track in step.ended]
-            left_out = [track for step in steps for track in step.left_out]
-            ended = {track: self._tracks[track] for track in over if track in self._tracks}
-            self._decided += self._decide({**ended, **self._of_poor(over)})
-            for track in (*over, *left_out):
+            ended = {track: self._tracks[track] for step in steps for track in step.ended if track in self._tracks}
+            self._decided += self._decide(ended)
+            for track in (*ended, *(track for step in steps for track in step.left_out)):
                 self._tracks.pop(track, None)
-                self._poor.pop(track, None)
         passed = filter_matches(matches, min_score=self.options.min_score, top_k=self.options.top_k)
         of_frame: dict[int, list[Match]] = {}
         for match in passed:
@@ -225,31 +217,14 @@ class VehicleSearch:
             yield SearchedFrame(step.frame, step.boxes, tuple(of_frame.pop(step.frame.number, ())))
 
     def _worth_comparing(self, step: Step) -> list[TrackedBox]:
-        """Of a video, the boxes of pictures that are good enough; of tracks without any, the best are kept."""
         if not self._in_video:
             return list(step.boxes)
-        good = []
-        for box in step.boxes:
-            quality = crop_quality(step.frame, box.box, [other.box for other in step.boxes if other is not box])
-            if quality >= self.options.min_quality:
-                good.append(box)
-                self._poor.pop(box.track, None)
-            elif box.track not in self._tracks:
-                best = sorted([*self._poor.get(box.track, ()), (quality, _candidate(step.frame, box))], key=_quality)
-                self._poor[box.track] = best[-POOR_PICTURES:]
-        return good
-
-    def _of_poor(self, tracks: Sequence[int]) -> dict[int, _Track]:
-        """Of those without a picture of `min_quality`, what their best ones show."""
-        found: dict[int, _Track] = {}
-        for track in tracks:
-            candidates = [] if track in self._tracks else [candidate for _, candidate in self._poor.get(track, ())]
-            if candidates:
-                embeddings = self.embedder.embed([one.picture for one in candidates], batch_size=len(candidates))
-                found[track] = _Track()
-                for candidate, embedding in zip(candidates, embeddings, strict=True):
-                    found[track].add(candidate, embedding)
-        return found
+        return [
+            box
+            for box in step.boxes
+            if crop_quality(step.frame, box.box, [other.box for other in step.boxes if other is not box])
+            >= self.options.min_quality
+        ]
 
     def _matches(self, candidates: Sequence[Candidate], embeddings: Tensor) -> list[Match]:
         if self.options.rerank is not None:
@@ -276,10 +251,6 @@ class VehicleSearch:
                 model=self.store.fingerprint,
             )
         return self._whole
-
-
-def _quality(one: tuple[float, Candidate]) -> float:
-    return one[0]
 
 
 def _candidate(frame: Frame, box: TrackedBox) -> Candidate:

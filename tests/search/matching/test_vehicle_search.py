@@ -197,22 +197,3 @@ def test_a_picture_that_was_taken_whole_is_said_to_be(tmp_path, more, said):
 def test_a_box_is_four_numbers():
     with pytest.raises(ReIDError, match=r"box is \[1, 2, 3\]; expected four numbers"):
         SearchOptions(box=(1, 2, 3))
-
-
-@pytest.mark.parametrize("one_vehicle", [False, True])
-def test_a_track_of_poor_pictures_is_decided_about_by_its_best_ones(tmp_path, one_vehicle):
-    store = Store([record(0, "CAR"), record(1, "TRUCK")], [[1.0, 0.0], [0.0, 1.0]])
-    found = {}
-    for least in (0.0, 1.0):
-        options = SearchOptions(min_quality=least, one_vehicle=one_vehicle)
-        finder = VehicleSearch(
-            store, ColourEmbedder(), detector=BrightBoxes(), build_tracker=build_tracker, options=options
-        )
-        with open_source(car_and_truck(tmp_path / "clip.mp4")) as source:
-            frames = list(finder.run(source))
-        first = [one for one in finder.decisions() if one.rank == 1]
-        found[least] = any(frame.matches for frame in frames), {one.track: one.vehicle for one in first}
-        assert finder.decisions() == finder.decisions()
-    assert found[0.0][0] and not found[1.0][0]
-    assert found[1.0][1] == ({} if one_vehicle else found[0.0][1])
-    assert one_vehicle or sorted(found[1.0][1].values()) == ["CAR", "TRUCK"]
