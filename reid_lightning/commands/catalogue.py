@@ -138,7 +138,7 @@ _ALL = (
     _command(
         "search",
         "Find registered vehicles in pictures or a video.",
-        "query gallery bundle plate min_score top_k cameras since until device backend providers stores.uri",
+        "query box gallery bundle plate min_score top_k cameras since until device backend providers stores.uri",
         "query=car.jpg",
         "query=clip.mp4 plate=51G12345",
         "query=clip.mp4 cameras=[north,south] since=2026-01-31",

@@ -47,6 +47,7 @@ Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= val
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]
 HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
 Part = Annotated[str, Expected("a part such as 2/8, the second of eight", lambda text: _is_part(str(text)))]
+PictureBox = Annotated[list[float], Expected("four numbers, [x1,y1,x2,y2] in pixels", lambda box: len(box) == 4)]
 Size = Annotated[float, Expected("a number above 0", lambda value: 0 < value < float("inf"))]
 
 
@@ -121,6 +122,7 @@ _DECLARED: Mapping[str, _Keys] = {
         **_FINDING,
         "query": Source,
         "bundle": Folder,
+        "box": PictureBox | None,
         "plate": Names | None,
         "min_score": Cosine | Literal["calibrated"],
         "top_k": Positive,

@@ -24,8 +24,7 @@ from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.forgetting import NotForgottenError, forget_vehicle
 from reid_lightning.search.gallery.forgetting import forget as forget_before
 from reid_lightning.search.gallery.index import IndexReport
-from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError, is_called
 from reid_lightning.search.settings import seconds_since_1970, words
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
@@ -132,7 +131,7 @@ def rename(cfg: DictConfig, gallery: Gallery) -> bool:
     target, followed = with_vectors(cfg, gallery)
     target.rename(cfg.vehicle, cfg.to, undoable=True)
     target.require_followed()
-    say(f"rename: {cfg.vehicle} is {folder_name(cfg.to)} now; {followed}")
+    say(f"rename: {cfg.vehicle} is {gallery.existing_folder(cfg.to).name} now; {followed}")
     return True
 
 
@@ -142,7 +141,7 @@ def merge(cfg: DictConfig, gallery: Gallery) -> bool:
     target, followed = with_vectors(cfg, gallery)
     target.merge(cfg.vehicle, cfg.into, undoable=True)
     target.require_followed()
-    say(f"merge: {cfg.vehicle} is with {cfg.into} now; {followed}")
+    say(f"merge: {cfg.vehicle} is with {gallery.existing_folder(cfg.into).name} now; {followed}")
     return True
 
 
@@ -198,9 +197,9 @@ def restore(cfg: DictConfig, gallery: Gallery) -> bool:
 def purge(cfg: DictConfig, gallery: Gallery) -> bool:
     """Empty the trash, or remove entries by id or name, for good."""
     names = words(cfg.vehicle, key="vehicle") or ()
-    found = [one for one in gallery.trash() if not names or one.id in names or one.vehicle in names]
+    found = [one for one in gallery.trash() if not names or any(is_called(one, name) for name in names)]
     damaged = bool(names) and _report_damaged(gallery)
-    unknown = [name for name in names if not any(name in (one.id, one.vehicle) for one in found)]
+    unknown = [name for name in names if not any(is_called(one, name) for one in found)]
     if unknown:
         raise NothingKeptError(gallery.root, unknown[0])
     gallery.purge(found)

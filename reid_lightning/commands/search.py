@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from reid_lightning.atomic import check_writable
 from reid_lightning.bundle.loading import load_by_keys
 from reid_lightning.commands.entry_point import build, save_config
-from reid_lightning.drawing.tables import print_written
+from reid_lightning.drawing.tables import print_written, say
 from reid_lightning.ranking import KReciprocal
 from reid_lightning.search import TravelTimes
 from reid_lightning.search.gallery import Gallery
@@ -38,6 +38,7 @@ def search(cfg: DictConfig) -> int:
         start=seconds_since_1970(cfg.start, key="start"),
         one_vehicle=cfg.one_vehicle,
         pictures=cfg.pictures,
+        box=None if cfg.box is None else tuple(cfg.box),
         min_quality=cfg.min_quality,
     )
     store = build(cfg, "stores")(fingerprint=embedder.options.fingerprint, dim=embedder.embedding_dim, create=False)
@@ -69,6 +70,8 @@ def search(cfg: DictConfig) -> int:
         one_vehicle=options.one_vehicle,
     )
     print_warning(source)
+    if note := finder.taken_whole(source):
+        say(note, stderr=True, style="yellow")
     print_written(console(), files.written())
     if ended is not None:
         raise ended

@@ -15,7 +15,7 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.gallery.index import NotInGalleryError
 from reid_lightning.search.hints import Hints
-from reid_lightning.search.plates import folder_name, unknown_name
+from reid_lightning.search.plates import unknown_name, vehicle_name
 from reid_lightning.search.records import Crop, Sighting, box_of
 from reid_lightning.search.video.fixed_camera import ADVICE
 from reid_lightning.search.video.sources import Source
@@ -147,7 +147,8 @@ class Registrar:
         vehicle: str | None = None,
     ) -> Registered:
         """Save one vehicle, under `vehicle` or the name its plate gives it."""
-        sighting = sighting_of(found, source, camera=camera, start=start, vehicle=vehicle)
+        name = self._known_as(vehicle)
+        sighting = sighting_of(found, source, camera=camera, start=start, vehicle=name)
         pictures, vectors = [crop.picture for crop in found.crops], None
         if self.gallery.find(sighting.id) is None:
             hints = Hints(self.gallery, self.index)
@@ -161,8 +162,7 @@ class Registrar:
 
     def _known_as(self, name: str | None) -> str | None:
         """What the gallery calls a vehicle that somebody has named, `LS15 EBC` for example."""
-        folder = None if name is None else self.gallery.folder_of(name)
-        return name if folder is None else folder.name
+        return None if name is None else self.gallery.place_of(name).name
 
     def _begin(self, fingerprint: str, camera: str, name: str, *, clear: bool = True) -> None:
         earlier = self.gallery.source_state(fingerprint, camera)
@@ -195,13 +195,16 @@ def _seen_in(found: FoundVehicle, source: Source) -> str:
 def sighting_of(
     found: FoundVehicle, source: Source, *, camera: str, start: float | None, vehicle: str | None = None
 ) -> Sighting:
-    """The record of a found vehicle. Its id follows from the bytes of what it was seen in, the camera and the track."""
+    """The record of a found vehicle, in the folder `vehicle`, or None: in that of its plate.
+
+    Its id follows from the bytes of what it was seen in, the camera and the track.
+    """
     fingerprint, picture = _seen_in(found, source), None if found.frame is None else found.frame.path
     number = found.track if picture is None else [round(float(side)) for side in found.crops[0].box]
     key = f"{fingerprint}|{camera}|{number}"
     identifier = hashlib.sha256(key.encode()).hexdigest()[:16]
     plate = None if found.plate is None else found.plate.text
-    name = vehicle or plate
+    name = unknown_name(identifier) if plate is None else vehicle_name(plate)
     crops = tuple(
         Crop(
             f"{identifier}-{number}.jpg",
@@ -215,7 +218,7 @@ def sighting_of(
     )
     return Sighting(
         id=identifier,
-        vehicle=unknown_name(identifier) if name is None else folder_name(name),
+        vehicle=name if vehicle is None else vehicle,
         camera=camera,
         source=fingerprint,
         source_name=source.name if picture is None else picture.name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reid_lightning.app.context import AppContext
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.changes import renamed
 from reid_lightning.search.records import Sighting
 
 
@@ -25,15 +26,15 @@ def rename(context: AppContext, vehicle: str, new: str) -> Done:
     _check_there(context.gallery, vehicle)
     if not new.strip():
         raise ReIDError("the new name is empty; expected at least one letter or digit.")
-    if context.gallery.folder_of(new) == context.gallery.folder_of(vehicle):
+    source = context.gallery.existing_folder(vehicle)
+    target = renamed(context.gallery, source, new)
+    if target == source:
         return Done(f"{vehicle} keeps its name.", vehicle)
-    if (other := context.gallery.folder_of(new)) is not None:
-        raise ReIDError(f"{vehicle} cannot become {other.name}, which exists. Merge the two instead.")
+    if target.exists():
+        raise ReIDError(f"{vehicle} cannot become {target.name}, which exists. Merge the two instead.")
     with context.changing() as gallery:
         gallery.rename(vehicle, new, undoable=True)
-    folder = context.gallery.folder_of(new)
-    name = new if folder is None else folder.name
-    return Done(f"{vehicle} is now called {name}.", name, _last(context.gallery, "rename", vehicle))
+    return Done(f"{vehicle} is now called {target.name}.", target.name, _last(context.gallery, "rename", vehicle))
 
 
 def merge(context: AppContext, vehicle: str, into: str) -> Done:

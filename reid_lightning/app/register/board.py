@@ -11,7 +11,6 @@ from reid_lightning.app.text import date, plain
 from reid_lightning.app.widgets import paged, show_error
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
-from reid_lightning.search.plates import folder_name
 from reid_lightning.search.records import UNCONFIRMED, time_code
 
 COLUMNS, PAGE = 4, 24
@@ -75,13 +74,13 @@ def _say_name(card: Card, gallery: Gallery) -> None:
     if not card.name.strip():
         return
     try:
-        name = folder_name(card.name)
+        place = gallery.place_of(card.name)
     except ReIDError as error:
         show_error(str(error))
         return
-    known = ", which is registered already: it gets another sighting" if (gallery.root / name).is_dir() else ""
-    if known or name != card.name:
-        st.caption(f"saved as {plain(name)}{known}")
+    known = ", which is registered already: it gets another sighting" if place.is_dir() else ""
+    if known or place.name != card.name:
+        st.caption(f"saved as {plain(place.name)}{known}")
 
 
 def ask_merge(cards: Cards) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.plates import folder_name, unknown_name
+from reid_lightning.search.plates import unknown_name, vehicle_name
 from reid_lightning.search.registration import sighting_of
 from reid_lightning.search.video.sources import Source
 from reid_lightning.search.video.vehicle_finder import FoundVehicle
@@ -108,7 +108,9 @@ class Cards:
         names: dict[int, str] = {}
         for card in self.kept:
             try:
-                name = folder_name(card.name) if card.name.strip() else None
+                name = card.name if card.name.strip() else None
+                if name is not None:
+                    vehicle_name(name)
             except ReIDError as error:
                 raise ReIDError(f"card {card.number}: {error}") from error
             if name is None:  # called after its first track, all of them alike

@@ -142,7 +142,8 @@ def search(
             query = {"query": source.name, "min_score": options.min_score, "bundle": embedder.options.fingerprint}
             ended = {"cancelled": True} if stopped else {} if run.limit is None else {"limit": run.limit}
             files.finish(decisions, query=query | ended)
-            run.warning = source.warning
+            said = [source.warning, finder.taken_whole(source)]
+            run.warning = " ".join(one for one in said if one) or None
         run.decisions = tuple(decisions)
         run.files = tuple(sorted(path for path in run.folder.iterdir() if path.is_file()))
         if stopped is not None:

@@ -18,14 +18,13 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.reader import ADDING, GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX, is_plain_name, to_json
 from reid_lightning.search.gallery.vehicle_folder import encode_crop
-from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Sighting
 
 _LONGEST_ID = 100
 
 
 def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarray]) -> bool:
-    """Keep a sighting and its crops, under `folder_name(sighting.vehicle)`; the crops' files are named here.
+    """Keep a sighting and its crops, in `gallery.place_of(sighting.vehicle)`; the crops' files are named here.
 
     Args:
         sighting: an id that is known already, in whatever folder, changes nothing.
@@ -37,7 +36,7 @@ def add(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarra
     Raises:
         ReIDError: nothing of it was kept: it does not fit, or the disk is full or cannot be written.
     """
-    sighting = _as_stored(sighting, pictures)
+    sighting = _as_stored(gallery, sighting, pictures)
     if gallery.locations.known(sighting.id) is not None:
         return False
     sidecar = to_json(sighting).encode()
@@ -90,7 +89,7 @@ def _put(files: dict[str, Path], folder: Path) -> None:
     flush_folder(folder.parent)
 
 
-def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
+def _as_stored(gallery: GalleryReader, sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
     if not is_plain_name(sighting.id) or len(sighting.id) > _LONGEST_ID:
         raise ReIDError(
             f"the sighting's id is {sighting.id!r}; expected a name of at most {_LONGEST_ID} signs, without a folder."
@@ -101,4 +100,4 @@ def _as_stored(sighting: Sighting, pictures: Sequence[np.ndarray]) -> Sighting:
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
             raise ReIDError(f"a crop is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3).")
     crops = (replace(crop, file=f"{sighting.id}-{number}.jpg") for number, crop in enumerate(sighting.crops))
-    return replace(sighting, vehicle=folder_name(sighting.vehicle), crops=tuple(crops))
+    return replace(sighting, vehicle=gallery.place_of(sighting.vehicle).name, crops=tuple(crops))

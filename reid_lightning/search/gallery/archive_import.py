@@ -20,7 +20,7 @@ from reid_lightning.search.gallery.archive_entries import Entries, TooMuch, show
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.sidecar import LARGEST_SIDECAR, SUFFIX, from_json
 from reid_lightning.search.gallery.vehicle_folder import holds_crop_mark, is_picture, numbered, sighting_of
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.plates.names import vehicle_name
 from reid_lightning.search.records import Sighting
 from reid_lightning.untrusted.names import LONGEST_NAME
 from reid_lightning.user_messages import is_utf8
@@ -63,7 +63,7 @@ class SightingImporter:
         if self.gallery.locations.known(sighting.id) is not None:
             return False
         with self._named(sighting.vehicle, name):
-            folder_name(sighting.vehicle)
+            vehicle_name(sighting.vehicle)
             pictures = self._crops(sighting)
             try:
                 return self.gallery.add(sighting, pictures)
@@ -87,11 +87,10 @@ class SightingImporter:
 
     def _keep_picture(self, vehicle: str, name: str, content: bytes) -> bool:
         root = self.gallery.root
-        if self.gallery.folder_of(vehicle) is None:
-            folder_name(vehicle)  # says what is wrong with a name, before anything is made
+        self.gallery.place_of(vehicle)  # says what is wrong with a name, before anything is made
         try:
             with waiting(root, [content]) as (file,), self.gallery.locations.index.changing():
-                folder = self.gallery.folder_of(vehicle) or root / folder_name(vehicle)
+                folder = self.gallery.place_of(vehicle)
                 if folder.is_symlink():
                     raise ReIDError(f"{folder} is a link, and links in a gallery are not followed")
                 path = _free_or_same(folder / name, content)

@@ -19,7 +19,7 @@ from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.gallery.sidecar import SUFFIX
 from reid_lightning.search.gallery.trash import NotRemovedError, Removed
 from reid_lightning.search.gallery.vehicle_folder import is_picture, numbered, picture_id, read_folder
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.plates.names import vehicle_name
 from reid_lightning.search.records import Sighting
 
 
@@ -38,13 +38,20 @@ def rename(gallery: GalleryReader, vehicle: str, new: str, *, undoable: bool = F
     """Give a vehicle a new name, at once. Returns its sightings, old id -> new id: those of a user's pictures
     change with the name. `undoable`: `restore` takes it back for `trash.KEPT_SECONDS`, here and below."""
     with changing(gallery):
-        source, target = gallery.existing_folder(vehicle), gallery.root / folder_name(new)
+        source = gallery.existing_folder(vehicle)
+        target = renamed(gallery, source, new)
         if target == source:
             return {}
         moved = _rename(gallery, source, target)
         if undoable:
             trash.keep(gallery.root, "rename", source.name, into=target.name, sightings=tuple(moved))
     return moved
+
+
+def renamed(gallery: GalleryReader, source: Path, new: str) -> Path:
+    """The folder of a vehicle under a new name: an existing one of that name, which it cannot take, or a new one."""
+    place = gallery.place_of(new)
+    return gallery.root / vehicle_name(new) if place == source and source.name != new else place
 
 
 def merge(gallery: GalleryReader, vehicle: str, into: str, *, undoable: bool = False) -> dict[str, str]:
@@ -134,7 +141,7 @@ def restore(gallery: GalleryReader, which: str, *, into: str | None = None) -> R
     """
     with changing(gallery):
         entry = trash.chosen(gallery.root, which)
-        other = None if into is None or into == entry.vehicle else gallery.folder_of(into) or folder_name(into)
+        other = None if into is None or into == entry.vehicle else gallery.place_of(into)
         target = gallery.root / (entry.vehicle if other is None else other)
         if into is None and (target.exists() or target.is_symlink()):
             raise ReIDError(

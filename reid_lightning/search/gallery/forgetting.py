@@ -11,7 +11,7 @@ from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.index import GalleryIndex
 from reid_lightning.search.gallery.optional_index import OptionalIndex
 from reid_lightning.search.gallery.trash import Removed
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.plates.names import folder_name, vehicle_name
 from reid_lightning.search.records import Sighting
 
 _DONE = {"merge": "merged into", "rename": "renamed to"}
@@ -55,7 +55,7 @@ def forget_vehicle(gallery: Gallery, vehicle: str, *, index: GalleryIndex | Opti
     folder = gallery.folder_of(vehicle)
     names = {vehicle}
     with suppress(ReIDError):
-        names.add(folder_name(vehicle) if folder is None else folder.name)
+        names |= {vehicle_name(vehicle), folder_name(vehicle)} if folder is None else {folder.name}
     entries = gallery.trash()
     left = [
         f"{entry.vehicle} was {_DONE[entry.action]} {entry.into}, and its pictures are in {other} now: `delete "

@@ -15,7 +15,6 @@ from reid_lightning.search.gallery.changes import Restored
 from reid_lightning.search.gallery.crop_embedding import BATCH, Crops, Embed, parts, records_of
 from reid_lightning.search.gallery.folder import Gallery
 from reid_lightning.search.gallery.trash import Removed
-from reid_lightning.search.plates.names import folder_name
 from reid_lightning.search.records import Filter, OnProgress, Sighting, VectorRecord, unseen
 from reid_lightning.search.stores.base import VectorStore, read_whole
 
@@ -176,7 +175,7 @@ class GalleryIndex:
         """`Gallery.rename`, here too."""
         before = self._name(vehicle)
         moved = self.gallery.rename(vehicle, new, undoable=undoable)
-        self._follow([before], moved, folder_name(new))
+        self._follow([before], moved, self._name(new))
 
     def merge(self, vehicle: str, into: str, *, undoable: bool = False) -> None:
         """`Gallery.merge`, here too."""

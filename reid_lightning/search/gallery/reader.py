@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from reid_lightning.search.gallery.source_marks import SourceMark, read_mark
 from reid_lightning.search.gallery.summary import VehicleSummary
 from reid_lightning.search.gallery.trash import Removed
 from reid_lightning.search.gallery.vehicle_folder import read_folder, vehicle_folders
-from reid_lightning.search.plates.names import folder_name, plate_name
+from reid_lightning.search.plates.names import folder_name, plate_name, vehicle_name
 from reid_lightning.search.records import OnProgress, Sighting, unseen
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
@@ -138,12 +138,21 @@ class GalleryReader:
         return self.locations.find(sighting)
 
     def folder_of(self, vehicle: str) -> Path | None:
-        """The folder of a vehicle, called by its folder's name or by what `folder_name` makes into it, or by a plate as
-        people write it (`LS15 EBC`); None: there is none. ReIDError: nobody can say, since the gallery cannot be
-        read."""
-        names = [vehicle] if is_plain_name(vehicle) else []
+        """The folder of a vehicle, called by its folder's own name, else by what `vehicle_name` makes into it
+        (`LS15 EBC` for `LS15EBC`), else as folders were named before, else by a short plate in groups; None: there is
+        none. ReIDError: nobody can say, since the gallery cannot be read."""
+        names = list(_names_of(vehicle))
         with suppress(ReIDError):
-            names += [folder_name(vehicle), plate_name(vehicle)]
+            names.append(plate_name(vehicle))
+        return self._first(names)
+
+    def place_of(self, vehicle: str) -> Path:
+        """The folder into which something of a vehicle of this name goes: the one that has it, or a new one, called
+        `vehicle_name`. ReIDError: it is no name, or the gallery cannot be read."""
+        new = self.root / vehicle_name(vehicle)
+        return self._first(_names_of(vehicle)) or new
+
+    def _first(self, names: Iterable[str]) -> Path | None:
         folders = (self.root / name for name in names)
         return next((folder for folder in folders if _is_folder(folder)), None)
 
@@ -200,6 +209,15 @@ class GalleryReader:
         self.locations.index.look(MANY)
         found = self.locations.find_all(dict.fromkeys(of_source(self.locations.index, fingerprint, camera))).values()
         return [one for one in found if one is not None and (one.source, one.camera) == (fingerprint, camera)]
+
+
+def _names_of(vehicle: str) -> Iterator[str]:
+    """The folders that a vehicle called so may have, the likeliest first."""
+    if is_plain_name(vehicle):
+        yield vehicle
+    with suppress(ReIDError):
+        yield vehicle_name(vehicle)
+        yield folder_name(vehicle)
 
 
 def _is_folder(path: Path) -> bool:

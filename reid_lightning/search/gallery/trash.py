@@ -27,7 +27,7 @@ import numpy as np
 from reid_lightning.atomic import save
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sidecar import is_plain_name
-from reid_lightning.search.plates.names import folder_name
+from reid_lightning.search.plates.names import folder_name, vehicle_name
 
 FOLDER = ".deleted"
 KEPT_SECONDS = 7 * 86_400.0
@@ -173,13 +173,18 @@ def forget_vectors(root: Path, entry: Removed) -> None:
 
 def chosen(root: Path, which: str) -> Removed:
     """The entry of this id, or the latest of the vehicle of this name. NothingKeptError: there is none."""
-    names = {which}
-    with suppress(ReIDError):
-        names.add(folder_name(which))
-    found = next((entry for entry in entries(root) if which == entry.id or entry.vehicle in names), None)
+    found = next((entry for entry in entries(root) if is_called(entry, which)), None)
     if found is None:
         raise NothingKeptError(root, which)
     return found
+
+
+def is_called(entry: Removed, which: str) -> bool:
+    """Whether this is its id or a name of its vehicle, which is found as the gallery finds it."""
+    names = {which}
+    with suppress(ReIDError):
+        names |= {vehicle_name(which), folder_name(which)}
+    return which == entry.id or entry.vehicle in names
 
 
 def _write(root: Path, entry: Removed) -> None:

@@ -11,7 +11,7 @@ from reid_lightning.search.matching.scoring import filter_matches
 from reid_lightning.search.matching.threshold import Threshold
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.records import Filter
-from reid_lightning.search.video.track_source import Pictures
+from reid_lightning.search.video.track_source import Box, Pictures
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class SearchOptions:
         start: when it began, in seconds since 1970; None: what the source says.
         one_vehicle: all pictures are of one vehicle, and decided about together.
         pictures: what a picture is, see `follow`.
+        box: the vehicle of a query that is one picture, x1, y1, x2, y2 in pixels; None: it is looked for.
         min_quality: vehicles of a video whose picture is worse are not compared, see `crop_quality`.
         batch_size: crops a forward pass.
     """
@@ -42,6 +43,7 @@ class SearchOptions:
     start: float | None = None
     one_vehicle: bool = False
     pictures: Pictures = "auto"
+    box: Box | None = None
     min_quality: float = 0.05
     batch_size: int = 32
 
@@ -52,6 +54,8 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         filter_matches([], min_score=self.min_score, top_k=self.top_k)  # refuses what is out of range
+        if self.box is not None and len(self.box) != 4:
+            raise ReIDError(f"box is {list(self.box)}; expected four numbers in pixels: box=[x1,y1,x2,y2].")
         if self.travel_times is None:
             return
         if self.camera is None:

@@ -26,7 +26,7 @@ from reid_lightning.search.stores.base import read_whole
 from reid_lightning.search.video.best_crops import crop_quality
 from reid_lightning.search.video.detectors import Detector
 from reid_lightning.search.video.sources import Source
-from reid_lightning.search.video.track_source import Step, follow
+from reid_lightning.search.video.track_source import Step, detects_in_pictures, follow
 from reid_lightning.search.video.tracking import VehicleTracker
 
 FRAMES_AT_ONCE = 16
@@ -127,7 +127,14 @@ class VehicleSearch:
             )
         steps: list[Step] = []
         options = self.options
-        followed = follow(source, self.detector, self.build_tracker, pictures=options.pictures, whole_if_none=True)
+        followed = follow(
+            source,
+            self.detector,
+            self.build_tracker,
+            pictures=options.pictures,
+            whole_if_none=True,
+            box=options.box,
+        )
         with closing(followed):
             for step in followed:
                 if on_step is not None:
@@ -138,6 +145,21 @@ class VehicleSearch:
                     yield from self._search(steps)
                     steps = []
         yield from self._search(steps)
+
+    def taken_whole(self, source: Source) -> str | None:
+        """What to say where nothing can be detected in a picture and nobody has said that it is one vehicle."""
+        options = self.options
+        if source.in_video or options.pictures != "auto" or options.box is not None or options.one_vehicle:
+            return None
+        if detects_in_pictures(self.detector, options.pictures):
+            return None
+        what, box = f"{source.name} was taken as one vehicle", ", or one by box=[x1,y1,x2,y2]"
+        if source.kind == "folder":
+            what, box = f"Each picture of {source.name} was taken as one vehicle", ""
+        return (
+            f"{what}: the {self.detector.name} detector finds nothing in a picture. Vehicles of a scene are found "
+            f"by detector=yolox detector.path=<yolox_nano.onnx>{box}; pictures=crops says that it is one."
+        )
 
     def decisions(self) -> list[TrackDecision]:
         """Which vehicle each track is: mean MCD of the better half (arXiv 1910.09458) to each sighting, times the prior

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from reid_lightning.errors import ReIDError
+from reid_lightning.search.plates.patterns import is_plausible, normalise
 
 MAX_BYTES = 64
 """Of UTF-8; file systems take 255, and paths have limits of their own."""
@@ -18,6 +19,8 @@ _DIGITS = re.compile(r"[0-9a-f]{16}")
 _UNKNOWN = re.compile(r"unknown-[0-9a-f]{16}", re.IGNORECASE | re.ASCII)
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """What shows nothing though it counts as a letter or a mark: fillers and variation selectors."""
+_BETWEEN = re.compile("[\\s.\\-\u2010-\u2015\u2212\u00b7\u2022\u2027\u2219\u22c5\u30fb]+")
+"""What people write between the groups of a plate: spaces, dots and dashes of any kind."""
 _RESERVED = re.compile(r"CON|PRN|AUX|NUL|(COM|LPT)[0-9]")  # of Windows, whatever comes after a dot
 
 
@@ -47,9 +50,28 @@ def folder_name(text: str) -> str:
     return name
 
 
+def vehicle_name(text: str) -> str:
+    """The one name of a vehicle, whoever gives it: a plate, as read or as printed, or any other name.
+
+    A text that may be a plate (`is_plausible`) once spaces, dots and dashes between its letters and digits are gone is
+    that plate: `LS15 EBC` becomes `LS15EBC`, `京A·12345` becomes `京A12345`. All else becomes what `folder_name`
+    makes of it: `my van/2` becomes `MY_VAN_2`. A name that came out of here comes out unchanged, and with `_` in it a
+    name is never taken for a plate.
+
+    Raises:
+        ReIDError: nothing remains.
+    """
+    name = folder_name(text)
+    for written in (text, name):
+        joined = _BETWEEN.sub("", _fold(written))
+        if joined.isalnum() and is_plausible(plate := normalise(joined)):
+            return folder_name(plate)
+    return name
+
+
 def plate_name(text: str) -> str:
-    """The same for a plate as people write it, in groups: `ls15 ebc` and `B-XY 123` become `LS15EBC` and `BXY123`, as
-    plates are read. ReIDError: nothing remains."""
+    """`folder_name` without `_` and `-`, to look for short plates with as well: `B-X 1` becomes `BX1`, as plates are
+    read. ReIDError: nothing remains."""
     name = folder_name(text)
     return name if _UNKNOWN.fullmatch(name) else name.replace("_", "").replace("-", "")
 
@@ -67,7 +89,7 @@ def unknown_name(sighting_id: str) -> str:
 def given_name(sighting_id: str, plate: str | None) -> str | None:
     """What a sighting's vehicle is called where nobody gives it another name; None: by nothing, with such a plate."""
     try:
-        return unknown_name(sighting_id) if plate is None else folder_name(plate)
+        return unknown_name(sighting_id) if plate is None else vehicle_name(plate)
     except ReIDError:
         return None
 

@@ -27,7 +27,6 @@ from reid_lightning.search.stores.base import (
     check_batch,
     check_filter,
     check_search,
-    check_vectors,
     no_vectors,
     settle_model,
 )
@@ -41,6 +40,7 @@ from reid_lightning.search.stores.milvus_collection import (
     milvus_errors,
 )
 from reid_lightning.search.stores.milvus_rows import expression_of, lets_nothing_through, to_record, to_row
+from reid_lightning.search.stores.server import ServerStore
 
 with extra("milvus"):
     import grpc
@@ -57,7 +57,7 @@ _SPARE = 10  # more than asked for: equal scores at the end are then sorted by i
 _INDEX_SECONDS = 3600.0
 
 
-class MilvusStore:
+class MilvusStore(ServerStore):
     """A `VectorStore`; see `open_store` for the arguments."""
 
     def __init__(
@@ -167,20 +167,6 @@ class MilvusStore:
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
         for rows in self._rows(where, [*FIELDS, "vector"]):
             yield [to_record(row) for row in rows], np.array([row["vector"] for row in rows], np.float32)
-
-    def require_complete(self) -> None:
-        """That a server was put back from an older copy is not noticed."""
-
-    def mark_complete(self) -> None:
-        """See `VectorStore`."""
-
-    def problems(self) -> list[str]:
-        try:
-            for _, vectors in self.scan():
-                check_vectors(vectors, dim=self.dim)
-        except ReIDError as error:
-            return [str(error)]
-        return []
 
     def optimize(self) -> None:
         """The server tidies up by itself; this waits until the index holds everything.

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reid_lightning.errors import ReIDError, extra
+from reid_lightning.errors import extra
 from reid_lightning.search.records import Filter, Hit, VectorRecord
 from reid_lightning.search.stores.base import (
     EVERYTHING,
@@ -21,13 +21,13 @@ from reid_lightning.search.stores.base import (
     check_batch,
     check_filter,
     check_search,
-    check_vectors,
     no_vectors,
     settle_model,
 )
 from reid_lightning.search.stores.postgres_catalogue import Catalogue, Entry
 from reid_lightning.search.stores.postgres_rows import COLUMNS, condition_of, register_vectors, to_record, write_rows
 from reid_lightning.search.stores.postgres_server import PostgresServer
+from reid_lightning.search.stores.server import ServerStore
 
 with extra("postgres"):
     import psycopg
@@ -46,7 +46,7 @@ _INDEX_DIM = 4000  # numbers, more of which pgvector puts into no index
 _INDEX_MIB = 4096  # of the server's memory that building an index may take
 
 
-class PostgresStore:
+class PostgresStore(ServerStore):
     """A `VectorStore`; see `open_store` for the arguments."""
 
     def __init__(
@@ -145,20 +145,6 @@ class PostgresStore:
     def scan(self, where: Filter = EVERYTHING) -> Iterator[tuple[list[VectorRecord], np.ndarray]]:
         for rows in self._rows(where, sql.SQL("{}, vector").format(COLUMNS)):
             yield [to_record(row) for row in rows], np.array([row[-1] for row in rows], np.float32)
-
-    def require_complete(self) -> None:
-        """That a server was put back from an older copy is not noticed."""
-
-    def mark_complete(self) -> None:
-        """See `VectorStore`."""
-
-    def problems(self) -> list[str]:
-        try:
-            for _, vectors in self.scan():
-                check_vectors(vectors, dim=self.dim)
-        except ReIDError as error:
-            return [str(error)]
-        return []
 
     def optimize(self) -> None:
         """Others read and write meanwhile; where another process is at it, this one leaves it to that one."""

@@ -23,6 +23,10 @@ from reid_lightning.search.video.sources import Source
 from reid_lightning.search.video.tracking import VehicleTracker
 
 Pictures = Literal["auto", "scenes", "crops"]
+Box = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in pixels."""
+MOST = 0.6
+"""Of a picture's area: a vehicle that covers so much of it is what the picture is of."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def follow(
     *,
     pictures: Pictures = "auto",
     whole_if_none: bool = False,
+    box: Box | None = None,
 ) -> Generator[Step, None, None]:
     """Detect and track, in a thread of its own, at most `source.ahead` frames before they are asked for.
 
@@ -52,11 +57,14 @@ def follow(
         build_tracker: makes a tracker, given `frame_rate`, the frames that come in a second.
         pictures: what a picture is: a scene to detect vehicles in, a crop of one vehicle, or a scene where the detector
             works on pictures and a crop where it does not (auto).
-        whole_if_none: with `auto`, a picture in which nothing is detected is one vehicle.
+        whole_if_none: with `auto`, a picture in which nothing is detected, or a vehicle that covers `MOST` of it, is
+            one vehicle.
+        box: the vehicle of a source that is one picture; nothing is detected then.
 
     Raises:
-        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video; or it needs a
-            fixed camera, and this one moves all the time. One that moves for a while is a warning of the source's.
+        ReIDError: `pictures` is none of these; or scenes were asked for, and the detector needs a video; or the box is
+            not in the picture, or the source not one picture; or the detector needs a fixed camera, and this one moves
+            all the time. One that moves for a while is a warning of the source's.
     """
     if pictures not in get_args(Pictures):
         raise ReIDError(f"pictures is {pictures!r}; expected one of {', '.join(get_args(Pictures))}.")
@@ -65,8 +73,12 @@ def follow(
             f"pictures=scenes: the {detector.name} detector compares the frames of a video and finds nothing in a "
             "picture. Choose detector=yolox or detector=torchvision, or pictures=crops if each shows one vehicle."
         )
+    if box is not None:
+        check_box(source, box)
     detector.start()
-    if source.in_video:
+    if box is not None:
+        steps = _given(source, box)
+    elif source.in_video:
         steps = _follow_video(source, detector, build_tracker)
     else:
         steps = _look_at_pictures(source, detector, pictures, whole_if_none=whole_if_none)
@@ -77,8 +89,10 @@ def _look_at_pictures(source: Source, detector: Detector, pictures: Pictures, *,
     detects, track = detects_in_pictures(detector, pictures), 0
     for frame, detected in _looked_at(source, detector) if detects else ((one, Detections.none) for one in source):
         found = detected()
-        if not detects or (whole_if_none and pictures == "auto" and len(found) == 0):
+        if not detects:
             found = _whole(frame)
+        elif whole_if_none and pictures == "auto":
+            found = _one_or_many(frame, found)
         boxes = tuple(
             TrackedBox(track + 1 + row, found.boxes[row], float(found.scores[row]), found.types[row])
             for row in range(len(found))
@@ -151,6 +165,38 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 def _sorted_out(step: Step, camera: FixedCamera, *, last: bool = False) -> Step:
     ended, left_out = camera.sort_out(step.boxes, step.ended, seconds=step.frame.seconds, last=last)
     return replace(step, ended=ended, left_out=left_out)
+
+
+def check_box(source: Source, box: Box) -> None:
+    """ReIDError: the source is not one picture, or the box no part of it."""
+    given = f"box=[{','.join(f'{side:g}' for side in box)}]"
+    if source.kind != "picture":
+        raise ReIDError(f"{given} and {source.name}, a {source.kind}, came together; a box is of one picture.")
+    for frame in source:
+        height, width = frame.picture.shape[:2]
+        x1, y1, x2, y2 = box
+        if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+            raise ReIDError(
+                f"{given} is no part of {source.name}, which is {width} x {height} pixels; expected [x1,y1,x2,y2] "
+                f"with 0 <= x1 < x2 <= {width} and 0 <= y1 < y2 <= {height}."
+            )
+
+
+def _given(source: Source, box: Box) -> Iterator[Step]:
+    for frame in source:
+        yield Step(frame, (TrackedBox(1, np.array(box, np.float32), 1.0, UNKNOWN_TYPE),), (1,))
+
+
+def _one_or_many(frame: Frame, found: Detections) -> Detections:
+    """A crop stays a crop: the vehicle that fills it is looked at with all that the picture shows of it."""
+    if len(found) == 0:
+        return _whole(frame)
+    height, width = frame.picture.shape[:2]
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    largest = int(np.argmax(sides[:, 0] * sides[:, 1]))
+    if float(sides[largest, 0] * sides[largest, 1]) < MOST * height * width:
+        return found
+    return replace(_whole(frame), scores=found.scores[[largest]], types=(found.types[largest],))
 
 
 def _whole(frame: Frame) -> Detections:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
+from reid_lightning.search.gallery.archive import export_gallery, import_gallery
 from reid_lightning.search.plates.names import folder_name
 
 
@@ -64,7 +65,57 @@ def test_a_plate_is_found_as_people_write_it(gallery: Gallery) -> None:
     for written in ("LS15 EBC", "ls15 ebc", "LS-15-EBC", "ls15·ebc"):
         assert gallery.folder_of(written) == gallery.root / "LS15EBC"
     gallery.add(sighting("b1", "LS15 EBC"), pictures())
-    assert gallery.folder_of("LS15 EBC") == gallery.root / "LS15_EBC"  # a folder's own name goes before
+    assert ids(gallery) == {"a1": "LS15EBC", "b1": "LS15EBC"}
+    gallery.add(sighting("c1", "BX1"), pictures())  # too short for a plate of no country in particular
+    assert gallery.folder_of("b-x 1") == gallery.root / "BX1"
+
+
+def test_a_folder_of_the_very_name_goes_before(gallery: Gallery) -> None:
+    """Galleries of before have plates in groups, as they were typed then."""
+    for identifier, name in (("a1", "LS15_EBC"), ("b1", "BUS-4021"), ("c1", "my van")):
+        (gallery.root / name).mkdir(parents=True)
+        gallery.add(sighting(identifier, name), pictures())
+    assert ids(gallery) == {"a1": "LS15_EBC", "b1": "BUS-4021", "c1": "my van"}
+    assert gallery.vehicle_names() == ["BUS-4021", "LS15_EBC", "my van"]
+    assert gallery.place_of("LS15 EBC").name == gallery.folder_of("ls15 ebc").name == "LS15_EBC"
+    assert gallery.place_of("BUS-4021").name == "BUS-4021" and gallery.place_of("bus 4021").name == "BUS4021"
+    gallery.add(sighting("a2", "LS15EBC"), pictures())  # as it was read
+    assert gallery.folder_of("LS15 EBC").name == "LS15EBC" and gallery.folder_of("LS15_EBC").name == "LS15_EBC"
+    gallery.merge("LS15_EBC", "LS15 EBC")
+    assert [one.id for one in gallery.sightings_of("LS15EBC")] == ["a1", "a2"]
+
+
+def test_an_older_folder_is_renamed_to_its_plate(gallery: Gallery) -> None:
+    (gallery.root / "LS15_EBC").mkdir(parents=True)
+    gallery.add(sighting("a1", "LS15_EBC"), pictures())
+    gallery.rename("LS15 EBC", "LS15 EBC", undoable=True)
+    assert ids(gallery) == {"a1": "LS15EBC"}
+    assert gallery.restore("ls15_ebc").vehicle == "LS15_EBC"
+    gallery.rename("LS15_EBC", "LS15_EBC")
+    assert ids(gallery) == {"a1": "LS15_EBC"}
+
+
+@pytest.mark.parametrize("written", ["LS15 EBC", "ls15-ebc", "LS15.EBC", "LS15\nEBC"])
+def test_no_second_folder_is_made_of_a_plate_as_printed(gallery: Gallery, tmp_path: Path, written: str) -> None:
+    gallery.add(sighting("a1", "LS15EBC"), pictures())
+    gallery.add(sighting("b1", "V1"), pictures())
+    with pytest.raises(ReIDError, match="LS15EBC, which exists"):
+        gallery.rename("V1", written)
+    gallery.delete("V1", undoable=True)
+    assert gallery.restore("v1", into=written).vehicle == "LS15EBC"
+    other = Gallery(tmp_path / "other")
+    (other.root / "LS15 EBC").mkdir(parents=True)
+    other.add(sighting("c1", "LS15 EBC"), pictures())
+    Image.new("RGB", (40, 30), (3, 80, 9)).save(other.root / "LS15 EBC/own.jpg")
+    export_gallery(other, tmp_path / "g.zip")
+    assert import_gallery(gallery, tmp_path / "g.zip").added == 2
+    assert gallery.vehicle_names() == ["LS15EBC"] and len(gallery.sightings_of(written)) == 4
+
+
+def test_names_that_are_no_plates_stay_two(gallery: Gallery) -> None:
+    for identifier, name in (("a1", "my van/2"), ("b1", "MYVAN2"), ("c1", "car 1"), ("d1", "car-1")):
+        gallery.add(sighting(identifier, name), pictures())
+    assert ids(gallery) == {"a1": "MY_VAN_2", "b1": "MYVAN2", "c1": "CAR_1", "d1": "CAR-1"}
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "é" * 200])

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from toy_clips import BLUE, RED, BrightBoxes, build_tracker, car_and_truck, share_of
+from PIL import Image
+from toy_clips import BLUE, RED, BrightBoxes, NeedsVideo, build_tracker, car_and_truck, share_of
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.ranking import KReciprocal
@@ -165,3 +166,34 @@ def test_a_search_that_is_stopped_still_decides_about_what_it_has_seen(clip):
             seen.append(searched.frame.number)
     assert seen == list(range(32))
     assert [(one.track, one.vehicle) for one in finder.decisions()] == [(1, "BUS"), (2, "BUS")]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "a.png was taken as one vehicle"),
+        ({"pictures": "crops"}, None),
+        ({"box": (1.0, 1.0, 60.0, 60.0)}, None),
+        ({"one_vehicle": True}, None),
+    ],
+)
+def test_a_picture_that_was_taken_whole_is_said_to_be(tmp_path, more, said):
+    Image.new("RGB", (160, 120), RED).save(tmp_path / "a.png")
+    store = Store([record(0, "BUS")], [[1.0, 0.0]])
+    found = {"build_tracker": build_tracker, "options": SearchOptions(**more)}
+    finder = VehicleSearch(store, ColourEmbedder(), detector=NeedsVideo(), **found)
+    with open_source(tmp_path / "a.png") as source:
+        (frame,) = finder.run(source)
+        note = finder.taken_whole(source)
+    assert [match.vehicle for match in frame.matches] == ["BUS"]
+    assert note is None if said is None else (said in note and "detector=yolox" in note and "box=[" in note)
+    detects = VehicleSearch(store, ColourEmbedder(), detector=BrightBoxes(), **found)
+    with open_source(tmp_path / "a.png") as source:
+        assert detects.taken_whole(source) is None
+    with open_source(tmp_path) as source:
+        assert (finder.taken_whole(source) or "Each picture").startswith("Each picture")
+
+
+def test_a_box_is_four_numbers():
+    with pytest.raises(ReIDError, match=r"box is \[1, 2, 3\]; expected four numbers"):
+        SearchOptions(box=(1, 2, 3))

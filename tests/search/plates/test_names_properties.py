@@ -24,8 +24,8 @@ from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.archive import import_gallery
 from reid_lightning.search.gallery.sidecar import from_json, is_plain_name, to_json
 from reid_lightning.search.matching.travel_times import TravelTimes
-from reid_lightning.search.plates.names import MAX_BYTES, folder_name, unknown_name
-from reid_lightning.search.plates.patterns import MAX_CORRECTIONS, PlatePatterns, normalise
+from reid_lightning.search.plates.names import MAX_BYTES, folder_name, unknown_name, vehicle_name
+from reid_lightning.search.plates.patterns import MAX_CORRECTIONS, PlatePatterns, is_plausible, normalise
 from reid_lightning.search.records import Crop, Sighting, time_code
 from reid_lightning.search.settings import seconds_since_1970
 
@@ -45,6 +45,31 @@ def test_a_folder_name_stays_in_the_gallery(text: str) -> None:
     assert 0 < len(name.encode()) <= MAX_BYTES and name.isprintable() and " " not in name
     assert folder_name(name) == name
     assert folder_name(name.lower()) == name or name.startswith("unknown-")
+
+
+@drawn(200)
+@given(text=ANYTHING | TRICKY | st.text("AB12 .-_/·京Ü٣ー", max_size=14))
+def test_the_name_of_a_vehicle_is_a_folder_name_and_stays_as_it_is(text: str) -> None:
+    try:
+        folder = folder_name(text)
+    except ReIDError:
+        with pytest.raises(ReIDError):
+            vehicle_name(text)
+        return
+    name = vehicle_name(text)
+    assert vehicle_name(name) == folder_name(name) == name and is_plain_name(name)
+    assert name == folder or name.isalnum()
+    assert vehicle_name(folder) in (name, folder)
+
+
+@drawn(150)
+@given(
+    plate=st.text("ABKXZÄÜ京ГЖ0123456789", min_size=5, max_size=10).filter(is_plausible),
+    between=st.lists(st.sampled_from(["", " ", "-", "·", ".", "  ", "\n", " - ", "\u2013", "\u3000"]), max_size=9),
+)
+def test_a_plate_in_groups_is_that_plate(plate: str, between: list[str]) -> None:
+    written = "".join(sign + (between[at] if at < len(between) else "") for at, sign in enumerate(plate))
+    assert vehicle_name(written) == vehicle_name(written.lower()) == plate == vehicle_name(plate)
 
 
 @drawn(50)

@@ -6,7 +6,7 @@ import unicodedata
 import pytest
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.plates import folder_name, normalise, unknown_name
+from reid_lightning.search.plates import folder_name, normalise, unknown_name, vehicle_name
 from reid_lightning.search.plates.names import MAX_BYTES
 
 RESERVED = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
@@ -61,6 +61,32 @@ def test_names_by_hand(text, expected):
     else:
         assert folder_name(text) == expected
         assert is_safe(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("LS15 EBC", "LS15EBC"),
+        ("ls15-ebc", "LS15EBC"),
+        ("LS15_EBC", "LS15_EBC"),
+        ("京A·12345", "京A12345"),
+        ("京Ａ・１２３４５", "京A12345"),
+        ("B-XY 123", "BXY123"),
+        ("MÜ - AB 123", "MÜAB123"),
+        ("29-T1\n234.56", "29T123456"),  # two lines, as on a motorcycle
+        ("٢٣٤ ب س ص", "234بسص"),
+        ("my van/2", "MY_VAN_2"),
+        ("my van 2", "MY_VAN_2"),
+        ("car 1", "CAR_1"),
+        ("A/12345", "A_12345"),
+        ("B-X 1", "B-X_1"),
+        ("con", "VEHICLE_CON"),
+        ("UNKNOWN-70e9ecbb01ab23cd", "unknown-70e9ecbb01ab23cd"),
+    ],
+)
+def test_a_vehicle_is_called_by_its_plate_however_it_is_written(text, expected):
+    assert vehicle_name(text) == vehicle_name(expected) == expected
+    assert is_safe(expected)
 
 
 def test_any_text_becomes_a_safe_name_or_an_error():

@@ -1,5 +1,7 @@
 """Sources followed frame by frame: tracks of a video, pictures that stand for themselves."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,8 @@ from toy_clips import RED, BrightBoxes, KnowsRed, NeedsVideo, build_tracker, car
 
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.plates import NoPlateReader
-from reid_lightning.search.records import UNKNOWN_TYPE
+from reid_lightning.search.records import UNKNOWN_TYPE, Detections
+from reid_lightning.search.video.detectors.onnx import YoloxDetector
 from reid_lightning.search.video.sources import open_source
 from reid_lightning.search.video.track_source import follow
 from reid_lightning.search.video.vehicle_finder import VehicleFinder
@@ -47,6 +50,62 @@ def test_pictures_stand_for_themselves(tmp_path):
     assert boxes() == boxes(pictures="scenes") == [[red, blue], [], [last]]
     assert boxes(whole_if_none=True) == [[red, blue], [(3, UNKNOWN_TYPE, whole)], [(4, *last[1:])]]
     assert boxes(pictures="crops") == [[(n, UNKNOWN_TYPE, whole)] for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("side", "is_crop"), [(100, False), (130, True)])
+def test_a_vehicle_that_fills_its_picture_is_a_crop_that_stays_one(tmp_path, side, is_crop):
+    """100 of 160 pixels by 90 of 120 are .47 of a picture, 130 are .61."""
+    picture = np.zeros((120, 160, 3), np.uint8)
+    found = Detections(
+        np.array([[5, 5, 5 + side, 95], [150, 100, 158, 110]], np.float32),
+        np.array([0.9, 0.8], np.float32),
+        ("bus", "car"),
+    )
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    detector = SimpleNamespace(works_on_pictures=True, start=lambda: None, detect=lambda picture: found, name="fixed")
+    with open_source(tmp_path / "a.png") as source:
+        (step,) = follow(source, detector, build_tracker, whole_if_none=True)
+    boxes = [(box.type, box.box.tolist()) for box in step.boxes]
+    scene = [("bus", [5, 5, 5 + side, 95]), ("car", [150, 100, 158, 110])]
+    assert boxes == ([("bus", [0, 0, 160, 120])] if is_crop else scene)
+    with open_source(tmp_path / "a.png") as source:  # as registering does
+        (step,) = follow(source, detector, build_tracker)
+    assert len(step.boxes) == 2
+
+
+def test_a_box_is_the_vehicle_of_one_picture_or_an_error(tmp_path):
+    Image.fromarray(scene(red=(5, 5))).save(tmp_path / "a.png")
+    with open_source(tmp_path / "a.png") as source:
+        (step,) = follow(source, NeedsVideo(), build_tracker, box=(10.0, 20.0, 160.0, 120.0))
+    assert [(box.track, box.type, box.box.tolist()) for box in step.boxes] == [(1, UNKNOWN_TYPE, [10, 20, 160, 120])]
+    assert step.ended == (1,)
+    for box in ((10, 20, 161, 50), (-1, 0, 5, 5), (20, 20, 20, 40), (50, 5, 20, 40), (0, 0, 5, float("nan"))):
+        with (
+            open_source(tmp_path / "a.png") as source,
+            pytest.raises(ReIDError, match=r"a\.png, which is 160 x 120 pixels"),
+        ):
+            list(follow(source, NeedsVideo(), build_tracker, box=box))
+    with open_source(tmp_path) as source, pytest.raises(ReIDError, match=r"a folder, came together"):
+        list(follow(source, NeedsVideo(), build_tracker, box=(1, 2, 3, 4)))
+
+
+@pytest.mark.parametrize("fills", [False, True])
+def test_a_real_detector_finds_the_vehicle_of_a_scene_and_leaves_a_crop_whole(shared_data, tmp_path, fills):
+    path = shared_data / "detectors" / "yolox_nano.onnx"
+    crops = sorted((shared_data / "veri_sample").rglob("*.jpg"))
+    if not path.is_file() or not crops:
+        pytest.skip("no detector file or no pictures of VeRi beside the project")
+    crop = Image.open(crops[0]).convert("RGB")
+    width, height = crop.size
+    picture = crop if fills else Image.new("RGB", (3 * width, 2 * height), (110, 110, 110))
+    if not fills:
+        picture.paste(crop, (width, height // 2))
+    picture.save(tmp_path / "a.png")
+    detector = YoloxDetector(path, threads=1)
+    with open_source(tmp_path / "a.png") as source:
+        (step,) = follow(source, detector, build_tracker, whole_if_none=True)
+    whole = [0, 0, *picture.size]
+    assert len(step.boxes) >= 1 and (step.boxes[0].box.tolist() == whole) == fills
 
 
 def test_a_detector_that_needs_a_video_takes_pictures_for_crops_or_says_so(tmp_path):
