@@ -25,18 +25,20 @@ CROWD_SHARE = 0.75
 NEAREST = 48
 """Neighbours of a sighting that are compared with it picture by picture."""
 
-_FEW = 10.0  # sightings of a camera from which its mean counts by half
+_FEW = 30.0  # sightings of a camera, by which its mean counts by half, and what is known of its strangers
 _BLOCK = 1 << 24  # similarities held at a time
 _PAIRS = 2048  # compared at a time
 
 
 @dataclass(frozen=True)
 class Background:
-    """What is known of a gallery as a whole: `camera_means` (cameras, dim) float32 of `cameras`, how much of each is
-    taken off, and the usual likeness of strangers, `usual_crowd`."""
+    """What is known of a gallery as a whole: `camera_means` (cameras, dim) float32 of `cameras`, as much of each as is
+    taken off, how many sightings of each there are, `counts` (cameras,), and the usual likeness of strangers,
+    `usual_crowd`."""
 
     cameras: tuple[str, ...]
     camera_means: np.ndarray
+    counts: np.ndarray
     usual_crowd: float = 0.0
 
     def centred(self, vectors: np.ndarray, camera: np.ndarray) -> np.ndarray:
@@ -61,7 +63,7 @@ def background_of(vectors: SightingVectors, cameras: np.ndarray) -> Background:
     np.add.at(sums, camera, vectors.means)
     shares = counts / (counts + _FEW)
     means = (sums / np.maximum(counts, 1)[:, None] * shares[:, None]).astype(np.float32)
-    return Background(tuple(names.tolist()), means if len(names) else np.zeros((1, sums.shape[1]), np.float32))
+    return Background(tuple(names.tolist()), means, counts)
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,15 @@ def usual_crowd(crowds: np.ndarray) -> float:
 
 
 def adjusted(
-    similarities: np.ndarray, pairs: np.ndarray, crowds: np.ndarray, camera: np.ndarray, *, usual: float
+    similarities: np.ndarray, pairs: np.ndarray, crowds: np.ndarray, camera: np.ndarray, background: Background
 ) -> np.ndarray:
-    """(P,) similarities on the scale of the cosine, less what strangers share; of usual kinds they stay as they are."""
+    """(P,) similarities on the scale of the cosine, less what strangers share, the more of it the more sightings the
+    camera has; of usual kinds they stay as they are."""
     one, other = pairs[:, 0], pairs[:, 1]
     sides = np.stack([crowds[one, camera[other]], crowds[other, camera[one]]])
     sides[:, (camera[one] < 0) | (camera[other] < 0)] = np.nan
-    excess = np.where(np.isfinite(sides), sides - usual, 0.0).mean(axis=0)
+    shares = np.append(background.counts / (background.counts + _FEW), 0.0)[np.stack([camera[other], camera[one]])]
+    excess = (np.where(np.isfinite(sides), sides - background.usual_crowd, 0.0) * shares).mean(axis=0)
     result: np.ndarray = similarities - CROWD_SHARE * excess
     return result
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -85,8 +85,8 @@ def brought_up_to_date(
         order = np.lexsort(pairs.T[::-1])
         pairs, similarities = pairs[order], similarities[order]
     elif earlier is None:
-        background = Background(background.cameras, background.camera_means, usual_crowd(crowds))
-    scores = adjusted(similarities, pairs, crowds, camera, usual=background.usual_crowd).astype(np.float32)
+        background = replace(background, usual_crowd=usual_crowd(crowds))
+    scores = adjusted(similarities, pairs, crowds, camera, background).astype(np.float32)
     counted = len(vectors.ids) if earlier is None else earlier.counted
     made = Comparisons(model, tuple(vectors.ids), pairs, similarities, scores, crowds, background, counted)
     return made, len(new)
@@ -106,6 +106,7 @@ def keep(root: Path, made: Comparisons) -> None:
         crowds=made.crowds,
         cameras=np.array(made.background.cameras, np.str_),
         camera_means=made.background.camera_means,
+        counts=made.background.counts,
         usual_crowd=np.array(made.background.usual_crowd),
         counted=np.array(made.counted),
     )
@@ -122,7 +123,10 @@ def read(root: Path) -> Comparisons | None:
             if int(file["format"]) != _FORMAT:
                 return None
             background = Background(
-                tuple(file["cameras"].tolist()), file["camera_means"].astype(np.float32), float(file["usual_crowd"])
+                tuple(file["cameras"].tolist()),
+                file["camera_means"].astype(np.float32),
+                file["counts"].astype(np.int64),
+                float(file["usual_crowd"]),
             )
             made = Comparisons(
                 str(file["model"]),

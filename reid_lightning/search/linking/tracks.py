@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,8 @@ def link_tracks(tracks: Mapping[str, np.ndarray], cameras: Mapping[str, str], *,
         place = {camera: number for number, camera in enumerate(background.cameras)}
         camera = np.array([place[cameras[name]] for name in names], np.int64)
         found = compare(vectors, camera, background, new=np.arange(len(names)), least=min(LEAST, threshold))
-    usual = usual_crowd(found.crowds)
-    scores = adjusted(found.similarities, found.pairs, found.crowds, camera, usual=usual)
+    background = replace(background, usual_crowd=usual_crowd(found.crowds))
+    scores = adjusted(found.similarities, found.pairs, found.crowds, camera, background)
     seen = [Seen(name, name, cameras[name], UNKNOWN_TYPE) for name in names]
     labels = Problem(seen, found.pairs, scores, Rules(threshold)).grouping().labels
     return {name: names[label] for name, label in zip(names, labels.tolist(), strict=True)}
