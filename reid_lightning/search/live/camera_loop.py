@@ -9,11 +9,10 @@ from threading import Event, Lock
 from typing import Any
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.redaction import without_password
 from reid_lightning.search.live.cameras import Camera
 from reid_lightning.search.live.clock import Clock, Pauses
 from reid_lightning.search.live.newest_frames import NewestFrames, checked_stream
-from reid_lightning.search.live.status import CameraStatus
+from reid_lightning.search.live.status import CameraStatus, reason_without_password
 from reid_lightning.search.registration import Registered, Registrar
 from reid_lightning.search.video.sources import Source
 from reid_lightning.search.video.track_source import Step
@@ -65,13 +64,13 @@ class CameraLoop:
             else:
                 reason = self._ended
             if is_done:
-                self._tell(state="done", error=without_password(reason))
+                self._tell(state="done", error=reason_without_password(reason))
                 return
             if self.stop.is_set():
                 break
             if self.clock.now() - began >= _LASTING and self._came:
                 self.pauses.succeeded()
-            self._tell(state="pausing", error=without_password(reason))
+            self._tell(state="pausing", error=reason_without_password(reason))
             self.clock.wait(self.stop, self.pauses.next())
         self._tell(state="stopped")
 
@@ -133,7 +132,7 @@ class CameraLoop:
             try:
                 saved = self.registrar.save(found, source, camera=self.camera.name, start=source.start)
             except (ReIDError, OSError) as error:
-                self._tell(error=without_password(str(error)))
+                self._tell(error=reason_without_password(str(error)))
                 if is_last:
                     raise
                 self.clock.wait(self.stop, pauses.next())

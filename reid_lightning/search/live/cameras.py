@@ -96,7 +96,16 @@ def read_site(path: Path, *, check: Callable[[str], None] = check_source) -> Sit
     Raises:
         ReIDError: names the file, the camera or list, what came, what was expected and the fix.
     """
-    content = read_plain_yaml(path)
+    try:
+        content = read_plain_yaml(path)
+    except ReIDError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        if mark is None:
+            raise
+        problem = without_password(str(getattr(error.__cause__, "problem", None) or "damaged"))
+        raise ReIDError(  # the library shows the line, in which there may be a password
+            f"{path} is not readable as YAML: {problem}, in line {mark.line + 1}, column {mark.column + 1}."
+        ) from None
     try:
         return _site(content, check)
     except ReIDError as error:
@@ -190,9 +199,9 @@ def _receiver(kind: str, value: object) -> Receiver:
     except ValueError:
         host, port, parts = None, 0, urlsplit("")
     path = _asked(parts) if kind == "webhook" else unquote(parts.path.removeprefix("/"))
-    if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f]", parts.netloc + parts.path + parts.query):
+    if parts.scheme not in schemes or not host or re.search(r"[\s\x00-\x1f#]", as_url(address)):
         raise ReIDError(f"{where} is {without_password(address)!r}; expected an address such as {example}.")
-    if kind == "mqtt" and (not path or re.search(r"[+#\0]", path) or len(path.encode()) > _LONGEST_TOPIC):
+    if kind == "mqtt" and (not path or re.search(r"[+\0]", path) or len(path.encode()) > _LONGEST_TOPIC):
         raise ReIDError(
             f"{where} is {without_password(address)!r}; expected the topic behind the host, without + and #: {example}."
         )

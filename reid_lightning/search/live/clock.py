@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from threading import Event
@@ -41,3 +42,27 @@ class Pauses:
     def succeeded(self) -> None:
         """What was tried has worked."""
         self._next = 0.0
+
+
+class Offset:
+    """How far our clock is before that of a camera: what arrived with the least delay says it best.
+
+    The least of the last `window` seconds, or up to twice as many: a camera's clock goes a little wrong in a day.
+    """
+
+    def __init__(self, *, window: float = 60.0) -> None:
+        self._window = window
+        self._began = 0.0
+        self._now = self._before = math.inf
+
+    def see(self, ours: float, theirs: float) -> None:
+        """A frame of the camera's time `theirs` has come, in seconds."""
+        if ours - self._began >= self._window:
+            self._began, self._before, self._now = ours, self._now, math.inf
+        self._now = min(self._now, ours - theirs)
+
+    @property
+    def seconds(self) -> float:
+        """To be added to a time of the camera's."""
+        least = min(self._now, self._before)
+        return least if math.isfinite(least) else 0.0

@@ -8,10 +8,9 @@ from dataclasses import replace
 from threading import Event, Lock, Thread
 from typing import Protocol
 
-from reid_lightning.redaction import without_password
 from reid_lightning.search.live.clock import Clock, Pauses
 from reid_lightning.search.live.spool import Spool, Waiting
-from reid_lightning.search.live.status import ReceiverStatus
+from reid_lightning.search.live.status import ReceiverStatus, reason_without_password
 
 _LOOK = 0.5  # seconds between two looks into the spool
 _LONGEST = 300.0  # seconds between two tries
@@ -111,7 +110,7 @@ class Delivery:
 
     def _failed(self, reason: str) -> None:
         with self._lock:
-            self._status = replace(self._status, failed=self._status.failed + 1, error=without_password(reason))
+            self._status = replace(self._status, failed=self._status.failed + 1, error=reason_without_password(reason))
 
     def _run(self) -> None:
         while not self._stop.is_set():

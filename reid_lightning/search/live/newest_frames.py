@@ -8,29 +8,28 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from hashlib import blake2b
 from threading import Condition, Event, Thread
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.search.live.clock import Clock
+from reid_lightning.search.live.clock import Clock, Offset
 from reid_lightning.search.records import Frame
 from reid_lightning.search.video.source_base import Source
 from reid_lightning.search.video.video_source import VideoSource
 from reid_lightning.search.video.waiting_frame import WaitingFrame
 
-WAITING, WAITING_BYTES = 12, 1 << 26
-"""Frames that wait at most, and all of them together: half a second, in which plates are read and vehicles saved."""
-_APART = 2.0  # seconds by which the camera's clock may be wrong before it is corrected by ours
+WAITING, WAITING_BYTES = 75, 1 << 26
+"""Frames that wait at most, and all of them together: three seconds of a small picture, 21 frames of a large one, in
+which plates are read and vehicles saved; as many come at once when a camera has answered."""
 _LOOK = 0.5  # seconds after which whoever waits for a frame looks whether to stop
 
 
 class NewestFrames(Source):
-    """An open stream, whose frames are given out at most some tenths of a second after they came.
+    """An open stream, whose frames are given out some seconds after they came at most.
 
-    `start` is when it was opened by the machine's clock as that stands now, and frames' seconds count from there: by
-    the camera's clock, which is smoother, as long as the two agree. Its fingerprint is its own, however often the same
-    address was opened before, so that no two sightings have one id.
+    Frames' seconds are the camera's, which are smooth; `start` is where they begin by this machine's clock as it stands
+    now. Its fingerprint is its own, however often the same address was opened before, so that no two sightings have one
+    id.
 
     Args:
         source: an open stream; closed with this one.
@@ -51,7 +50,7 @@ class NewestFrames(Source):
     ) -> None:
         self.name, self.every, self.frames_per_second = source.name, source.every, source.frames_per_second
         self._source, self._stop, self._on_frame, self._clock = source, stop, on_frame, clock or Clock()
-        self._opened = self._clock.now()
+        self._opened, self._offset = self._clock.now(), Offset()
         self._fingerprint = blake2b(f"{source.fingerprint} {secrets.token_hex(8)}".encode(), digest_size=8).hexdigest()
         self._waiting: deque[WaitingFrame] = deque()
         self._changed = Condition()
@@ -63,7 +62,7 @@ class NewestFrames(Source):
     @property
     def start(self) -> float:  # type: ignore[override]
         """Of the machine's clock, which may have been set meanwhile."""
-        return self._clock.date() - (self._clock.now() - self._opened)
+        return self._clock.date() - (self._clock.now() - self._opened) + self._offset.seconds
 
     @property
     def fingerprint(self) -> str:
@@ -100,15 +99,10 @@ class NewestFrames(Source):
 
     def _read(self) -> None:
         error: BaseException | None = None
-        offset = 0.0
-        last = -1.0
         try:
             for waiting in self._source.unconverted():
-                now = self._clock.now() - self._opened
-                if abs(waiting.seconds + offset - now) > _APART:
-                    offset = now - waiting.seconds
-                last = max(waiting.seconds + offset, last + 0.001)  # ascending, as trackers want it
-                if not self._put(replace(waiting, seconds=last)):
+                self._offset.see(self._clock.now() - self._opened, waiting.seconds)
+                if not self._put(waiting):
                     return
         except BaseException as raised:  # for whoever reads
             error = raised

@@ -5,6 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
+from reid_lightning.redaction import without_password
+
+
+def reason_without_password(reason: str) -> str:
+    """A message that may begin with an address, and goes on behind it."""
+    return without_password(f". {reason}")[2:]  # an address that begins a text is taken for all of it
+
+
 State = Literal["waiting", "connecting", "watching", "pausing", "done", "stopped"]
 """`pausing`: it does not answer, or has stopped sending, and is tried again; `done`: a recording has ended."""
 

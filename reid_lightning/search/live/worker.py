@@ -17,13 +17,12 @@ from threading import Event, Lock, Thread
 import torch
 
 from reid_lightning.errors import ReIDError
-from reid_lightning.redaction import without_password
 from reid_lightning.search.gallery import Gallery, GalleryIndex
 from reid_lightning.search.live.camera_loop import CameraLoop
 from reid_lightning.search.live.cameras import Camera, WatchList
 from reid_lightning.search.live.checked_registrar import CheckedRegistrar
 from reid_lightning.search.live.spool import Spool
-from reid_lightning.search.live.status import CameraStatus
+from reid_lightning.search.live.status import CameraStatus, reason_without_password
 from reid_lightning.search.live.watching import Checker, Watched
 from reid_lightning.search.video.sources import Source, open_source
 from reid_lightning.search.video.vehicle_finder import VehicleFinder
@@ -103,7 +102,7 @@ def run(work: Work, connection: Connection) -> None:
             try:
                 worker = Worker(work, spool, stop)
             except ReIDError as error:
-                connection.send(Report(failed=without_password(str(error))))
+                connection.send(Report(failed=reason_without_password(str(error))))
                 return
             worker.watch(connection, log.taken)
     except (BrokenPipeError, ConnectionResetError):
@@ -202,7 +201,7 @@ class _Log(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep one line."""
-        self._lines.append((record.levelno, without_password(record.getMessage())))
+        self._lines.append((record.levelno, reason_without_password(record.getMessage())))
 
     def taken(self) -> tuple[tuple[int, str], ...]:
         """What was logged since the last time."""

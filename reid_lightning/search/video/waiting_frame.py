@@ -24,8 +24,8 @@ class WaitingFrame:
 
     @property
     def bytes(self) -> int:
-        """About so many of its picture."""
-        return 3 * self._decoded.width * self._decoded.height
+        """About so many while it waits, as most cameras send it."""
+        return 3 * self._decoded.width * self._decoded.height // 2
 
     def picture(self) -> np.ndarray:
         """(height, width, 3) uint8 RGB. ReIDError: its pixels cannot be turned into RGB."""
