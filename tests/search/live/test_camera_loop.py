@@ -102,7 +102,9 @@ def test_what_is_seen_when_a_stream_breaks_is_saved_and_two_connections_double_n
     loop = loop_of(scripted(*sources, stop=stop), stop=stop)
     loop.run()
     sightings = sorted(gallery.sightings(), key=lambda one: one.start)
-    assert len(sightings) == 2 and len({one.id for one in sightings}) == 2 and len({one.source for one in sightings}) == 2
+    assert (
+        len(sightings) == 2 and len({one.id for one in sightings}) == 2 and len({one.source for one in sightings}) == 2
+    )
     assert all(one.vehicle == "AB12CDE" and one.camera == "gate" for one in sightings)
     assert all(before - 10 < one.start < one.end < before + 10 for one in sightings)  # times of the clock
     assert (loop.status.vehicles, loop.status.known, loop.status.hits) == (2, 0, 2)
