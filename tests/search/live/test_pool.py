@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from itertools import pairwise
 from multiprocessing.connection import Connection
 
 import pytest
@@ -82,7 +83,7 @@ def test_one_that_dies_is_started_again_with_growing_pauses_and_counts_go_on(poo
             pool.look(0)
             clock.seconds += 0.25
         starts.append(clock.now())
-    assert [round(later - earlier) for earlier, later in zip(starts, starts[1:], strict=False)] == [1, 2, 4, 8]
+    assert [round(later - earlier) for earlier, later in pairwise(starts)] == [1, 2, 4, 8]
     started[-1].theirs.send(Report((CameraStatus("a", "watching", frames=3),)))
     pool.look(0)
     (status,) = pool.statuses
@@ -100,7 +101,7 @@ def test_why_it_died_is_said(pool_of):
 def test_one_that_cannot_begin_is_an_error_and_one_that_cannot_begin_again_is_not(pool_of, clock):
     pool, started = pool_of(1)
     started[0].theirs.send(Report(failed="no such detector"))
-    with pytest.raises(ReIDError, match="^no such detector$"):
+    with pytest.raises(ReIDError, match=r"^no such detector$"):
         pool.look(0)
     pool, started = pool_of(1)
     started[0].theirs.send(Report((CameraStatus("a"),)))

@@ -88,7 +88,7 @@ def test_a_mark_is_a_plain_name(spool, name):
 
 
 @given(seen=st.lists(st.floats(-1e3, 4e9), min_size=1, max_size=8, unique_by=lambda one: round(1000 * max(0.0, one))))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_the_newest_stay_whatever_comes_first(tmp_path_factory, seen):
     spool = Spool(tmp_path_factory.mktemp("spool"), ["mqtt"], most=4)
     dropped = sum(spool.put(str(number), json.dumps(time).encode(), seen=time) for number, time in enumerate(seen))
