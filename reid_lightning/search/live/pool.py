@@ -18,6 +18,7 @@ from reid_lightning.search.live.worker import Report, Work, run
 
 _logger = logging.getLogger(__name__)
 
+_IN_VAIN = 3  # deaths before it has ever said anything
 _LASTING = 60.0  # seconds that a process has to live to count as one that works
 
 
@@ -40,6 +41,7 @@ class _Member:
     began: float = 0.0
     due: float = 0.0
     has_begun: bool = False
+    in_vain: int = 0
     has_said_goodbye: bool = False
     has_ended: bool = False
 
@@ -152,6 +154,12 @@ class Pool:
             member.has_ended = True
             return
         self.restarts += 1
+        member.in_vain += not member.has_begun
+        if member.in_vain >= _IN_VAIN:
+            raise ReIDError(
+                f"the process of {count(len(member.work.cameras), 'camera')} dies as it begins ({_how(member.process)}); "
+                "what it said stands above."
+            )
         if self.clock.now() - member.began >= _LASTING:
             member.pauses.succeeded()
         pause = member.pauses.next()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 
 import pytest
+from webhook_server import WebhookServer
 
 from reid_lightning.search.live.cameras import Receiver
 from reid_lightning.search.live.delivery import Delivery, UndeliveredError
@@ -17,30 +16,7 @@ from reid_lightning.search.live.spool import Spool
 from reid_lightning.search.live.webhook import Webhook
 
 
-class Server(ThreadingHTTPServer):
-    """Answers with what `answers` says next, then with 204; `got` has what came: path, headers, body."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.got: list[tuple[str, dict[str, str], bytes]] = []
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                server.got.append((self.path, dict(self.headers), body))
-                status = server.answers.pop(0) if server.answers else 204
-                self.send_response(status)
-                if 300 <= status < 400:
-                    self.send_header("Location", "/elsewhere")
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
+class Server(WebhookServer):
     def receiver(self) -> Receiver:
         return Receiver("webhook", "http", "127.0.0.1", self.server_port, "/hits?key=7", "me", "geheim")
 
@@ -48,11 +24,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture
 def server() -> Iterator[Server]:
     with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real broker on this machine: hits arrive with quality of service 1, also when it was away, and no password is said."""
+"""A real broker on this machine: hits arrive with quality of service 1, also after it was away; no password is said."""
 
 from __future__ import annotations
 

@@ -117,6 +117,16 @@ def test_one_that_cannot_begin_is_an_error_and_one_that_cannot_begin_again_is_no
     assert len(started) == 3 and not pool.has_ended
 
 
+def test_one_that_never_begins_is_an_error(pool_of, clock):
+    pool, started = pool_of(1)
+    with pytest.raises(ReIDError, match=r"the process of 5 cameras dies as it begins \(signal 9\)"):
+        while len(started) < 10:
+            started[-1].die()
+            pool.look(0)
+            clock.seconds += 100
+    assert len(started) == 3
+
+
 def test_all_end_when_asked_and_none_is_started_again(pool_of, clock):
     pool, started = pool_of(2)
     pool.stop()
