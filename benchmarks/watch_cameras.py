@@ -1,4 +1,4 @@
-"""Claim: how many cameras of 25 frames a second two cores carry, with `reid watch` as it is set by default and otherwise.
+"""Claim: how many cameras of 25 frames a second two cores carry, by `reid watch` as it is set and otherwise.
 
 python benchmarks/watch_cameras.py video=<clip> bundle=<bundle> [yolox=<yolox_nano.onnx>] [frames=1500]
     [output=benchmarks/results] [name=watch_cameras]
@@ -64,7 +64,9 @@ class Beginning(Source):
         self._video.close()
 
 
-def measure(video: Path, embedder: Embedder, detector: Detector, reader: PlateReader, *, frames: int, every: int) -> dict:
+def measure(
+    video: Path, embedder: Embedder, detector: Detector, reader: PlateReader, *, frames: int, every: int
+) -> dict:
     """A row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -79,11 +79,11 @@ def watch(cfg: DictConfig) -> int:
             delivery.begin()
             stack.callback(delivery.end)
         stack.callback(pool.kill)
-        _watch(pool, site, standing)
+        _watch(pool, site, deliveries, standing)
     return sum(one.vehicles - one.known for one in pool.statuses)
 
 
-def _watch(pool: Pool, site: Site, standing: Any) -> None:
+def _watch(pool: Pool, site: Site, deliveries: Sequence[Delivery], standing: Callable[[], Standing]) -> None:
     """Until the processes have ended: by themselves, after a signal, or by force after a second one."""
     shown = {camera.name: camera.shown for camera in site.cameras}
     with _signals() as asked, shown_status(console(), shown) as table:
@@ -99,6 +99,8 @@ def _watch(pool: Pool, site: Site, standing: Any) -> None:
                     pool.look(_LOOK)
                     table.show(standing())
                 pool.kill()
+        for delivery in deliveries:
+            delivery.end()
         table.show(standing())
 
 

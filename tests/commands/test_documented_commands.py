@@ -33,7 +33,15 @@ SMALL = [
     "model.embedding_dim=16",
     "model.pretrained=null",
 ]
-DOCS = ("README.md", "docs/training.md", "docs/search.md", "docs/watch.md", "docs/data.md", "docs/protocols.md", "docs/app.md")
+DOCS = (
+    "README.md",
+    "docs/training.md",
+    "docs/search.md",
+    "docs/watch.md",
+    "docs/data.md",
+    "docs/protocols.md",
+    "docs/app.md",
+)
 WITH_HYDRA = ("train.py", "evaluate.py", "export.py", "register.py", "search.py")
 LASTING = (
     "trainer=ddp_cpu",

@@ -68,7 +68,7 @@ def test_a_recording_is_watched_and_a_vehicle_that_is_looked_for_is_told(watch, 
         (CAMERAS, ("processes=0",), "processes is 0; expected a whole number of 1 or more"),
         (CAMERAS, ("metrics_port=70000",), "metrics_port is 70000; expected a port from 0"),
         (CAMERAS, ("min_score=2",), "min_score is 2"),
-        (CAMERAS, ("detector=yolox", "detector.path=none.onnx"), "none.onnx"),
+        (CAMERAS, ("plate_reader=rapidocr", "plate_reader.models=nowhere"), "nowhere"),
     ],
 )
 def test_a_mistake_is_one_error_before_anything_is_watched(watch, clip, tmp_path, content, words, said):

@@ -66,6 +66,8 @@ class Delivery:
 
     def end(self) -> None:
         """Try once more what waits, whatever pause there is, and end; what cannot be delivered stays in the spool."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

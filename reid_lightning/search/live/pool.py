@@ -156,10 +156,8 @@ class Pool:
         self.restarts += 1
         member.in_vain += not member.has_begun
         if member.in_vain >= _IN_VAIN:
-            raise ReIDError(
-                f"the process of {count(len(member.work.cameras), 'camera')} dies as it begins ({_how(member.process)}); "
-                "what it said stands above."
-            )
+            of = f"the process of {count(len(member.work.cameras), 'camera')}"
+            raise ReIDError(f"{of} dies as it begins ({_how(member.process)}); what it said stands above.")
         if self.clock.now() - member.began >= _LASTING:
             member.pauses.succeeded()
         pause = member.pauses.next()
