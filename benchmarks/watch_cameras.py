@@ -51,7 +51,12 @@ class Beginning(Source):
 
     def __init__(self, video: Path, frames: int, every: int) -> None:
         self._video, self._frames, self.every = open_source(video, every=every), frames, every
-        self.name, self.fingerprint, self.frames_per_second = video.name, "0123456789abcdef", RATE
+        self.name, self.frames_per_second = video.name, RATE
+
+    @property
+    def fingerprint(self) -> str:
+        """Of no file: each row has a gallery of its own."""
+        return "0123456789abcdef"
 
     def __iter__(self) -> Iterator[Frame]:
         for waiting in self._video.unconverted():

@@ -241,12 +241,19 @@ def drill(folder: Path, *, rounds: int, seed: int = 0, longest: float = 6.0) -> 
         town.shutdown()
         thread.join()
     sightings = list(Gallery(folder / "gallery").sightings())
-    wrong += _judged(folder, sightings, saved, town.told)
+    wrong += judged(folder, sightings, saved, town.told)
     ids = [one["id"] for one in town.told]
     return Outcome(kills, len(sightings), len(set(ids)), len(ids) - len(set(ids)), tuple(wrong))
 
 
-def _judged(folder: Path, sightings: list[Sighting], saved: dict[str, Sighting], told: list[dict]) -> list[str]:
+def judged(folder: Path, sightings: list[Sighting], saved: dict[str, Sighting], told: list[dict]) -> list[str]:
+    """What is wrong, a line each, with what is on the disk at the end.
+
+    Args:
+        sightings: of the gallery.
+        saved: those that were seen there on the way, by id.
+        told: what the webhook got.
+    """
     wrong, gallery = [], Gallery(folder / "gallery")
     by_id = {one.id: one for one in sightings}
     if len(by_id) != len(sightings):

@@ -62,9 +62,7 @@ class Watched:
         pictures = [Candidate(_NO_PICTURE, track=1) for _ in own]
         for decision in decide_tracks(pictures, own, others, min_score=-1.0, top_k=len(names)):
             for one in wanted:
-                least = one.min_score
-                assert isinstance(least, float)
-                if decision.vehicle in one.vehicles and decision.similarity >= least:
+                if decision.vehicle in one.vehicles and decision.similarity >= float(one.min_score or 0.0):
                     score, like = decision.similarity, decision.sighting
                     found.append(hit_of(one.name, "vehicle", decision.vehicle, score, sighting, like))
         return found
