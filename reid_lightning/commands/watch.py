@@ -116,6 +116,7 @@ def parts_of(plain: dict[str, Any]) -> Parts:
         threshold = partial(threshold_of, embedder=embedder)
     reader = LockedReader(instantiate(cfg.plate_reader))
     detector = instantiate(cfg.detector)
+    build(cfg, "tracker")(frame_rate=25.0)  # what is wrong with it is said now, and not by each camera
 
     def finder() -> VehicleFinder:
         return VehicleFinder(

@@ -55,5 +55,5 @@ def test_what_is_wrong_is_named(tmp_path, fault, said):
     (tmp_path / "spool/webhook").mkdir(parents=True)
     if fault == "left":
         (tmp_path / "spool/webhook/a2.json").touch()
-    found = judged(tmp_path, list(Gallery(tmp_path / "gallery").sightings()), saved, told)
+    found = judged(tmp_path, list(Gallery(tmp_path / "gallery").sightings()), saved, told, dropped=0)
     assert len(found) == (said is not None) and all(one.startswith(said) for one in found)
