@@ -109,7 +109,7 @@ def test_the_pinned_environment_is_the_whole_of_what_is_declared():
 
 def test_all_is_every_extra_of_a_user_and_dev_is_everything():
     users = set(EXTRAS) - {"all", "dev", "docs"} - LARGE
-    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus", "postgres", "weights"}
+    assert users == {"search", "app", "export", "wandb", "sweeps", "milvus", "postgres", "watch", "weights"}
     assert Requirement(EXTRAS["all"][0]).extras == users
     assert set(asked_for(EXTRAS["dev"]) | CORE) == set(WHOLE)
 

@@ -143,6 +143,13 @@ _ALL = (
         "query=clip.mp4 plate=51G12345",
         "query=clip.mp4 cameras=[north,south] since=2026-01-31",
     ),
+    _command(
+        "watch",
+        "Register what cameras see, for weeks, and tell others of what is on a watch list.",
+        "cameras gallery bundle processes every min_score spool metrics_port device backend providers stores.uri",
+        "cameras=cameras.yaml",
+        "cameras=cameras.yaml detector=yolox processes=4 metrics_port=null",
+    ),
     _gallery("list", "List the vehicles.", "", ""),
     _gallery("rename", "Give a vehicle another name.", "vehicle to", "vehicle=unknown-70e9ecbb01ab23cd to=51G12345"),
     _gallery(

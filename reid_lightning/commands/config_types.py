@@ -46,6 +46,7 @@ Seed = Annotated[int, Expected("a whole number from 0 to 4294967295", lambda val
 Share = Annotated[float, Expected("a number from 0 to 1", lambda value: 0 <= value <= 1)]
 Cosine = Annotated[float, Expected("a cosine similarity from -1 to 1", lambda value: -1 <= value <= 1)]
 HeldOut = Annotated[float, Expected("a share of identities, such as 0.1", lambda value: 0 < value < 1)]
+Port = Annotated[int, Expected("a port from 0 (a free one) to 65535", lambda value: 0 <= value <= 65535)]
 Part = Annotated[str, Expected("a part such as 2/8, the second of eight", lambda text: _is_part(str(text)))]
 PictureBox = Annotated[list[float], Expected("four numbers, [x1,y1,x2,y2] in pixels", lambda box: len(box) == 4)]
 Size = Annotated[float, Expected("a number above 0", lambda value: 0 < value < float("inf"))]
@@ -137,6 +138,18 @@ _DECLARED: Mapping[str, _Keys] = {
         "min_quality": Share,
         "one_vehicle": bool,
         "draw": bool,
+    },
+    "watch": {
+        **_RUNNING,
+        **_KEEPING,
+        "cameras": File,
+        "processes": Positive,
+        "threads": Positive,
+        "min_score": Cosine | Literal["calibrated"],
+        "spool": Folder,
+        "most_hits": Positive,
+        "metrics_host": Word,
+        "metrics_port": Port | None,
     },
     "app": {
         **_KEEPING,

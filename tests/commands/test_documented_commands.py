@@ -33,7 +33,15 @@ SMALL = [
     "model.embedding_dim=16",
     "model.pretrained=null",
 ]
-DOCS = ("README.md", "docs/training.md", "docs/search.md", "docs/data.md", "docs/protocols.md", "docs/app.md")
+DOCS = (
+    "README.md",
+    "docs/training.md",
+    "docs/search.md",
+    "docs/watch.md",
+    "docs/data.md",
+    "docs/protocols.md",
+    "docs/app.md",
+)
 WITH_HYDRA = ("train.py", "evaluate.py", "export.py", "register.py", "search.py")
 LASTING = (
     "trainer=ddp_cpu",
@@ -125,6 +133,7 @@ def house(tmp_path_factory, fleet_root) -> Path:
     frames = [scene() for _ in range(12)] + [scene(red=(4 * n, 30)) for n in range(20)] + [scene() for _ in range(12)]
     write_clip(folder / "clip.mp4", frames)
     write_clip(folder / "other.mp4", frames[::-1])
+    (folder / "cameras.yaml").write_text("cameras: {yard: other.mp4}\n")
     Image.fromarray(scene(red=(40, 30))).save(folder / "car.jpg")
     for name in ("q.json", "g.json"):
         (folder / name).write_text('{"0001_c001": [[1, 0], [0.9, 0.1]], "0002_c002": [[0, 1]], "0001_c003": [[1, 1]]}')
@@ -173,6 +182,8 @@ def run(command: str, house: Path, folder: Path, *, process: bool) -> subprocess
     python, program, *rest = arguments(command)
     assert python == "python"
     given = rest if program in ("-m", "reid") else small([program, *rest])
+    if rest[:1] == ["watch"]:
+        given = [*rest, "metrics_port=0", "detector.warm_up=3"]
     if not process:
         return run_here(folder, program, *given)
     line = [sys.executable, str(PROJECT / program), *given]

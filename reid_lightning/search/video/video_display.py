@@ -125,6 +125,12 @@ class VideoDisplay:
             raise _not_convertible(frame) from error
         return self._orientation.apply(_opaque(picture) if see_through else picture)
 
+    def pass_over(self, frame: av.VideoFrame) -> None:
+        """Of a frame that is not shown, take what it says of those after it."""
+        if frame.key_frame:
+            self._look_at_matrix(frame)
+            self._width(frame)
+
     def _look_at_matrix(self, frame: av.VideoFrame) -> None:
         """The matrix of the container comes with every frame; one in the coded stream with key frames, and it holds
         until the next."""

@@ -19,6 +19,7 @@ from reid_lightning.search.video.ahead import Ahead
 from reid_lightning.search.video.source_base import Source, file_fingerprint
 from reid_lightning.search.video.video_addresses import DECODE_ERRORS, FILE_FORMATS, as_url, open_address, reason_of
 from reid_lightning.search.video.video_display import VideoDisplay, progressive, shown_stream
+from reid_lightning.search.video.waiting_frame import WaitingFrame
 from reid_lightning.untrusted.names import readable
 
 with extra("search"):
@@ -175,6 +176,12 @@ class VideoSource(Source):
             self._reading.close()
 
     def _read(self) -> Iterator[Frame]:
+        for waiting in self.unconverted():
+            yield Frame(waiting.picture(), waiting.number, waiting.seconds)
+
+    def unconverted(self) -> Iterator[WaitingFrame]:
+        """The same frames in the thread of whoever asks, for those who need not all of them: turning a frame into a
+        picture takes about as long as decoding it. Not to be mixed with iterating."""
         number, seconds, self._first = -1, 0.0, 0.0
         damaged_after: tuple[int, float] | None = None
         origin: float | None = None
@@ -193,7 +200,7 @@ class VideoSource(Source):
                 seconds += period
                 origin = origin if frame.time is None else frame.time - seconds
             if number % self.every == 0:
-                yield Frame(self._display.picture(frame), number, seconds)
+                yield WaitingFrame(number, seconds, frame, self._display)
         self._note_damage(number, seconds, damaged_after)
 
     def close(self) -> None:
