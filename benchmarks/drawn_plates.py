@@ -150,7 +150,7 @@ def _vehicle(
     is_chosen = random.random() < issuer.chosen
     written = str(random.choice(_CHOSEN)) if is_chosen else _text(str(random.choice(issuer.formats)), issuer, random)
     plate = _plate(issuer, written, str(random.choice(fonts)), random, gap)
-    best = 50 * 3.2 ** random.random()  # pixels of the plate where the vehicle is nearest
+    best = 36 * 3.6 ** random.random()  # pixels of the plate where the vehicle is nearest
     shape = _body(random, str(random.choice(fonts)))
     pictures, widths = zip(
         *(_view(plate, shape, best * random.uniform(0.6, 1.0) if at else best, random) for at in range(views)),
@@ -292,7 +292,7 @@ def _view(
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
     reduced = cv2.GaussianBlur(pixels, (0, 0), max(0.3, 0.4 / factor))  # what a lens and a sensor average over
     picture = cv2.warpPerspective(reduced, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    blur = random.uniform(0.0, 1.1)
+    blur = random.uniform(0.0, 1.2)
     picture = cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.2 else picture
     if random.random() < 0.3:
         kernel = np.zeros((1, int(random.integers(2, 5))), np.float32)

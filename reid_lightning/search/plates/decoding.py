@@ -7,7 +7,7 @@ a plate, it names it. Correcting the best text afterwards cannot bring back what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,18 +18,26 @@ FLOOR = 1e-6
 of its confidence."""
 
 
-LOOK_ALIKE_SHARE = 0.3
-"""How much of a character's probability also speaks for its look-alike: a form may want the 0 of what was read as O."""
+LOOK_ALIKE_SHARE, OTHER_SHARE = 0.3, 0.02
+"""How much of a character's probability also speaks for its look-alike: a form may want the 0 of what was read as O. The
+first for O and 0, I and 1, which many fonts draw alike; the other one for those that a sharp picture tells apart."""
+
+
+_SAME = ({"O", "0"}, {"I", "1"})
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A text and the logarithm of the probability of its likeliest path. `form`: the number of the form that it has,
-    None for a free text."""
+    """A text and the logarithm of the probability of its likeliest path.
+
+    Of one that was looked for among forms `form` is the number of its form, and `all_texts` the logarithm of the
+    probability of all their texts together, each with its form's weight.
+    """
 
     text: str
     log_probability: float
     form: int | None = None
+    all_texts: float = 0.0
 
     @property
     def confidence(self) -> float:
@@ -58,10 +66,17 @@ class TextDecoder:
             [column for column, text in enumerate(self._texts) if text and text == character]
             for character in self._alphabet
         ]
-        self._look_alikes = [
-            [column for column, text in enumerate(self._texts) if text and LOOK_ALIKES.get(text) == character]
-            for character in self._alphabet
-        ]
+        self._same, self._similar = (
+            [
+                [
+                    column
+                    for column, text in enumerate(self._texts)
+                    if text and LOOK_ALIKES.get(text) == character and ({text, character} in _SAME) is same
+                ]
+                for character in self._alphabet
+            ]
+            for same in (True, False)
+        )
         # forms that begin alike share their first places: place 0 is before all, every other one has one before it
         places: dict[Form, int] = {(): 0}
         for form in forms:
@@ -84,20 +99,22 @@ class TextDecoder:
         return Reading(text, float(np.log(np.maximum(probabilities.max(axis=1), FLOOR)).sum()))
 
     def text_of_form(self, probabilities: np.ndarray) -> Reading | None:
-        """The likeliest among the texts of the given forms, their weights counted in (but not in what is returned), all
+        """The likeliest among the texts of the given forms, their weights counted in (but not in its probability), all
         tried at once by dynamic programming.
 
         None: there is no form, or fewer steps than characters.
         """
         if not len(self._ends):
             return None
-        seen = np.log(
-            np.maximum(
-                _sums(probabilities, self._columns) + LOOK_ALIKE_SHARE * _sums(probabilities, self._look_alikes), FLOOR
-            )
+        seen = np.maximum(
+            _sums(probabilities, self._columns)
+            + LOOK_ALIKE_SHARE * _sums(probabilities, self._same)
+            + OTHER_SHARE * _sums(probabilities, self._similar),
+            FLOOR,
         )
-        blank = np.log(np.maximum(probabilities[:, self._blanks].sum(axis=1), FLOOR))
-        return self._likeliest(seen, blank)
+        blank = np.maximum(probabilities[:, self._blanks].sum(axis=1), FLOOR)
+        found = self._likeliest(np.log(seen), np.log(blank))
+        return None if found is None else replace(found, all_texts=self._all_texts(seen, blank))
 
     def best_text(self, probabilities: np.ndarray) -> tuple[str, float]:
         """`free_text` and its confidence."""
@@ -108,6 +125,22 @@ class TextDecoder:
         """`text_of_form` and its confidence."""
         found = self.text_of_form(probabilities)
         return None if found is None else (found.text, found.confidence)
+
+    def _all_texts(self, seen: np.ndarray, blank: np.ndarray) -> float:
+        """The logarithm of the sum over all paths of all forms, as `_likeliest` goes through them."""
+        before, allowed = self._before, np.isfinite(self._barred)
+        inside, after = np.zeros_like(self._barred), np.zeros(len(before))
+        after[0], scale = 1.0, 0.0
+        for step in range(len(blank)):
+            begun = inside.sum(axis=1)
+            entering = (after + begun)[before][:, None] - inside[before]
+            after = (after + begun) * blank[step]
+            inside = (inside + entering) * seen[step] * allowed
+            largest = max(inside.max(), after.max())
+            inside, after, scale = inside / largest, after / largest, scale + float(np.log(largest))
+        ends = inside[self._ends].sum(axis=1) + after[self._ends]
+        known = ends > 0
+        return scale + float(np.logaddexp.reduce(np.log(ends[known]) + self._weights[known]))
 
     def _likeliest(self, seen: np.ndarray, blank: np.ndarray) -> Reading | None:
         """The best path over all forms.
@@ -153,10 +186,8 @@ class TextDecoder:
             elif entered[place, character]:
                 text.append(self._alphabet[character])
                 came, place = bool(direct[place, character]), int(self._before[place])
-                if came:
-                    character = int(second[place] if first[place] == character else first[place])
-                else:
-                    character = None
+                previous = second[place] if first[place] == character else first[place]
+                character = int(previous) if came else None
         return "".join(reversed(text))
 
 

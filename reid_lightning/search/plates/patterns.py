@@ -6,7 +6,6 @@ A form says which characters may stand at each position, which says whether a ro
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -121,7 +120,7 @@ def is_plausible(text: str) -> bool:
     """A normalised text may be a plate of some country: 5 to 10 characters with a letter and a digit, and with two
     digits at least where more than four letters follow one another, of which no more than five may.
 
-    That leaves out words, telephone numbers, and most badges (4MATIC, S500), but also plates of digits or letters alone.
+    That leaves out words, telephone numbers and most badges (4MATIC, S500), but also plates of digits or letters alone.
     """
     digits = sum(character.isdigit() for character in text)
     longest = max((len(run) for run in re.split(r"\d+", text)), default=0)

@@ -16,8 +16,9 @@ from reid_lightning.bundle.onnx_sessions import open_session
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.plates.decoding import TextDecoder
 from reid_lightning.search.plates.lines import around, arrangements
-from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausible
+from reid_lightning.search.plates.patterns import ANY, PlatePatterns
 from reid_lightning.search.plates.reader import PlateReading, check_picture
+from reid_lightning.search.plates.weighing import PlateWeigher
 from reid_lightning.search.records import Box, box_of
 
 with extra("search"):
@@ -28,7 +29,6 @@ with extra("search"):
 
 
 HEIGHT = 48  # of a line of text as the recogniser was trained with
-SEEN_NOWHERE = 0.2  # a plate confidence below it means: some character was made up to fit the form
 MIN_PIXELS = 8  # of either side: nothing can be read on less
 MAX_RATIO = 16  # of a line's width to its height; longer ones are no plates and are squeezed
 MAX_ENLARGEMENT = 3.0
@@ -40,7 +40,7 @@ class RapidOcrReader:
 
     Args:
         patterns: the plates to expect. With a country's, every text is read once more as the likeliest plate of that
-            country.
+            country, and both are weighed (`PlateWeigher`).
         side: pixels of the longer side at which text is looked for: larger pictures are reduced for it (and read in
             full), smaller ones enlarged up to three times. 320 takes half the time and misses more.
         tight: True: pictures show a plate and nothing else, and are read as a line of text. None: those are that are
@@ -87,12 +87,12 @@ class RapidOcrReader:
         characters = self._recogniser.get_modelmeta().custom_metadata_map.get("character")
         if characters is None:
             raise ReIDError(f"{_model(folder, 'rec')} has no `character` list; expected a model made for RapidOCR.")
-        self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms)
+        self._weigher = PlateWeigher(patterns)
+        self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms, self._weigher.weights)
         self._detector = _text_finder(opened["det"], side=side)
 
     def read(self, picture: np.ndarray) -> list[PlateReading]:
-        """The texts on a picture (height, width, 3) uint8 RGB that may be a plate; those that fit the patterns first,
-        then by confidence."""
+        """The texts on a picture (height, width, 3) uint8 RGB that may be a plate, the surest first."""
         check_picture(picture)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_PIXELS:
@@ -132,14 +132,11 @@ class RapidOcrReader:
         found: dict[str, PlateReading] = {}
         for numbers in arrangements(boxes):
             probabilities = np.concatenate([lines[number] for number in numbers])
-            ways = [self._decoder.best_text(probabilities), self._decoder.best_form(probabilities)]
-            for text, confidence in filter(None, ways):
-                fits = self.patterns.accepts(text)
-                if (confidence >= SEEN_NOWHERE if fits else is_plausible(text)) and (
-                    text not in found or confidence > found[text].confidence
-                ):
-                    found[text] = PlateReading(text, confidence, around(boxes, numbers))
-        return sorted(found.values(), key=lambda one: (not self.patterns.accepts(one.text), -one.confidence, one.text))
+            readings = self._decoder.free_text(probabilities), self._decoder.text_of_form(probabilities)
+            for one in self._weigher.weigh(*readings):
+                if one.text not in found or one.confidence > found[one.text].confidence:
+                    found[one.text] = PlateReading(one.text, one.confidence, around(boxes, numbers))
+        return sorted(found.values(), key=lambda reading: (-reading.confidence, reading.text))
 
 
 def _text_finder(session: Any, *, side: int) -> Any:

@@ -137,7 +137,7 @@ def test_both_networks_run_on_the_provider_that_is_asked_for(reader, monkeypatch
     picture = vehicle("KA 4821")
     expected = reader.read(picture)
     asked = stand_in(monkeypatch, [OPENVINO], missing=[])
-    other = rapidocr.RapidOcrReader(GB, providers="openvino")
+    other = rapidocr.RapidOcrReader(providers="openvino")
     assert [providers[0][0] for providers in asked] == [OPENVINO, OPENVINO]
     assert other.read(picture) == expected and len(expected) > 0
     used = other._detector.text_det.session.session
