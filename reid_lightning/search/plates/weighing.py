@@ -32,8 +32,8 @@ _OF_WORDS = (
 CONFIDENCE = (2.0, 0.5, 0.2, 0.5)
 """Of the logistic curve from evidence to confidence: constant; factors of the logarithms of a text's probability, of
 its density among plates, and of its share of the evidence. Fitted on the vehicles for choosing of
-`benchmarks/drawn_plates.py` and on every second picture of plates_cn, the third one held at .2 (drawn vehicles carry few
-texts that look like plates); `benchmarks/plates_drawn.py` shows how well it holds on others."""
+`benchmarks/drawn_plates.py` and on every second picture of plates_cn, the third one held at .2 (drawn vehicles carry
+few texts that look like plates); `benchmarks/plates_drawn.py` shows how well it holds on others."""
 
 
 @dataclass(frozen=True)
