@@ -105,7 +105,11 @@ ISSUERS = {
         Issuer("fr", ("AA 999 AA",), band="F", never="IOU"),
         Issuer("it", ("AA 999 AA",), band="I", never="IOQU"),
         Issuer(
-            "nl", ("99 AAA 9", "9 AAA 99", "A 999 AA", "AA 999 A"), band="NL", colours=((245, 205, 60),), never="AEIOU"
+            "nl",
+            ("99 AAA 9", "9 AAA 99", "A 999 AA", "AA 999 A"),
+            band="NL",
+            colours=((245, 205, 60),),
+            never="ACEIMOQUWY",
         ),
         Issuer("pl", ("AA 99999", "AAA 9999A", "AA 9999A", "AAA AA99"), band="PL", never="Q"),
         Issuer("se", ("AAA 999", "AAA 99A"), band="S", never="IQV"),
@@ -115,7 +119,7 @@ ISSUERS = {
         Issuer("au", ("AAA 99A", "AA 99 AA", "9AA 9AA"), (37.2, 13.4), "NSW", colours=((245, 215, 70),)),
         Issuer("mx", ("AAA 999 A", "AAA 99 99"), (30.0, 15.0), "MEXICO", never="IOQ"),
         Issuer("ca", ("AAAA 999", "AAA 999", "A99 AAA"), (30.5, 15.2), "ONTARIO", "YOURS TO DISCOVER", never="IOQU"),
-        Issuer("gb", ("AAA 9999", "A99 AAA", "AA99 AAA"), never="Q"),
+        Issuer("gb", (r"A\IA 9999", "A99 AAA", "AA99 AAA"), never="Q"),
         Issuer("vn", ("99A 999.99", "99AA/999.99"), (19.0, 14.0)),
         Issuer("tr", ("99 AA 999", "99 AAA 99", "99 A 9999"), band="TR", never="QWX"),
     ),

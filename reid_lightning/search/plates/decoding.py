@@ -20,7 +20,7 @@ of its confidence."""
 
 LOOK_ALIKE_SHARE, OTHER_SHARE = 0.3, 0.02
 """How much of a character's probability also speaks for its look-alike: a form may want the 0 of what was read as O.
-The first for O and 0, I and 1, which many fonts draw alike; the other one for those that a sharp picture tells apart."""
+The first for O and 0, I and 1, which many fonts draw alike; the other for those that a sharp picture tells apart."""
 
 
 _SAME = ({"O", "0"}, {"I", "1"})

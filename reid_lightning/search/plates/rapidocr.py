@@ -35,6 +35,14 @@ MAX_ENLARGEMENT = 3.0
 PLATE_HEIGHT, PLATE_RATIO = 64, 2.2  # a picture lower and wider than this is a plate and no vehicle
 
 
+VEHICLE_SIDE = 72
+"""Pixels of a vehicle's longer side below which nothing is read: a plate of 40 pixels is hardly ever read right, and is
+little more than half of a picture."""
+STROKES = 4.0
+"""Grey levels a pixel, across, that the sharpest place of a plate's size has at least; legible plates have 7."""
+PLACE = (40, 10)  # width and height of such a place in pixels
+
+
 class RapidOcrReader:
     """Reads the plates on pictures of vehicles, or pictures of plates.
 
@@ -97,7 +105,7 @@ class RapidOcrReader:
         height, width = picture.shape[:2]
         if min(height, width) < MIN_PIXELS:
             return []
-        tight = height < PLATE_HEIGHT and width > PLATE_RATIO * height if self.tight is None else self.tight
+        tight = self._is_tight(picture)
         picture = np.ascontiguousarray(picture[:, :, ::-1])  # the networks know OpenCV's order of colours
         if tight:
             above, aside = round(height / 12), round(height / 3)  # they also know text only with something around it
@@ -109,6 +117,21 @@ class RapidOcrReader:
         corners = self._find(picture)
         boxes = [box_of(np.concatenate([four.min(axis=0), four.max(axis=0)]) / scale) for four in corners]
         return self._readings(boxes, [self._recognise(_upright(picture, four)) for four in corners])
+
+    def may_hold_plate(self, picture: np.ndarray) -> bool:
+        """Whether a picture is a plate's, or large and sharp enough for one that can be read."""
+        check_picture(picture)
+        if self._is_tight(picture):
+            return True
+        if max(picture.shape[:2]) < VEHICLE_SIDE:
+            return False
+        grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), (3, 3), 0)
+        across = cv2.absdiff(grey[:, 2:], grey[:, :-2]) / 2
+        return bool(cv2.boxFilter(across, -1, PLACE, borderType=cv2.BORDER_REFLECT).max() >= STROKES)
+
+    def _is_tight(self, picture: np.ndarray) -> bool:
+        height, width = picture.shape[:2]
+        return height < PLATE_HEIGHT and width > PLATE_RATIO * height if self.tight is None else self.tight
 
     def _find(self, picture: np.ndarray) -> np.ndarray:
         """The corners (N, 4, 2) float32 of the largest texts, clockwise from the upper left one."""

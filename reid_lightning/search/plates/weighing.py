@@ -52,7 +52,7 @@ class PlateWeigher:
 
     def __init__(self, patterns: PlatePatterns) -> None:
         self._forms, self._others = patterns.forms, patterns.share_of_others
-        shares = np.array([_LENGTHS.get(len(form), _RARE) for form in self._forms])
+        shares = np.array([patterns.form_weights[form] * _LENGTHS.get(len(form), _RARE) for form in self._forms])
         self.weights = np.array(
             [
                 math.log((1 - self._others) * share) + sum(math.log(_SIGNS / len(allowed)) for allowed in form)
