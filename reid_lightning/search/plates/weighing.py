@@ -25,9 +25,8 @@ _RARE = 0.005
 """Shares of the world's plates with so many characters, and with so many changes between letters and digits."""
 _SIGNS = 36  # letters and digits: densities are relative to all of them being equally likely at each place
 _NAMES, _MIXED, _NUMBERS = 0.5, 0.2, 0.003  # of other texts of a plate's length on vehicles: words; badges; numbers
-_OF_WORDS = (
-    0.5  # how much likelier than by chance each letter of a word is, as a logarithm: words are no random letters
-)
+_OF_WORDS = 0.5  # how much likelier than by chance each letter of a word is, as a logarithm
+_MOSTLY_DIGITS = 14  # among so many characters as good as all are, where letters and digits may stand
 
 CONFIDENCE = (2.0, 0.5, 0.2, 0.5)
 """Of the logistic curve from evidence to confidence: constant; factors of the logarithms of a text's probability, of
@@ -55,7 +54,7 @@ class PlateWeigher:
         shares = np.array([patterns.form_weights[form] * _LENGTHS.get(len(form), _RARE) for form in self._forms])
         self.weights = np.array(
             [
-                math.log((1 - self._others) * share) + sum(math.log(_SIGNS / len(allowed)) for allowed in form)
+                math.log((1 - self._others) * share) + sum(math.log(_SIGNS / _size(allowed)) for allowed in form)
                 for form, share in zip(self._forms, shares / max(shares.sum(), _RARE), strict=True)
             ]
         )
@@ -92,6 +91,12 @@ class PlateWeigher:
 
     def _density_of_others_plates(self, text: str) -> float | None:
         return math.log(self._others) + density_of_plates(text) if is_plausible(text) else None
+
+
+def _size(allowed: str) -> float:
+    """Among how many characters a place's is: where letters and digits may stand nearly all have a digit."""
+    letters = sum(character.isalpha() for character in allowed)
+    return len(allowed) if letters in (0, len(allowed)) else min(len(allowed), _MOSTLY_DIGITS)
 
 
 def density_of_plates(text: str) -> float:
