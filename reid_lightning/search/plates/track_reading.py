@@ -12,7 +12,7 @@ import numpy as np
 from reid_lightning.search.plates.reader import PlateReader, PlateReading, SelectiveReader
 from reid_lightning.search.plates.vote import PlateVote, vote
 
-SURE = 0.95
+SURE = 0.93
 """A vote of two frames or more that is so sure ends the reading."""
 NOTHING = 3
 """So many pictures without any text that may be a plate end it too."""

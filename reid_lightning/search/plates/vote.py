@@ -19,7 +19,7 @@ Ballots = list[list[Ballot]]
 
 LOOK_ALIKE = 0.5
 """What the reading of a text of no form also counts for the form that its look-alikes make of it."""
-FURTHER_FRAMES = 0.4
+FURTHER_FRAMES = 0.2
 """What the second and every further frame that agrees counts: frames of one track are blurred and lit alike."""
 
 
@@ -51,7 +51,7 @@ def vote(
     alphabet, so the order of frames never matters.
 
     The confidence is 1 - (1 - a)(1 - b)^f(1 - c)^f..., a the greatest of how surely the frames read the outcome's
-    characters and f = 0.4, times the share that they have in what all frames read most surely.
+    characters and f = 0.2, times the share that they have in what all frames read most surely.
 
     Args:
         readings: per frame, as `PlateReader.read` gives them.

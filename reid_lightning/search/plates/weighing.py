@@ -28,7 +28,7 @@ _NAMES, _MIXED, _NUMBERS = 0.5, 0.2, 0.003  # of other texts of a plate's length
 _OF_WORDS = 0.5  # how much likelier than by chance each letter of a word is, as a logarithm
 _MOSTLY_DIGITS = 14  # among so many characters as good as all are, where letters and digits may stand
 
-CONFIDENCE = (2.0, 0.5, 0.2, 0.5)
+CONFIDENCE = (2.0, 0.72, 0.2, 0.54)
 """Of the logistic curve from evidence to confidence: constant; factors of the logarithms of a text's probability, of
 its density among plates, and of its share of the evidence. Fitted on the vehicles for choosing of
 `benchmarks/drawn_plates.py` and on every second picture of plates_cn, the third one held at .2 (drawn vehicles carry
