@@ -56,7 +56,9 @@ class TextDecoder:
         weights: the logarithm of how likely each form is before anything was seen; None: all the same.
     """
 
-    def __init__(self, tokens: Sequence[str], forms: Sequence[Form], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, tokens: Sequence[str], forms: Sequence[Form], weights: Sequence[float] | np.ndarray | None = None
+    ) -> None:
         self._texts = ["", *(normalise(token) for token in tokens[1:])]
         self._blanks = [column for column, text in enumerate(self._texts) if not text]
         self._weights = np.zeros(len(forms)) if weights is None else np.asarray(weights, np.float64)
