@@ -14,8 +14,6 @@ from reid_lightning.search.plates.vote import PlateVote, vote
 
 SURE = 0.93
 """A vote of two frames or more that is so sure ends the reading."""
-NOTHING = 3
-"""So many pictures without any text that may be a plate end it too."""
 
 
 def read_track(
@@ -23,7 +21,7 @@ def read_track(
 ) -> PlateVote | None:
     """The plate that the pictures (height, width, 3) uint8 RGB of a track agree on; see `vote`.
 
-    Pictures are read from the highest quality on, until the vote is sure or there seems to be nothing to read.
+    Pictures are read from the highest quality on, until the vote is sure.
     """
     order = sorted(range(len(pictures)), key=lambda number: (-qualities[number], number))
     readings: list[list[PlateReading]] = []
@@ -32,8 +30,6 @@ def read_track(
             continue
         readings.append(reader.read(pictures[number]))
         agreed = vote(readings, patterns=reader.patterns)
-        if agreed is None and len(readings) == NOTHING:
-            break
         if agreed is not None and agreed.votes > 1 and agreed.confidence >= SURE:
             break
     return vote(readings, patterns=reader.patterns, min_confidence=min_confidence)
