@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 RENAMED = {"vectors": "stores"}
 """Keys and groups by the names that they had in earlier releases."""
-SEVERAL = ("callbacks", "logger", "experiment")
+SEVERAL = ("callbacks", "logger", "experiment", "plates")
 """Groups whose choices add up, so that they take a list."""
+AT_LEAST_ONE = ("plates",)
+"""Of these the groups that take no empty list."""
 
 
 def no_setting(word: str, command: str) -> str:
@@ -165,18 +167,26 @@ def is_wanted(value: Any, hint: Any) -> bool:
 
 def no_choice(group: str, choice: str, known: Sequence[str]) -> str:
     """A message for a choice that a group does not have."""
-    several = " Several are the jobs of a sweep: -m." if "," in choice else ""
+    several = ""
+    if "," in choice:
+        several = (
+            f" Several are a list: {group}=[{choice}]." if group in SEVERAL else " Several are the jobs of a sweep: -m."
+        )
     return f"{group}={shortened(choice)}: there is no such choice. {_likely(choice, known)}{several}"
 
 
 def is_list_for_one(group: str, value: str) -> bool:
-    """Whether a list is chosen for a group of which Hydra would mix the files into one that nobody wrote."""
-    return value.startswith("[") and group not in SEVERAL and not group.startswith("hydra/")
+    """Whether a list is chosen for a group of which Hydra would mix the files into one that nobody wrote, or an empty
+    one where a choice is needed."""
+    if not value.startswith("[") or group.startswith("hydra/"):
+        return False
+    return group not in SEVERAL or (group in AT_LEAST_ONE and not value.strip("[] "))
 
 
 def one_choice(group: str, value: str, known: Sequence[str]) -> str:
     """A message for a list where a group takes one choice."""
-    return f"{group} is {shortened(value)}; expected one choice, no list. {_likely(value, known)}"
+    expected = "a choice, or several" if group in SEVERAL else "one choice, no list"
+    return f"{group} is {shortened(value)}; expected {expected}. {_likely(value, known)}"
 
 
 def no_key(
@@ -220,7 +230,7 @@ def explained(error: BaseException, line: CommandLine) -> str | None:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
         if not group:
             return f"--config-name is {shortened(choice)}: there is no such file in the folder of the configuration."
-        return no_choice(group, choice, error.options or ())
+        return no_choice(group, choice, error.options or choices_of(group, [CONFIG_DIR]))
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _unknown_key(line) or _wrong_value(error)
     return None

@@ -216,6 +216,7 @@ def test_a_word_that_is_no_setting_and_a_group_without_a_choice_are_mistakes():
         ("train", ["model=[resnet18,resnet50]"], "model is [resnet18,resnet50]; expected one choice, no list. "),
         ("train", ["-m", "loss=[id],[circle]"], "loss is [id],[circle]; expected one choice, no list. Did you mean"),
         ("train", ["--config-dir", str(CONFIG_DIR), "model=[]"], "model is []; expected one choice, no list. There"),
+        ("register", ["--config-dir", str(CONFIG_DIR), "plates=[ ]"], "plates is [ ]; expected a choice, or several."),
         ("evaluate", ["protocol/rerank=[k_reciprocal]"], "expected one choice, no list. Did you mean k_reciprocal?"),
     ],
 )

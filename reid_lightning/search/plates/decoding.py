@@ -7,6 +7,7 @@ a plate, it names it. Correcting the best text afterwards cannot bring back what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,8 +18,32 @@ FLOOR = 1e-6
 of its confidence."""
 
 
-LOOK_ALIKE_SHARE = 0.3
-"""How much of a character's probability also speaks for its look-alike: a form may want the 0 of what was read as O."""
+LOOK_ALIKE_SHARE, OTHER_SHARE = 0.3, 0.02
+"""How much of a character's probability also speaks for its look-alike: a form may want the 0 of what was read as O.
+The first for O and 0, I and 1, which many fonts draw alike; the other for those that a sharp picture tells apart."""
+
+
+_SAME = ({"O", "0"}, {"I", "1"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text and the logarithm of the probability of its likeliest path.
+
+    Of one that was looked for among forms `form` is the number of its form, and `all_texts` the logarithm of the
+    probability of all their texts together, each with its form's weight.
+    """
+
+    text: str
+    log_probability: float
+    form: int | None = None
+    all_texts: float = 0.0
+
+    @property
+    def confidence(self) -> float:
+        """The n-th root of the probability, n the number of characters: about the probability of a typical one. 0 for
+        no text."""
+        return float(np.exp(self.log_probability / len(self.text))) if self.text else 0.0
 
 
 class TextDecoder:
@@ -28,106 +53,143 @@ class TextDecoder:
         tokens: what each column of the probabilities stands for; column 0 is CTC's blank. Tokens that normalise to
             nothing (dots, dashes, spaces) count as blank.
         forms: the texts to look for in `best_form`.
+        weights: the logarithm of how likely each form is before anything was seen; None: all the same.
     """
 
-    def __init__(self, tokens: Sequence[str], forms: Sequence[Form]) -> None:
+    def __init__(
+        self, tokens: Sequence[str], forms: Sequence[Form], weights: Sequence[float] | np.ndarray | None = None
+    ) -> None:
         self._texts = ["", *(normalise(token) for token in tokens[1:])]
         self._blanks = [column for column, text in enumerate(self._texts) if not text]
-        self._lengths = np.array([len(form) for form in forms], dtype=np.int64)
+        self._weights = np.zeros(len(forms)) if weights is None else np.asarray(weights, np.float64)
         # "" is nobody's: it makes sure that every character has another one beside it
         self._alphabet = ["", *sorted({character for form in forms for allowed in form for character in allowed})]
         self._columns = [
             [column for column, text in enumerate(self._texts) if text and text == character]
             for character in self._alphabet
         ]
-        self._look_alikes = [
-            [column for column, text in enumerate(self._texts) if text and LOOK_ALIKES.get(text) == character]
-            for character in self._alphabet
-        ]
-        # (forms, longest, alphabet): 0 where a character may stand, else -inf
-        self._barred = np.full((len(forms), max(self._lengths, default=0), len(self._alphabet)), -np.inf)
+        self._same, self._similar = (
+            [
+                [
+                    column
+                    for column, text in enumerate(self._texts)
+                    if text and LOOK_ALIKES.get(text) == character and ({text, character} in _SAME) is same
+                ]
+                for character in self._alphabet
+            ]
+            for same in (True, False)
+        )
+        # forms that begin alike share their first places: place 0 is before all, every other one has one before it
+        places: dict[Form, int] = {(): 0}
+        for form in forms:
+            for end in range(1, len(form) + 1):
+                places.setdefault(form[:end], len(places))
+        self._ends = np.array([places[form] for form in forms], dtype=np.int64)
+        self._before = np.array([places[start[:-1]] for start in places], dtype=np.int64)
+        # (places, alphabet): 0 where a character may stand, else -inf
+        self._barred = np.full((len(places), len(self._alphabet)), -np.inf)
         numbers = {character: number for number, character in enumerate(self._alphabet)}
-        for row, form in enumerate(forms):
-            for place, allowed in enumerate(form):
-                self._barred[row, place, [numbers[character] for character in allowed]] = 0.0
+        for start, place in places.items():
+            if start:
+                self._barred[place, [numbers[character] for character in start[-1]]] = 0.0
 
-    def best_text(self, probabilities: np.ndarray) -> tuple[str, float]:
-        """The likeliest text, normalised, of probabilities (steps, tokens), and its confidence.
-
-        The confidence is the n-th root of the probability of the likeliest path, n the number of characters: about the
-        probability of a typical character. 0 for no text.
-        """
+    def free_text(self, probabilities: np.ndarray) -> Reading:
+        """The likeliest text, normalised, of probabilities (steps, tokens)."""
         path = probabilities.argmax(axis=1)
         changes = np.flatnonzero(np.diff(path, prepend=0))
         text = "".join(self._texts[token] for token in path[changes])
-        total = np.log(np.maximum(probabilities.max(axis=1), FLOOR)).sum()
-        return text, float(np.exp(total / len(text))) if text else 0.0
+        return Reading(text, float(np.log(np.maximum(probabilities.max(axis=1), FLOOR)).sum()))
 
-    def best_form(self, probabilities: np.ndarray) -> tuple[str, float] | None:
-        """The same among the texts of the given forms, all tried at once by dynamic programming.
+    def text_of_form(self, probabilities: np.ndarray) -> Reading | None:
+        """The likeliest among the texts of the given forms, their weights counted in (but not in its probability), all
+        tried at once by dynamic programming.
 
         None: there is no form, or fewer steps than characters.
         """
-        if not len(self._lengths):
+        if not len(self._ends):
             return None
-        seen = np.log(
-            np.maximum(
-                _sums(probabilities, self._columns) + LOOK_ALIKE_SHARE * _sums(probabilities, self._look_alikes), FLOOR
-            )
+        seen = np.maximum(
+            _sums(probabilities, self._columns)
+            + LOOK_ALIKE_SHARE * _sums(probabilities, self._same)
+            + OTHER_SHARE * _sums(probabilities, self._similar),
+            FLOOR,
         )
-        blank = np.log(np.maximum(probabilities[:, self._blanks].sum(axis=1), FLOOR))
-        score, text = self._likeliest(seen, blank)
-        return (text, float(np.exp(score / len(text)))) if text else None
+        blank = np.maximum(probabilities[:, self._blanks].sum(axis=1), FLOOR)
+        found = self._likeliest(np.log(seen), np.log(blank))
+        return None if found is None else replace(found, all_texts=self._all_texts(seen, blank))
 
-    def _likeliest(self, seen: np.ndarray, blank: np.ndarray) -> tuple[float, str]:
-        """The logarithm of the best path's probability, and its text; "" where there is none.
+    def best_text(self, probabilities: np.ndarray) -> tuple[str, float]:
+        """`free_text` and its confidence."""
+        found = self.free_text(probabilities)
+        return found.text, found.confidence
 
-        `inside[f, p, c]`: best path of form f that is within character c at place p; `after[f, p]`: in the blanks
-        after p characters. A place is entered from the blanks before it, or from another character at the place before.
+    def best_form(self, probabilities: np.ndarray) -> tuple[str, float] | None:
+        """`text_of_form` and its confidence."""
+        found = self.text_of_form(probabilities)
+        return None if found is None else (found.text, found.confidence)
+
+    def _all_texts(self, seen: np.ndarray, blank: np.ndarray) -> float:
+        """The logarithm of the sum over all paths of all forms, as `_likeliest` goes through them."""
+        before, allowed = self._before, np.isfinite(self._barred)
+        inside, after = np.zeros_like(self._barred), np.zeros(len(before))
+        after[0], scale = 1.0, 0.0
+        for step in range(len(blank)):
+            begun = inside.sum(axis=1)
+            entering = (after + begun)[before][:, None] - inside[before]
+            after = (after + begun) * blank[step]
+            inside = (inside + entering) * seen[step] * allowed
+            largest = max(inside.max(), after.max())
+            inside, after, scale = inside / largest, after / largest, scale + float(np.log(largest))
+        ends = inside[self._ends].sum(axis=1) + after[self._ends]
+        known = ends > 0
+        return scale + float(np.logaddexp.reduce(np.log(ends[known]) + self._weights[known]))
+
+    def _likeliest(self, seen: np.ndarray, blank: np.ndarray) -> Reading | None:
+        """The best path over all forms.
+
+        `inside[p, c]`: best path that is within character c at place p; `after[p]`: in the blanks after it. A place is
+        entered from the blanks after the place before it, or from another character there.
         """
-        forms, places, _ = self._barred.shape
+        before, everywhere = self._before, np.arange(len(self._before))
         inside = np.full_like(self._barred, -np.inf)
-        after = np.full((forms, places + 1), -np.inf)
-        after[:, 0] = 0.0
+        after = np.full(len(before), -np.inf)
+        after[0] = 0.0
         steps = []
         for step in range(len(blank)):
-            order = np.argsort(-inside, axis=2, kind="stable")[:, :, :2]
-            best, second = np.moveaxis(np.take_along_axis(inside, order, axis=2), 2, 0)
-            direct = np.full_like(inside, -np.inf)
-            direct[:, 1:] = best[:, :-1, None]
-            np.put_along_axis(direct[:, 1:], order[:, :-1, :1], second[:, :-1, None], axis=2)
-            entering = np.maximum(direct, after[:, :-1, None])
-            leaving = np.full_like(after, -np.inf)
-            leaving[:, 1:] = best
-            steps.append((entering > inside, direct > after[:, :-1, None], leaving > after, order))
+            first = inside.argmax(axis=1)
+            best = inside[everywhere, first]
+            inside[everywhere, first] = -np.inf
+            second = inside.argmax(axis=1)
+            other = inside[everywhere, second]
+            inside[everywhere, first] = best
+            direct = np.repeat(best[before][:, None], inside.shape[1], axis=1)
+            direct[everywhere, first[before]] = other[before]
+            blanks = after[before][:, None]
+            entering = np.maximum(direct, blanks)
+            steps.append((entering > inside, direct > blanks, best > after, first, second))
             inside = np.maximum(inside, entering) + seen[step] + self._barred
-            after = np.maximum(after, leaving) + blank[step]
-        rows = np.arange(forms)
-        ends = inside[rows, self._lengths - 1].max(axis=1), after[rows, self._lengths]
-        scores = np.maximum(*ends)
-        form = int(scores.argmax())
+            after = np.maximum(after, best) + blank[step]
+        within = inside[self._ends].max(axis=1)
+        scores = np.maximum(within, after[self._ends])
+        form = int((scores + self._weights).argmax())
         if not np.isfinite(scores[form]):
-            return float("-inf"), ""
-        place = int(self._lengths[form])
-        within = bool(ends[0][form] > ends[1][form])
-        character = int(inside[form, place - 1].argmax())
-        return float(scores[form]), self._trace(steps, form, place, character if within else None)
+            return None
+        place = int(self._ends[form])
+        character = int(inside[place].argmax()) if within[form] > after[place] else None
+        return Reading(self._trace(steps, place, character), float(scores[form]), form)
 
-    def _trace(self, steps: Sequence[tuple[np.ndarray, ...]], form: int, place: int, character: int | None) -> str:
-        """The characters on the way back; `place` counts those begun, `character` is None within blanks."""
+    def _trace(self, steps: Sequence[tuple[np.ndarray, ...]], place: int, character: int | None) -> str:
+        """The characters on the way back from a place; `character` is None within the blanks after it."""
         text = []
-        for entered, direct, left, order in reversed(steps):
+        for entered, direct, left, first, second in reversed(steps):
             if character is None:
-                if left[form, place]:
-                    character = int(order[form, place - 1, 0])
-            elif entered[form, place - 1, character]:
+                if left[place]:
+                    character = int(first[place])
+            elif entered[place, character]:
                 text.append(self._alphabet[character])
-                place -= 1
-                came = None
-                if direct[form, place, character]:
-                    first, second = order[form, place - 1]
-                    came = int(second if first == character else first)
-                character = came
+                came, place = bool(direct[place, character]), int(self._before[place])
+                previous = second[place] if first[place] == character else first[place]
+                character = int(previous) if came else None
         return "".join(reversed(text))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from reid_lightning.search.records import Box
 
-MAX_GAP = 1.2  # between neighbours on a line, in heights
+MAX_GAP = 2.0  # between neighbours on a line, in heights
 MAX_LINE_GAP = 0.8  # between an upper and a lower line, in heights
 MAX_SIZE_RATIO = 2.2  # of heights: the upper line of a plate is often the smaller one
 MAX_PIECES = 3  # of a line

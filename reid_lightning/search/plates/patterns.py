@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from reid_lightning.errors import ReIDError
@@ -25,7 +25,9 @@ LOOK_ALIKES = {
 }
 """What a character is taken for where it may not stand; one each, so that no correction is a choice."""
 MAX_CORRECTIONS = 2
-MAX_FORMS = 200
+MAX_FORMS = 1000
+OTHERS = 0.02
+"""The share of plates that fit no form, where nobody says otherwise."""
 
 _PIECE = re.compile(r"(\[[^\[\]]+\]|\\d|[^\W_])(?:\{(\d+)(?:,(\d+))?\}|(\?))?")
 
@@ -46,36 +48,64 @@ def _ascii_digit(character: str) -> str:
 
 @dataclass(frozen=True)
 class PlatePatterns:
-    """The plates to expect.
+    """The plates to expect: of one country, of several together, or (with no expression) of any.
 
     Args:
-        name: for reports, such as `cn`.
-        expressions: regular expressions on the normalised text, of which a plate matches one. They are made of
-            characters, `[A-HJ-NP-Z]`, `\\d`, `{5}`, `{3,4}` and `?`; alternatives are expressions of their own. None:
-            any text that is plausible as a plate.
+        name: for reports, such as `cn`; empty: the countries' names, or `any`.
+        expressions: regular expressions on the normalised text, of which a plate matches one, the commonest first. They
+            are made of characters, `[A-HJ-NP-Z]`, `\\d`, `{5}`, `{3,4}` and `?`; alternatives are expressions of their
+            own. None: any text that is plausible as a plate.
+        countries: the same by country, beside `expressions`.
+        others: by country, the share of plates there that fit no expression. The largest counts: a form is evidence
+            for a text, as strong as plates without one are rare.
 
     Raises:
-        ReIDError: an expression has other parts, or stands for more than 200 forms.
+        ReIDError: an expression has other parts, or all together stand for more than 1,000 forms.
     """
 
-    name: str = "any"
+    name: str = ""
     expressions: Sequence[str] = ()
+    countries: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    others: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if isinstance(self.expressions, str):
-            raise ReIDError(f"plates.expressions is {self.expressions!r}; expected a list: plates.expressions=[...].")
+        for key, value in (
+            ("expressions", self.expressions),
+            *((f"countries.{k}", v) for k, v in self.countries.items()),
+        ):
+            if isinstance(value, str):
+                raise ReIDError(f"plates.{key} is {value!r}; expected a list: plates.{key}=[...].")
+        for country, share in self.others.items():
+            if not 0 < share < 1:
+                raise ReIDError(f"plates.others.{country} is {share}; expected a share between 0 and 1, such as 0.02.")
         object.__setattr__(self, "expressions", tuple(self.expressions))
+        object.__setattr__(self, "name", self.name or "+".join(self.countries) or "any")
         if len(self.forms) > MAX_FORMS:
             raise ReIDError(
                 f"plates={self.name} stands for {len(self.forms)} forms; at most {MAX_FORMS} are tried on every text. "
-                "Use fewer expressions, or fewer `?` and `{m,n}`."
+                "Use fewer countries or expressions, or fewer `?` and `{m,n}`."
             )
 
     @cached_property
     def forms(self) -> tuple[Form, ...]:
         """Every form that the expressions stand for, each once, shorter ones first."""
-        found = {form for expression in self.expressions for form in expand(expression)}
-        return tuple(sorted(found, key=lambda form: (len(form), form)))
+        return tuple(sorted(self.form_weights, key=lambda form: (len(form), form)))
+
+    @cached_property
+    def form_weights(self) -> Mapping[Form, float]:
+        """How common each form is among plates that have one, as far as the order of a country's expressions tells: the
+        first one counts twice as much as the fourth, four times as much as the tenth."""
+        weights: dict[Form, float] = {}
+        for expressions in (self.expressions, *self.countries.values()):
+            for rank, expression in enumerate(expressions):
+                for form in expand(expression):
+                    weights[form] = max(weights.get(form, 0.0), 3 / (3 + rank))
+        return weights
+
+    @property
+    def share_of_others(self) -> float:
+        """The share of plates that fit no form; 1 where there is none."""
+        return max(self.others.values(), default=OTHERS) if self.forms else 1.0
 
     def accepts(self, text: str) -> bool:
         """A normalised text is a plate: it matches an expression, or where there is none it is plausible."""
@@ -96,14 +126,14 @@ class PlatePatterns:
 
 
 def is_plausible(text: str) -> bool:
-    """A normalised text may be a plate of some country: 5 to 10 characters, a letter and two digits at least, no
-    more than five letters in a row.
+    """A normalised text may be a plate of some country: 5 to 10 characters with a letter and a digit, and with two
+    digits at least where more than four letters follow one another, of which no more than five may.
 
-    That leaves out words, telephone numbers, and most badges (4MATIC, S500), but also plates of digits alone.
+    That leaves out words, telephone numbers and most badges (4MATIC, S500), but also plates of digits or letters alone.
     """
     digits = sum(character.isdigit() for character in text)
     longest = max((len(run) for run in re.split(r"\d+", text)), default=0)
-    return 5 <= len(text) <= 10 and 2 <= digits < len(text) and longest <= 5
+    return 5 <= len(text) <= 10 and (1 if longest <= 4 else 2) <= digits < len(text) and longest <= 5
 
 
 def expand(expression: str) -> list[Form]:

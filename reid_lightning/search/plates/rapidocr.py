@@ -16,8 +16,9 @@ from reid_lightning.bundle.onnx_sessions import open_session
 from reid_lightning.errors import ReIDError, extra
 from reid_lightning.search.plates.decoding import TextDecoder
 from reid_lightning.search.plates.lines import around, arrangements
-from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausible
+from reid_lightning.search.plates.patterns import ANY, PlatePatterns
 from reid_lightning.search.plates.reader import PlateReading, check_picture
+from reid_lightning.search.plates.weighing import PlateWeigher
 from reid_lightning.search.records import Box, box_of
 
 with extra("search"):
@@ -28,11 +29,18 @@ with extra("search"):
 
 
 HEIGHT = 48  # of a line of text as the recogniser was trained with
-SEEN_NOWHERE = 0.2  # a plate confidence below it means: some character was made up to fit the form
 MIN_PIXELS = 8  # of either side: nothing can be read on less
 MAX_RATIO = 16  # of a line's width to its height; longer ones are no plates and are squeezed
 MAX_ENLARGEMENT = 3.0
 PLATE_HEIGHT, PLATE_RATIO = 64, 2.2  # a picture lower and wider than this is a plate and no vehicle
+
+
+VEHICLE_SIDE = 72
+"""Pixels of a vehicle's longer side below which nothing is read: a plate of 40 pixels is hardly ever read right, and is
+little more than half of a picture."""
+STROKES = 4.0
+"""Grey levels a pixel, across, that the sharpest place of a plate's size has at least; legible plates have 7."""
+PLACE = (40, 10)  # width and height of such a place in pixels
 
 
 class RapidOcrReader:
@@ -40,7 +48,7 @@ class RapidOcrReader:
 
     Args:
         patterns: the plates to expect. With a country's, every text is read once more as the likeliest plate of that
-            country.
+            country, and both are weighed (`PlateWeigher`).
         side: pixels of the longer side at which text is looked for: larger pictures are reduced for it (and read in
             full), smaller ones enlarged up to three times. 320 takes half the time and misses more.
         tight: True: pictures show a plate and nothing else, and are read as a line of text. None: those are that are
@@ -87,17 +95,17 @@ class RapidOcrReader:
         characters = self._recogniser.get_modelmeta().custom_metadata_map.get("character")
         if characters is None:
             raise ReIDError(f"{_model(folder, 'rec')} has no `character` list; expected a model made for RapidOCR.")
-        self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms)
+        self._weigher = PlateWeigher(patterns)
+        self._decoder = TextDecoder(["", *characters.splitlines(), " "], patterns.forms, self._weigher.weights)
         self._detector = _text_finder(opened["det"], side=side)
 
     def read(self, picture: np.ndarray) -> list[PlateReading]:
-        """The texts on a picture (height, width, 3) uint8 RGB that may be a plate; those that fit the patterns first,
-        then by confidence."""
+        """The texts on a picture (height, width, 3) uint8 RGB that may be a plate, the surest first."""
         check_picture(picture)
         height, width = picture.shape[:2]
         if min(height, width) < MIN_PIXELS:
             return []
-        tight = height < PLATE_HEIGHT and width > PLATE_RATIO * height if self.tight is None else self.tight
+        tight = self._is_tight(picture)
         picture = np.ascontiguousarray(picture[:, :, ::-1])  # the networks know OpenCV's order of colours
         if tight:
             above, aside = round(height / 12), round(height / 3)  # they also know text only with something around it
@@ -109,6 +117,21 @@ class RapidOcrReader:
         corners = self._find(picture)
         boxes = [box_of(np.concatenate([four.min(axis=0), four.max(axis=0)]) / scale) for four in corners]
         return self._readings(boxes, [self._recognise(_upright(picture, four)) for four in corners])
+
+    def may_hold_plate(self, picture: np.ndarray) -> bool:
+        """Whether a picture is a plate's, or large and sharp enough for one that can be read."""
+        check_picture(picture)
+        if self._is_tight(picture):
+            return True
+        if max(picture.shape[:2]) < VEHICLE_SIDE:
+            return False
+        grey = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), (3, 3), 0)
+        across = cv2.absdiff(grey[:, 2:], grey[:, :-2]) / 2
+        return bool(cv2.boxFilter(across, -1, PLACE, borderType=cv2.BORDER_REFLECT).max() >= STROKES)
+
+    def _is_tight(self, picture: np.ndarray) -> bool:
+        height, width = picture.shape[:2]
+        return height < PLATE_HEIGHT and width > PLATE_RATIO * height if self.tight is None else self.tight
 
     def _find(self, picture: np.ndarray) -> np.ndarray:
         """The corners (N, 4, 2) float32 of the largest texts, clockwise from the upper left one."""
@@ -132,14 +155,11 @@ class RapidOcrReader:
         found: dict[str, PlateReading] = {}
         for numbers in arrangements(boxes):
             probabilities = np.concatenate([lines[number] for number in numbers])
-            ways = [self._decoder.best_text(probabilities), self._decoder.best_form(probabilities)]
-            for text, confidence in filter(None, ways):
-                fits = self.patterns.accepts(text)
-                if (confidence >= SEEN_NOWHERE if fits else is_plausible(text)) and (
-                    text not in found or confidence > found[text].confidence
-                ):
-                    found[text] = PlateReading(text, confidence, around(boxes, numbers))
-        return sorted(found.values(), key=lambda one: (not self.patterns.accepts(one.text), -one.confidence, one.text))
+            readings = self._decoder.free_text(probabilities), self._decoder.text_of_form(probabilities)
+            for one in self._weigher.weigh(*readings):
+                if one.text not in found or one.confidence > found[one.text].confidence:
+                    found[one.text] = PlateReading(one.text, one.confidence, around(boxes, numbers))
+        return sorted(found.values(), key=lambda reading: (-reading.confidence, reading.text))
 
 
 def _text_finder(session: Any, *, side: int) -> Any:

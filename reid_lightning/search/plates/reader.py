@@ -6,7 +6,7 @@ The rest of the search side knows only this, so that another OCR is one class an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,15 @@ class PlateReader(Protocol):
 
     def read(self, picture: np.ndarray) -> list[PlateReading]:
         """The texts on a picture (height, width, 3) uint8 RGB that may be its plate, best first; often none."""
+        ...
+
+
+@runtime_checkable
+class SelectiveReader(PlateReader, Protocol):
+    """One that knows, for next to nothing, which pictures are not worth reading."""
+
+    def may_hold_plate(self, picture: np.ndarray) -> bool:
+        """Whether a picture (height, width, 3) uint8 RGB of a vehicle is large and sharp enough for a legible plate."""
         ...
 
 

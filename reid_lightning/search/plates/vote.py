@@ -14,15 +14,21 @@ from reid_lightning.search.plates.patterns import ANY, PlatePatterns, is_plausib
 from reid_lightning.search.plates.reader import PlateReading
 
 Ballot = tuple[str, float]
+Ballots = list[list[Ballot]]
+"""Of each frame that read anything."""
+
+LOOK_ALIKE = 0.5
+"""What the reading of a text of no form also counts for the form that its look-alikes make of it."""
+FURTHER_FRAMES = 0.2
+"""What the second and every further frame that agrees counts: frames of one track are blurred and lit alike."""
 
 
 @dataclass(frozen=True)
 class PlateVote:
     """What a track's frames agree on.
 
-    `confidence` from 0 to 1: how sure the readings are of a character on average over the frames that read anything,
-    each weighing as much as its own confidence and counting 0 where it says another character or has another length.
-    One frame alone gives its own. `votes` is the number of frames that read a text of this length.
+    `confidence` from 0 to 1: how sure the text is right. One frame alone gives its own, frames that agree add to it and
+    others take from it. `votes` is the number of frames that read this text or one like it.
     """
 
     text: str
@@ -38,13 +44,17 @@ def vote(
 ) -> PlateVote | None:
     """The plate of a track.
 
-    A frame votes with its best text that fits the patterns (`PlatePatterns.fit`). Only where no frame has one do
-    plausible texts vote. Texts of the length with the greatest sum of confidences then vote place by place; if that
-    gives no plate of the patterns, the single text with the greatest sum wins. Ties go to the text read with the
-    greatest confidence, then to the first in the alphabet, so the order of frames never matters.
+    Every frame votes with all its texts that fit the patterns or are plausible, each weighing as much as its
+    confidence. The text that most is read like (by the share of equal characters, if half of them are and the length is
+    the same) wins; then those like it vote place by place, and if that gives a text that nobody read and that fits no
+    pattern, it stays as it was. Ties go to the text read with the greatest confidence, then to the first in the
+    alphabet, so the order of frames never matters.
+
+    The confidence is 1 - (1 - a)(1 - b)^f(1 - c)^f..., a the greatest of how surely the frames read the outcome's
+    characters and f = 0.2, times the share that they have in what all frames read most surely.
 
     Args:
-        readings: per frame, best first, as `PlateReader.read` gives them.
+        readings: per frame, as `PlateReader.read` gives them.
         patterns: of the reader.
         min_confidence: below it the outcome is no plate.
 
@@ -53,42 +63,66 @@ def vote(
     """
     if not 0 <= min_confidence <= 1:
         raise ReIDError(f"min_confidence is {min_confidence}; expected a share from 0 to 1.")
-    ballots = _ballots(readings, patterns, fitting=True) or _ballots(readings, patterns, fitting=False)
-    if not ballots:
+    frames = [ballots for frame in readings if (ballots := _ballots(frame, patterns))]
+    if not frames:
         return None
-    sums: dict[int, float] = defaultdict(float)
-    for text, confidence in ballots:
-        sums[len(text)] += confidence
-    length = max(sums, key=lambda size: (sums[size], size))
-    group = sorted((ballot for ballot in ballots if len(ballot[0]) == length), key=lambda one: (-one[1], one[0]))
-    text = "".join(_winner([(characters[place], weight) for characters, weight in group]) for place in range(length))
-    if not patterns.accepts(text):
-        text = _winner(group)
-    agreeing = sum(
-        weight * weight * sum(one == other for one, other in zip(said, text, strict=True)) / length
-        for said, weight in group
-    )
-    total = sum(weight for _, weight in ballots)
-    outcome = PlateVote(text, agreeing / total, len(group))
+    surest: dict[str, float] = defaultdict(float)
+    for text, weight in (ballot for frame in frames for ballot in frame):
+        surest[text] = max(surest[text], weight)
+    texts = sorted(surest, key=lambda text: (-surest[text], text))
+    text = max(texts, key=lambda one: round(sum(_support(frame, one) for frame in frames), 9))
+    mixed = _by_place(frames, text, texts)
+    if mixed in surest or patterns.accepts(mixed):
+        text = mixed
+    outcome = _outcome(text, frames)
     return outcome if outcome.confidence >= min_confidence else None
 
 
-def _ballots(readings: Sequence[Sequence[PlateReading]], patterns: PlatePatterns, *, fitting: bool) -> list[Ballot]:
-    """The first text of each frame that fits, or is plausible, with a confidence above 0."""
-    ballots = []
-    for frame in readings:
-        for reading in frame:
-            text = normalise(reading.text)
-            fitted = patterns.fit(text) if fitting else text if is_plausible(text) else None
-            if fitted is not None and reading.confidence > 0:
-                ballots.append((fitted, min(1.0, reading.confidence)))
-                break
-    return ballots
+def _outcome(text: str, frames: Ballots) -> PlateVote:
+    agreeing = sorted((support for frame in frames if (support := _support(frame, text)) > 0), reverse=True)
+    doubt = 1 - agreeing[0]
+    for support in agreeing[1:]:
+        doubt *= (1 - support) ** FURTHER_FRAMES
+    share = sum(agreeing) / sum(max(weight for _, weight in frame) for frame in frames)
+    return PlateVote(text, (1 - doubt) * min(1.0, share), len(agreeing))
 
 
-def _winner(votes: Sequence[Ballot]) -> str:
-    """The greatest sum; of equals the first in `votes`."""
-    sums: dict[str, float] = defaultdict(float)
-    for said, weight in votes:
-        sums[said] += weight
-    return max(sums, key=lambda said: sums[said])
+def _ballots(frame: Sequence[PlateReading], patterns: PlatePatterns) -> list[Ballot]:
+    """The texts of a frame that may be plates, each once."""
+    weights: dict[str, float] = {}
+    for reading in frame:
+        text = normalise(reading.text)
+        if reading.confidence > 0 and (patterns.accepts(text) or is_plausible(text)):
+            weights[text] = max(weights.get(text, 0.0), min(1.0, reading.confidence))
+    for text, weight in list(weights.items()):
+        fitted = patterns.fit(text)
+        if fitted is not None and fitted not in weights:  # else the reader has weighed it
+            weights[fitted] = LOOK_ALIKE * weight
+    return list(weights.items())
+
+
+def _support(frame: Sequence[Ballot], text: str) -> float:
+    """How surely a frame read a text's characters."""
+    return max(weight * _likeness(said, text) for said, weight in frame)
+
+
+def _likeness(one: str, other: str) -> float:
+    """The share of equal characters; 0 for another length or for less than half."""
+    if len(one) != len(other):
+        return 0.0
+    equal = sum(left == right for left, right in zip(one, other, strict=True))
+    return equal / len(one) if 2 * equal >= len(one) else 0.0
+
+
+def _by_place(frames: Ballots, text: str, texts: Sequence[str]) -> str:
+    """Of the texts like one the character with the greatest sum at each place; of equals that of the first in
+    `texts`."""
+    sums: list[dict[str, float]] = [{} for _ in text]
+    weights: dict[str, float] = defaultdict(float)
+    for said, weight in (ballot for frame in frames for ballot in frame):
+        weights[said] += weight
+    for said in texts:
+        if _likeness(said, text):
+            for place, character in enumerate(said):
+                sums[place][character] = sums[place].get(character, 0.0) + weights[said]
+    return "".join(max(said, key=lambda character: round(said[character], 9)) for said in sums)

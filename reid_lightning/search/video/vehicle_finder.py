@@ -11,7 +11,8 @@ from contextlib import closing
 from dataclasses import KW_ONLY, dataclass, field
 
 from reid_lightning.errors import ReIDError, count
-from reid_lightning.search.plates import PlateReader, PlateVote, vote
+from reid_lightning.search.plates import PlateReader, PlateVote
+from reid_lightning.search.plates.track_reading import read_track
 from reid_lightning.search.records import UNKNOWN_TYPE, Frame, TrackedBox
 from reid_lightning.search.video.ahead import ahead
 from reid_lightning.search.video.best_crops import BestCrops, KeptCrop
@@ -175,8 +176,12 @@ class VehicleFinder:
 
     def _finish(self, track: int, grown: _Growing, crops: Sequence[KeptCrop], frame: Frame | None) -> FoundVehicle:
         known = {name: weight for name, weight in grown.types.items() if name != UNKNOWN_TYPE} or grown.types
-        readings = [self.plate_reader.read(crop.picture) for crop in crops]
-        plate = vote(readings, patterns=self.plate_reader.patterns, min_confidence=self.min_plate_confidence)
+        plate = read_track(
+            self.plate_reader,
+            [crop.picture for crop in crops],
+            [crop.quality for crop in crops],
+            min_confidence=self.min_plate_confidence,
+        )
         kind = max(sorted(known), key=lambda name: known[name])
         detected = frame is None or detects_in_pictures(self.detector, self.pictures)
         return FoundVehicle(

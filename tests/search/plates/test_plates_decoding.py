@@ -93,3 +93,32 @@ def test_a_character_from_nowhere_costs_nearly_all_confidence():
     decoder = TextDecoder(TOKENS, PlatePatterns("test", ["皖A"]).forms)
     found = decoder.best_form(probabilities([1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]))
     assert found == ("皖A", pytest.approx(FLOOR**0.5))
+
+
+@pytest.mark.parametrize("expressions", [["AB1"], ["[AB]{2,3}"], ["皖A", "A[AB]1", "[皖B]"], ["AA", "B11"]])
+def test_all_texts_of_forms_against_all_paths(expressions):
+    patterns = PlatePatterns("test", expressions)
+    weights = np.log(np.arange(1, len(patterns.forms) + 1) / 7)
+    decoder = TextDecoder(TOKENS, patterns.forms, weights)
+    random = np.random.default_rng(1)
+    texts = ["", "A", "B", "1", "皖"]
+    for steps in (3, 4, 5):
+        chances = random.dirichlet(np.full(len(TOKENS), 0.4), size=steps).astype(np.float32)
+        sums = np.stack([chances[:, [0, 4]].sum(1), chances[:, 1], chances[:, 2], chances[:, 3], chances[:, 5]], axis=1)
+        sums, expected, best = np.maximum(sums, FLOOR), 0.0, {}
+        for path in itertools.product(range(len(texts)), repeat=steps):
+            text = collapsed(path, texts)
+            chance = float(np.prod([sums[step, one] for step, one in enumerate(path)]))
+            for form, weight in zip(patterns.forms, weights, strict=True):
+                if len(form) == len(text) and all(one in allowed for one, allowed in zip(text, form, strict=True)):
+                    expected += np.exp(weight) * chance
+                    best[text] = max(best.get(text, 0.0), np.exp(weight) * chance)
+        found = decoder.text_of_form(chances)
+        assert found.all_texts == pytest.approx(np.log(expected), rel=1e-4)
+        assert found.text == max(best, key=best.get), "the weights count"
+
+
+def test_long_lines_keep_their_numbers():
+    decoder = TextDecoder(TOKENS, PlatePatterns("test", ["A1"]).forms)
+    chances = np.full((900, len(TOKENS)), 0.01, np.float32)
+    assert np.isfinite(decoder.text_of_form(chances).all_texts)

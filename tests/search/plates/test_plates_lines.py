@@ -16,7 +16,7 @@ def test_neighbours_on_a_line_are_read_from_left_to_right():
 
 def test_what_is_far_apart_or_of_another_size_is_not_joined():
     first = (0, 0, 50, 20)
-    for other in ((80, 0, 130, 20), (60, 15, 110, 35), (60, 0, 160, 60), (-200, 0, -100, 20)):
+    for other in ((95, 0, 145, 20), (60, 15, 110, 35), (60, 0, 160, 60), (-200, 0, -100, 20)):
         assert arrangements([first, other]) == [(0,), (1,)]
 
 

@@ -97,6 +97,13 @@ def test_pictures_of_plates_alone(reader):
     assert tight.read(np.asarray(Image.fromarray(picture).resize((354, 114))))[0].text == "KA4821"
 
 
+def test_pictures_too_small_or_too_blurred_for_a_plate_are_known(reader):
+    sharp = vehicle("KA 4821", letters=16, size=(150, 110))
+    flat = np.full((200, 300, 3), 90, np.uint8)
+    assert reader.may_hold_plate(sharp) and not reader.may_hold_plate(flat)
+    assert not reader.may_hold_plate(sharp[:70, :70]) and reader.may_hold_plate(flat[:24, :94])  # low and wide: a plate
+
+
 def test_nothing_to_read_gives_nothing(reader):
     for shape in ((1, 1, 3), (1, 500, 3), (500, 8, 3), (8, 500, 3), (200, 300, 3)):
         assert reader.read(np.zeros(shape, np.uint8)) == []
@@ -137,7 +144,7 @@ def test_both_networks_run_on_the_provider_that_is_asked_for(reader, monkeypatch
     picture = vehicle("KA 4821")
     expected = reader.read(picture)
     asked = stand_in(monkeypatch, [OPENVINO], missing=[])
-    other = rapidocr.RapidOcrReader(GB, providers="openvino")
+    other = rapidocr.RapidOcrReader(providers="openvino")
     assert [providers[0][0] for providers in asked] == [OPENVINO, OPENVINO]
     assert other.read(picture) == expected and len(expected) > 0
     used = other._detector.text_det.session.session
