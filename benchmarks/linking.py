@@ -2,12 +2,13 @@
 agglomerative clustering of the same embeddings, each at its best setting.
 
 python benchmarks/linking.py bundle=<folder> traffic=[<drawn folder>, ...] choose_on=[<drawn folder>, ...]
-    galleries=<folder> [output=benchmarks/results] [name=linking]
+    galleries=<folder> [detector=<yolox_nano.onnx>] [output=benchmarks/results] [name=linking]
 `reid data traffic cameras=4 vehicles=200 seconds=1000 seed=0` draws a folder. Each is registered into
-`galleries/<its name>` once, with the defaults of `reid register`: plates are read at the camera north alone. The
-rivals' settings are those with the greatest IDF1 on the folders of `choose_on`, on which our own constants were chosen;
-what is shown is of the folders of `traffic`. Judged are sightings: one that shows no vehicle is found and never right,
-and a passage without any sighting is missed (see `IdentityMeasures`).
+`galleries/<its name>` once: plates are read at the camera north alone, vehicles found by the motion detector, or by
+YOLOX in every second frame if its file is named: at so many vehicles motion joins neighbours to one. The rivals'
+settings are those with the greatest IDF1 on the folders of `choose_on`, on which our own constants were chosen; what is
+shown is of the folders of `traffic`. Judged are sightings: one that shows no vehicle is found and never right, and a
+passage without any sighting is missed (see `IdentityMeasures`).
 """
 
 from __future__ import annotations
@@ -60,15 +61,16 @@ class Traffic:
         return identity_measures(list(found), self.truth, missed=self.missed)
 
 
-def registered(folder: Path, galleries: Path, bundle: Path, embedder: Embedder) -> Traffic:
+def registered(folder: Path, galleries: Path, bundle: Path, embedder: Embedder, detector: str | None = None) -> Traffic:
     """Register a folder of drawn traffic, unless it was done before."""
+    how = [] if detector is None else ["detector=yolox", f"detector.path={detector}", "detector.threads=1", "every=2"]
     truth, root = read_truth(folder), galleries / folder.name
     for camera in truth.cameras:
         reader = "rapidocr" if camera.camera == "north" else "none"
         run_dir = galleries / f"{folder.name}-{camera.camera}"
         if not run_dir.exists():
             what = f"source={folder / camera.video} camera={camera.camera} gallery={root} bundle={bundle}"
-            words = [*what.split(), f"plate_reader={reader}", "plates=gb", f"hydra.run.dir={run_dir}"]
+            words = [*what.split(), *how, f"plate_reader={reader}", "plates=gb", f"hydra.run.dir={run_dir}"]
             subprocess.run([sys.executable, "-m", "reid_lightning.commands", "register", *words], check=True)
     gallery = Gallery(root)
     sightings = sorted(gallery.sightings(), key=lambda one: (one.start or 0.0, one.id))
@@ -189,7 +191,7 @@ def main() -> None:
     bundle, galleries = Path(given.bundle), Path(given.galleries)
     embedder = load_reid_model(bundle)
     shown, chosen = (
-        [registered(Path(folder), galleries, bundle, embedder) for folder in folders]
+        [registered(Path(folder), galleries, bundle, embedder, given.get("detector")) for folder in folders]
         for folders in (given.traffic, given.choose_on)
     )
     rows = []
