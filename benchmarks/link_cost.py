@@ -27,7 +27,7 @@ from omegaconf import OmegaConf
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking import comparisons, links
 from reid_lightning.search.linking.answers import FOLDER, Answers
-from reid_lightning.search.linking.linker import LinkOptions, problem_of
+from reid_lightning.search.linking.problem import LinkOptions, problem_of
 from reid_lightning.search.linking.vectors import SightingVectors
 from reid_lightning.search.records import VectorRecord
 

@@ -32,7 +32,8 @@ from reid_lightning.evaluation.identity_measures import IdentityMeasures, identi
 from reid_lightning.ranking.tracks import track_distances
 from reid_lightning.search import Embedder, load_reid_model
 from reid_lightning.search.gallery import Gallery, open_store
-from reid_lightning.search.linking.linker import LinkOptions, link
+from reid_lightning.search.linking.linker import link
+from reid_lightning.search.linking.problem import LinkOptions
 from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.synthetic.traffic import read_truth

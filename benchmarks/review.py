@@ -26,7 +26,8 @@ from reid_lightning.search.gallery import open_store
 from reid_lightning.search.gallery.sighting_list import all_seen
 from reid_lightning.search.linking import comparisons
 from reid_lightning.search.linking.answers import Answers
-from reid_lightning.search.linking.linker import LinkOptions, Problem, link, problem_of
+from reid_lightning.search.linking.linker import link
+from reid_lightning.search.linking.problem import LinkOptions, Problem, problem_of
 from reid_lightning.search.linking.review import questions
 from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes

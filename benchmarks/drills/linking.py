@@ -32,7 +32,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery, GalleryIndex, open_store
 from reid_lightning.search.linking import links
 from reid_lightning.search.linking.answers import FOLDER, SAYS, Answers, words_of
-from reid_lightning.search.linking.linker import LinkOptions, link, linked_before
+from reid_lightning.search.linking.linker import link, linked_before
+from reid_lightning.search.linking.problem import LinkOptions
 from reid_lightning.search.linking.review import questions
 
 OPTIONS = LinkOptions(0.6)

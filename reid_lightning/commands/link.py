@@ -19,10 +19,11 @@ from reid_lightning.ranking.open_set_result import Calibration
 from reid_lightning.ranking.problem import IMAGE_TO_IMAGE
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.linking.answers import Answers
-from reid_lightning.search.linking.linker import LinkOptions, linked_before
 from reid_lightning.search.linking.linker import link as link_gallery
+from reid_lightning.search.linking.linker import linked_before
 from reid_lightning.search.linking.links import LinkedVehicle, Links
 from reid_lightning.search.linking.links import read as read_links
+from reid_lightning.search.linking.problem import LinkOptions
 from reid_lightning.search.linking.thresholds import threshold_for_links
 from reid_lightning.search.matching.travel_times import TravelTimes
 from reid_lightning.search.output.link_sheet import link_sheet

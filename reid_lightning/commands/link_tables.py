@@ -12,8 +12,8 @@ from reid_lightning.drawing.tables import Name, date, new_table, say
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking.answers import Answer
 from reid_lightning.search.linking.evidence import Evidence, is_sure
-from reid_lightning.search.linking.linker import Problem
 from reid_lightning.search.linking.links import LinkedVehicle
+from reid_lightning.search.linking.problem import Problem
 from reid_lightning.search.linking.review import Question
 
 _WIDE = 24

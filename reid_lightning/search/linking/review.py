@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from reid_lightning.search.linking.answers import pair_of
 from reid_lightning.search.linking.evidence import Evidence, Rules
 from reid_lightning.search.linking.grouping import Seam
-from reid_lightning.search.linking.linker import Problem
+from reid_lightning.search.linking.problem import Problem
 
 
 @dataclass(frozen=True)

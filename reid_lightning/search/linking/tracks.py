@@ -13,7 +13,8 @@ from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking.appearance import adjusted, background_of, compare, usual_crowd
 from reid_lightning.search.linking.evidence import Rules
-from reid_lightning.search.linking.linker import LEAST, Problem
+from reid_lightning.search.linking.linker import LEAST
+from reid_lightning.search.linking.problem import Problem
 from reid_lightning.search.linking.vectors import SightingVectors
 from reid_lightning.search.records import UNKNOWN_TYPE, VectorRecord
 

@@ -14,7 +14,7 @@ from toy_calibration import calibration
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery.sighting_list import Seen
 from reid_lightning.search.linking.evidence import UNALIKE, Exclusions, Rules, differ_by_one, plates
-from reid_lightning.search.linking.linker import Problem
+from reid_lightning.search.linking.problem import Problem
 from reid_lightning.search.linking.review import questions, score_of
 from reid_lightning.search.linking.thresholds import recalibrated, threshold_for_links, threshold_of_strangers
 from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes

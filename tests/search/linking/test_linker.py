@@ -15,8 +15,9 @@ from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.reader import GalleryReader
 from reid_lightning.search.linking import comparisons, links
 from reid_lightning.search.linking.answers import FOLDER, Answers
-from reid_lightning.search.linking.linker import Linked, LinkOptions, linked_before
+from reid_lightning.search.linking.linker import Linked, linked_before
 from reid_lightning.search.linking.linker import link as link_gallery
+from reid_lightning.search.linking.problem import LinkOptions
 from reid_lightning.search.matching.travel_times import TravelTime, TravelTimes
 
 LOOKS = LinkOptions(0.6)
