@@ -25,6 +25,8 @@ from reid_lightning.search.gallery.forgetting import NotForgottenError, forget_v
 from reid_lightning.search.gallery.forgetting import forget as forget_before
 from reid_lightning.search.gallery.index import IndexReport
 from reid_lightning.search.gallery.trash import NothingKeptError, NotRemovedError, is_called
+from reid_lightning.search.linking import links
+from reid_lightning.search.linking.answers import Answers
 from reid_lightning.search.settings import seconds_since_1970, words
 from reid_lightning.search.stores.base import INDEX_FOLDER
 
@@ -75,6 +77,9 @@ def check(cfg: DictConfig, gallery: Gallery) -> bool:
     with counted("checking") as on_progress:
         problems = gallery.check(on_progress=on_progress)
     problems += index_problems(cfg, gallery)
+    answers = Answers(gallery.root)
+    if damaged := answers.damaged:
+        problems.append(f"{count(damaged, 'line')} of {answers.path} cannot be read: what people said there is lost.")
     for problem in problems:
         say(problem)
     say(count(len(problems), "problem"))
@@ -151,6 +156,7 @@ def delete(cfg: DictConfig, gallery: Gallery) -> bool:
     target, followed = with_vectors(cfg, gallery)
     try:
         if cfg.now:
+            links.drop(gallery.root)
             forget_vehicle(gallery, cfg.vehicle, index=target)
         else:
             target.delete(cfg.vehicle, undoable=True)
@@ -202,6 +208,7 @@ def purge(cfg: DictConfig, gallery: Gallery) -> bool:
     unknown = [name for name in names if not any(is_called(one, name) for one in found)]
     if unknown:
         raise NothingKeptError(gallery.root, unknown[0])
+    links.drop(gallery.root)
     gallery.purge(found)
     unread = 0 if names else gallery.purge_damaged()
     which = f", {unread} of which could not be read" if unread else ""
@@ -214,6 +221,7 @@ def forget(cfg: DictConfig, gallery: Gallery) -> bool:
     """Remove what ended, or if nobody knows was registered, before a time."""
     before = seconds_since_1970(cfg.before, key="before")
     target, followed = with_vectors(cfg, gallery)
+    links.drop(gallery.root)
     removed, problems, damaged = forget_before(gallery, before or 0.0, index=target)
     if removed:
         target.purge()

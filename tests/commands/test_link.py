@@ -107,6 +107,23 @@ def test_an_unknown_vehicle_and_a_gallery_that_is_not_there(folder: Path) -> Non
     assert done.returncode == 1 and "There is no gallery at elsewhere" in done.stderr
 
 
+def test_what_is_removed_for_good_is_in_no_link_either(folder: Path) -> None:
+    said(folder, "link", "min_score=0.6")
+    assert "AB12CDE" in (folder / "gallery/.links/links.json").read_text()
+    said(folder, "gallery", "delete", "vehicle=AB12CDE", "now=true")
+    assert not any(b"AB12CDE" in path.read_bytes() for path in (folder / "gallery/.links").iterdir())
+    assert "19 sightings" in said(folder, "link", "min_score=0.6")
+
+
+def test_answers_that_cannot_be_read_are_named_by_check(folder: Path) -> None:
+    said(folder, "review", "answer", "pair=a0,a1", "says=same")
+    with (folder / "gallery/.links/answers.jsonl").open("a") as file:
+        file.write("nonsense\n")
+    done = run_here(folder, "reid", "gallery", "check", f"gallery={folder / 'gallery'}")
+    assert done.returncode == 1 and "1 line of" in done.stdout and "what people said there is lost" in done.stdout
+    assert "1 line of" in refused(folder, "review", "answers")
+
+
 def test_a_camera_that_the_table_does_not_know_is_said(folder: Path) -> None:
     (folder / "times.csv").write_text("from,to,seconds\nnorth,south,40\n")
     assert "travel_times has no line for east" in said(folder, "link", "min_score=0.6", "travel_times=times.csv")

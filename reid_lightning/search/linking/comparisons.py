@@ -16,10 +16,10 @@ import numpy as np
 from reid_lightning.atomic import save
 from reid_lightning.search.linking.answers import FOLDER
 from reid_lightning.search.linking.appearance import Background, adjusted, background_of, compare, usual_crowd
+from reid_lightning.search.linking.links import COMPARISONS
 from reid_lightning.search.linking.vectors import SightingVectors
 from reid_lightning.search.records import OnProgress, unseen
 
-FILE = "comparisons.npz"
 _FORMAT = 1
 _GROWN = 2.0  # times as many sightings as when the background was looked at: it is looked at anew
 
@@ -110,12 +110,12 @@ def keep(root: Path, made: Comparisons) -> None:
         usual_crowd=np.array(made.background.usual_crowd),
         counted=np.array(made.counted),
     )
-    save(root / FOLDER / FILE, content.getvalue())
+    save(root / FOLDER / COMPARISONS, content.getvalue())
 
 
 def read(root: Path) -> Comparisons | None:
     """What was kept; None where there is none that can be used."""
-    path = root / FOLDER / FILE
+    path = root / FOLDER / COMPARISONS
     if path.is_symlink() or path.parent.is_symlink():
         return None
     try:

@@ -17,6 +17,8 @@ from reid_lightning.search.linking.answers import FOLDER
 from reid_lightning.search.plates.names import unknown_name
 
 FILE = "links.json"
+COMPARISONS = "comparisons.npz"
+"""What was compared, see `comparisons.py`."""
 _FORMAT = 1
 
 
@@ -87,6 +89,15 @@ def keep(root: Path, links: Links) -> None:
         "vehicles": vehicles,
     }
     save(root / FOLDER / FILE, (json.dumps(content, ensure_ascii=True) + "\n").encode("ascii"))
+
+
+def drop(root: Path) -> None:
+    """Remove what was linked, which may name vehicles and plates that shall be forgotten; the next link makes it again.
+    What people said stays: it names sightings by their ids alone."""
+    for name in (FILE, COMPARISONS):
+        path = root / FOLDER / name
+        if not path.parent.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def read(root: Path) -> Links:

@@ -13,7 +13,7 @@ from toy_traffic import Pass, TrafficStore, city, registered
 from reid_lightning.errors import ReIDError
 from reid_lightning.search.gallery import Gallery
 from reid_lightning.search.gallery.reader import GalleryReader
-from reid_lightning.search.linking import comparisons, links
+from reid_lightning.search.linking import links
 from reid_lightning.search.linking.answers import FOLDER, Answers
 from reid_lightning.search.linking.linker import Linked, linked_before
 from reid_lightning.search.linking.linker import link as link_gallery
@@ -200,7 +200,7 @@ def test_what_was_linked_is_read_again_with_its_settings(root: Path) -> None:
 def test_comparisons_that_are_damaged_or_gone_are_made_again(root: Path, content: bytes | None) -> None:
     store = registered(root, city(3))
     first = link(root, store)
-    path = root / FOLDER / comparisons.FILE
+    path = root / FOLDER / links.COMPARISONS
     path.unlink()
     if content is not None:
         path.write_bytes(content)
