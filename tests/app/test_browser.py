@@ -18,7 +18,7 @@ from reid_lightning.search.gallery import Gallery
 from reid_lightning.synthetic.traffic import TrafficSpec, draw_traffic
 
 SPEC = TrafficSpec(vehicles=3, seconds=13.5, frames_per_second=6, width=640, height=360, travel=(1.2, 1.6))
-READ, MISREAD, TRUE = "PE35KJC", "UU04NYC", "UU94NYC"  # what the plate reader makes of two of its three vehicles
+READ, OTHER, RENAMED = "PE35KJC", "UU94NYC", "UU94NYD"  # what the plate reader makes of two of its three vehicles
 HOSTILE = "<img src=x onerror=window.ran=1>"
 
 
@@ -77,7 +77,7 @@ def test_a_vehicle_is_registered_found_by_the_other_camera_corrected_and_deleted
     assert names_of(gallery, "north") == set()
     tab.button(SAVE).click()
     tab.see(SAVED)
-    assert {READ, MISREAD} <= names_of(gallery, "north")
+    assert {READ, OTHER} <= names_of(gallery, "north")
 
     tab.go("Search")
     tab.choose("Vehicle (type to find)", READ)
@@ -87,15 +87,15 @@ def test_a_vehicle_is_registered_found_by_the_other_camera_corrected_and_deleted
     tab.see(re.compile(rf"{READ} · score"))
 
     tab.go("Gallery")
-    tab.open_vehicle(MISREAD)
-    tab.rename(TRUE)
-    assert {READ, TRUE} <= names_of(gallery, "north") and MISREAD not in names_of(gallery, "north")
+    tab.open_vehicle(OTHER)
+    tab.rename(RENAMED)
+    assert {READ, RENAMED} <= names_of(gallery, "north") and OTHER not in names_of(gallery, "north")
     tab.delete_vehicle()
-    assert READ in names_of(gallery, "north") and TRUE not in names_of(gallery, "north")
+    assert READ in names_of(gallery, "north") and RENAMED not in names_of(gallery, "north")
     tab.go("Search")
     tab.page.get_by_role("combobox", name="Vehicle (type to find)").click()
     tab.page.get_by_role("option", name=READ).wait_for()
-    assert tab.page.get_by_role("option", name=TRUE).count() == 0
+    assert tab.page.get_by_role("option", name=RENAMED).count() == 0
 
 
 def test_two_tabs_at_once_register_side_by_side(tab, browser, server, toy_clip, gallery):

@@ -24,7 +24,7 @@ CHOICES = {
     "data shards": ["data=veri776"],
 }
 GIVEN = {"source": "x.mp4", "camera": "north", "query": "x.jpg", "checkpoint": "x", "output": "x.png", "run_dir": "x"}
-GIVEN |= {"folder": "x"}
+GIVEN |= {"folder": "x", "cameras": "x.yaml"}
 GIVEN |= {"data.path": "x.csv", "data.root": "x", "detector.path": "x.onnx"}
 WANTED = {"vehicle": "A", "to": "B", "into": "C", "before": "2026-01-31", "file": "x.zip", "bundle": "x"}
 WANTED |= {"pair": "a,b", "says": "same", "answer": "a"}

@@ -108,7 +108,7 @@ def test_what_was_registered(tmp_path, capsys):
         f"wrote {tmp_path / name}" for name in ("registered.json", "registered.jpg")
     ]
     assert_fits(lines[:-3])
-    (row,) = rows_with(lines, "AB12CDE 0.99", "motorcycle", "01:00:00-10:00:00", "known")
+    (row,) = rows_with(lines, "AB12CDE (0.99)", "motorcycle", "01:00:00-10:00:00", "known")
     assert is_shortened(row)
     (row,) = rows_with(lines, "B ", "unconfirmed")
     assert "0.0" not in row  # no plate was read

@@ -86,8 +86,8 @@ class RegisteredFiles:
         self._sightings: list[dict[str, object]] = []  # of this source
         self._sources.append({**said, "sightings": self._sightings})
         self._title = f"{plain_text(source.name)}, camera {plain_text(camera)}"
-        names = ("vehicle", "plate or likeness", "")
-        self._table = new_table("vehicle", "plate or likeness", "type", "time", "crops", "", names=names)
+        names = ("vehicle", "plate read", "")
+        self._table = new_table("vehicle", "plate read", "type", "time", "crops", "", names=names)
         if known:
             say(f"{source.name} was registered for camera {camera} before: nothing to add.")
 
@@ -104,7 +104,7 @@ class RegisteredFiles:
             span = _span(one.found.first, one.found.last)
             kind = sighting.type if sighting.confirmed else UNCONFIRMED
             cells = (kind, span, str(len(sighting.crops)), "" if one.is_new else "known")
-            self._table.add_row(Name(plain_text(sighting.vehicle)), Name(plate), *cells)
+            self._table.add_row(Name(plain_text(sighting.vehicle), least=_NAME), Name(plate), *cells)
         if len(self._pictures) < ROWS:
             self._pictures.append(_pictured(one))
 

@@ -16,6 +16,7 @@ MAX_BYTES = 64
 """Of UTF-8; file systems take 255, and paths have limits of their own."""
 
 _DIGITS = re.compile(r"[0-9a-f]{16}")
+_DIGITS_OF_A_PLATE = 2
 _UNKNOWN = re.compile(r"unknown-[0-9a-f]{16}", re.IGNORECASE | re.ASCII)
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 """What shows nothing though it counts as a letter or a mark: fillers and variation selectors."""
@@ -53,10 +54,10 @@ def folder_name(text: str) -> str:
 def vehicle_name(text: str) -> str:
     """The one name of a vehicle, whoever gives it: a plate, as read or as printed, or any other name.
 
-    A text that may be a plate (`is_plausible`) once spaces, dots and dashes between its letters and digits are gone is
-    that plate: `LS15 EBC` becomes `LS15EBC`, `京A·12345` becomes `京A12345`. All else becomes what `folder_name`
-    makes of it: `my van/2` becomes `MY_VAN_2`. A name that came out of here comes out unchanged, and with `_` in it a
-    name is never taken for a plate.
+    A text that may be a plate (`is_plausible`, with two digits at least: `blue 2` is a name) once spaces, dots and
+    dashes between its letters and digits are gone is that plate: `LS15 EBC` becomes `LS15EBC`, `京A·12345` becomes
+    `京A12345`. All else becomes what `folder_name` makes of it: `my van/2` becomes `MY_VAN_2`. A name that came out of
+    here comes out unchanged, and with `_` in it a name is never taken for a plate.
 
     Raises:
         ReIDError: nothing remains.
@@ -64,7 +65,9 @@ def vehicle_name(text: str) -> str:
     name = folder_name(text)
     for written in (text, name):
         joined = _BETWEEN.sub("", _fold(written))
-        if joined.isalnum() and is_plausible(plate := normalise(joined)):
+        plate = normalise(joined)
+        digits = sum(map(str.isdigit, plate))
+        if joined.isalnum() and is_plausible(plate) and digits >= _DIGITS_OF_A_PLATE:
             return folder_name(plate)
     return name
 

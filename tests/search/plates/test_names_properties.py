@@ -64,7 +64,9 @@ def test_the_name_of_a_vehicle_is_a_folder_name_and_stays_as_it_is(text: str) ->
 
 @drawn(150)
 @given(
-    plate=st.text("ABKXZÄÜ京ГЖ0123456789", min_size=5, max_size=10).filter(is_plausible),
+    plate=st.text("ABKXZÄÜ京ГЖ0123456789", min_size=5, max_size=10)
+    .filter(is_plausible)
+    .filter(lambda plate: sum(map(str.isdigit, plate)) >= 2),
     between=st.lists(st.sampled_from(["", " ", "-", "·", ".", "  ", "\n", " - ", "\u2013", "\u3000"]), max_size=9),
 )
 def test_a_plate_in_groups_is_that_plate(plate: str, between: list[str]) -> None:
